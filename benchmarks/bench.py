@@ -1,0 +1,362 @@
+"""The project's own speed, as ratios beside their bounds: ``python -m benchmarks.bench``.
+
+Absolute times depend on the machine and on what else it does. Ratios of times that were taken next
+to each other hardly do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import dscwb
+
+IMPORT_BOUND_S = 0.5
+CAPTURE_BOUND = 1.5  # times torch.export of the same module
+PROFILE_BOUND = 1.5  # times its plain passes
+AGREE_BOUND = 2.0  # % of T, between halves of a profile and between two
+BIAS_BOUND = 1.0  # % of T, median over cuts
+STARTS = 7  # of an interpreter, each way
+CAPTURES = 2  # of a model, each way
+PASSES = 30
+PROFILES = 3
+SWEEPS = 9  # of a grid, each way
+DECIDE_BOUND_MS, DECIDE_BOUND_MB = 25.0, 10.0
+BOOTSTRAP_BOUND_S = 5.0
+SEPARATE = 3  # times every head and tail, each way
+
+# Model and side of its image: the table of PAPER, native sizes.
+EFFICIENTNETS = {
+    "efficientnet_b0": 224,
+    "efficientnet_b1": 240,
+    "efficientnet_b2": 260,
+    "efficientnet_b3": 300,
+    "efficientnet_b4": 380,
+    "efficientnet_b5": 456,
+    "efficientnet_b6": 528,
+    "efficientnet_b7": 600,
+    "tf_efficientnetv2_b0": 224,
+    "tf_efficientnetv2_b1": 240,
+    "tf_efficientnetv2_b2": 260,
+    "tf_efficientnetv2_b3": 300,
+    "tf_efficientnetv2_s": 384,
+    "tf_efficientnetv2_m": 480,
+    "tf_efficientnetv2_l": 480,
+}
+FEW = ("efficientnet_b0", "efficientnet_b4", "tf_efficientnetv2_s")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        what: The quantity.
+        value: As measured.
+        unit: Of value and bound; a ratio's is "times".
+        bound: What it must not exceed; None where it is only for information.
+        how: The times behind it.
+    """
+
+    what: str
+    value: float
+    unit: str = "×"
+    bound: float | None = None
+    how: str = ""
+
+    def __str__(self) -> str:
+        bound = "" if self.bound is None else f"≤ {self.bound:g} {self.unit}"
+        over = self.bound is not None and self.value > self.bound
+        value = f"{self.value:.2f} {self.unit}"
+        return f"{self.what:<55} {value:>8}  {bound:<8} {'OVER' if over else '':<4}  {self.how}"
+
+
+def seconds(action: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+def start_python(program: str) -> str:
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def imports(every: bool) -> Iterator[Row]:
+    """``import dscwb`` in a fresh interpreter, against one that does nothing."""
+    ours, bare = alternate(
+        STARTS, lambda: start_python("import dscwb"), lambda: start_python("pass")
+    )
+    loaded = start_python("import dscwb, sys; print('torch' in sys.modules)") == "True"
+    how = f"of {STARTS} starts each; torch is {'LOADED' if loaded else 'not loaded'}"
+    yield Row("import dscwb, interpreter included", ours, "s", IMPORT_BOUND_S, how)
+    yield Row("  over a bare interpreter", ours / bare, how=f"{bare:.3f} s")
+
+
+def captures(every: bool) -> Iterator[Row]:
+    """`capture` of a ready module against `torch.export.export` of the same one."""
+    import timm
+    import torch
+
+    import dscwb
+
+    def export(module: torch.nn.Module, x: torch.Tensor) -> object:
+        shapes = ({0: torch.export.Dim("batch", min=1)},)
+        with torch.no_grad():
+            return torch.export.export(module, (x,), dynamic_shapes=shapes, strict=False)
+
+    first = timm.create_model("resnet18").eval()
+    export(first, torch.rand(2, 3, 64, 64))  # torch loads more on the first export
+    for model in EFFICIENTNETS if every else FEW:
+        side = EFFICIENTNETS[model]
+        module, x = timm.create_model(model).eval(), torch.rand(2, 3, side, side)
+        ours, theirs = alternate(
+            CAPTURES,
+            lambda module=module, x=x: dscwb.capture(module, example_input=x),
+            lambda module=module, x=x: export(module, x),
+        )
+        how = f"{ours:.2f} s / {theirs:.2f} s"
+        yield Row(f"capture / torch.export, {model}", ours / theirs, bound=CAPTURE_BOUND, how=how)
+
+
+def alternate(times: int, *actions: Callable[[], object]) -> list[float]:
+    """Median seconds of each action; they take turns in going first."""
+    taken: list[list[float]] = [[] for _ in actions]
+    for turn in range(times):
+        order = list(enumerate(actions))
+        for i, action in order if turn % 2 else reversed(order):
+            taken[i].append(seconds(action))
+    return [statistics.median(one) for one in taken]
+
+
+def profiles(every: bool) -> Iterator[Row]:
+    """A profile of EfficientNet-B0, every cut, against as many of its plain passes."""
+    import dscwb
+
+    captured = dscwb.capture("efficientnet_b0", 224)
+    for verify, bound in ((False, PROFILE_BOUND), (True, None)):
+        ratios, totals = [], []
+        for _ in range(PROFILES):
+            start = time.perf_counter()
+            profile = dscwb.profile(captured, threads=1, passes=PASSES, budget_s=0, verify=verify)
+            took = time.perf_counter() - start
+            totals.append(profile.total_s(1))
+            ratios.append(took / (PASSES * totals[-1]))
+        how = ", ".join(f"{ratio:.2f}" for ratio in ratios) + " in turn; "
+        how += f"plain pass {1e3 * statistics.median(totals):.1f} ms, {profile.cuts} cuts"
+        what = f"profile / its {PASSES} plain passes, efficientnet_b0"
+        if verify:
+            apart = profile.passes[0].separate
+            what = f"  with halves of {len(apart)} cuts really run"
+            # Head, tail and a whole pass next to them take as long as two passes.
+            least = 1 + 2 * sum(len(one.whole_ns) for one in apart) / PASSES
+            how += f"; {least:.2f} by the passes alone"
+        yield Row(what, statistics.median(ratios), bound=bound, how=how)
+
+
+def separately(every: bool) -> Iterator[Row]:
+    """All heads and tails of ResNet-18, really run, against one stamped pass."""
+    import torch
+
+    import dscwb
+    from dscwb.measure import CpuClock
+
+    captured = dscwb.capture("resnet18", 224)
+    halves = [captured.split(cut) for cut in dscwb.all_cuts(captured.graph)]
+    inputs, stamped, clock = captured.inputs(1), captured.stamped(), CpuClock(len(halves))
+
+    def at_once() -> None:
+        clock.begin([True] * len(halves))
+        stamped(*inputs, clock)
+        clock.end()
+
+    def apart() -> None:
+        for head, tail in halves:
+            tail(head(*inputs))
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with torch.inference_mode():
+        at_once()
+        ours, theirs = alternate(SEPARATE, at_once, apart)
+    torch.set_num_threads(threads)
+    how = f"{len(halves)} cuts; {theirs:.2f} s / {1e3 * ours:.1f} ms, making the halves not counted"
+    yield Row("every head and tail / one stamped pass, resnet18", theirs / ours, how=how)
+
+
+def repeats(every: bool) -> Iterator[Row]:
+    """How well profiles agree: with themselves, with a second run, with halves really run."""
+    import dscwb
+
+    captured = dscwb.capture("efficientnet_b0", 224)
+    first, second = (dscwb.profile(captured, threads=1, seed=seed) for seed in (0, 1))
+    noise = f"raw noise (IQR/T) {first.spread(1):.1%}"
+    rounds = len(first.passes[0].plain_ns)
+    split = f"{noise}; {rounds} rounds, {_width(first):.1%} half-width"
+    yield from _apart("split-half error, efficientnet_b0", *_halves(first, every_other), split)
+    yield from _apart("  first against second half", *_halves(first, one_half), "the drift")
+    noise += f" and {second.spread(1):.1%}"
+    yield from _apart("run-to-run error", first, second, noise)
+    error = dscwb.model_error(first, 1)
+    how = f"median of {error.cuts} cuts; tails {100 * error.tail:+.2f} %"
+    yield Row("one-pass heads against executed ones", 100 * abs(error.head), "%", BIAS_BOUND, how)
+    yield _shipped_error()
+    stamped_s = dscwb.calibration(first, 1)[0] * first.total_s(1)
+    how = f"{first.cuts} cuts; stamped over plain {stamped_s / first.total_s(1):.3f}; an estimate"
+    yield Row(
+        "every head and tail once / one stamped pass",
+        first.cuts * first.total_s(1) / stamped_s,
+        how=how,
+    )
+
+
+def _apart(what: str, a: dscwb.Profile, b: dscwb.Profile, how: str) -> Iterator[Row]:
+    """By how much T and, in the median over cuts, the heads of two profiles differ, in % of T."""
+    import numpy as np
+
+    total = a.total_s(1)
+    yield Row(f"{what}: T", 100 * abs(b.total_s(1) / total - 1), "%", AGREE_BOUND, how)
+    heads = float(np.median(np.abs(a.head_s(1) - b.head_s(1))) / total)
+    shares = float(np.median(np.abs(a.head_s(1) / total - b.head_s(1) / b.total_s(1))))
+    how = f"as shares of their own T: {100 * shares:.2f} %"
+    yield Row(f"{what}: heads", 100 * heads, "%", AGREE_BOUND, how)
+
+
+def _width(profile: dscwb.Profile) -> float:
+    from dscwb.trust import half_width
+
+    return half_width(profile.passes[0].plain_ns, profile.passes[0].stamped_ns)
+
+
+def _shipped_error() -> Row:
+    """One-pass heads against executed ones in all profiles of ``data``."""
+    import dscwb
+    from benchmarks.model_error import measured_profiles
+
+    errors = [
+        100 * dscwb.model_error(profile, size).head
+        for profiles in measured_profiles().values()
+        for profile in profiles
+        for size in profile.batch_sizes
+    ]
+    middle = statistics.median(errors)
+    how = (
+        f"signed; {len(errors)} models and batch sizes, {min(errors):+.1f} to {max(errors):+.1f} %"
+    )
+    return Row("  in the shipped profiles, median", abs(middle), "%", BIAS_BOUND, how)
+
+
+def every_other(rounds: int) -> tuple[slice, slice]:
+    return slice(0, None, 2), slice(1, None, 2)
+
+
+def one_half(rounds: int) -> tuple[slice, slice]:
+    return slice(0, rounds // 2), slice(rounds // 2, None)
+
+
+def _halves(
+    profile: dscwb.Profile, cut: Callable[[int], tuple[slice, slice]]
+) -> list[dscwb.Profile]:
+    """Two profiles, each of half the rounds."""
+    return [
+        replace(
+            profile,
+            passes=tuple(
+                replace(p, plain_ns=p.plain_ns[part], stamped_ns=p.stamped_ns[part], separate=())
+                for p in profile.passes
+                for part in [cut(len(p.plain_ns))[which]]
+            ),
+        )
+        for which in (0, 1)
+    ]
+
+
+def rooflines(every: bool) -> Iterator[Row]:
+    """Error of modelled times on models left out of the fit, over the shipped measurements."""
+    from benchmarks import model_error
+
+    totals, _ = model_error.run()
+    for what, column in (("T", "t_error"), ("heads at block cuts", "head_error_median")):
+        errors = 100 * totals[column].abs()
+        how = f"{len(totals)} rows; worst {errors.max():.0f} %"
+        yield Row(f"roofline, models left out: {what}, median", errors.median(), "%", how=how)
+
+
+def decisions(every: bool) -> Iterator[Row]:
+    """Best splits of 200 cuts by 64 batch sizes by 1,000 rates, and a bootstrap of a whole map."""
+    import numpy as np
+
+    import dscwb
+    from benchmarks import decide
+    from dscwb.optimise import best_split
+
+    a, bits, rates = decide.lines()
+    ways: list[Callable[[], object]] = [
+        lambda: best_split(a, bits, rates),
+        lambda: decide.per_batch(a, bits, rates),
+        lambda: decide.loops(a, bits, rates),
+        lambda: decide.groupby(a, bits, rates),
+    ]
+    envelope, brute, loop, group = (
+        np.asarray(way()) for way in ways
+    )  # also a first run, which no one times
+    agree = (envelope == brute).mean(), (loop == brute[:1]).mean(), (group == brute[:1]).mean()
+    own, by_batch, by_loop, by_group = alternate(SWEEPS, *ways)
+    size = f"{decide.CUTS} × {decide.BATCHES} × {decide.RATES}, {min(agree):.2%} equal"
+    yield Row("decide: envelopes", 1e3 * own, "ms", DECIDE_BOUND_MS, size)
+    yield Row("decide: envelopes / NumPy per batch", own / by_batch, bound=1.0)
+    for what, one in (("Python loops", by_loop), ("pandas groupby", by_group)):
+        how = f"{1e3 * one:.0f} ms for one batch size of {decide.BATCHES}"
+        yield Row(f"decide: {what} / envelopes", one * decide.BATCHES / own, how=how)
+    peak = decide.peak_bytes(ways[0]) / 1e6
+    yield Row("decide: extra memory", peak, "MB", DECIDE_BOUND_MB)
+    again = decide.real_study()
+    study = again()
+    (took,) = alternate(SWEEPS, again)
+    how = f"{len(study.splits)} cuts of {study.edge.graph.model}, {study.best.size:,} states"
+    yield Row("decide: whole sweep, cost lines included", 1e3 * took, "ms", None, how)
+    edge = dscwb.shipped_profile("efficientnet_b0")
+    mapped = dscwb.sweep(
+        edge,
+        dscwb.scale_profile(edge, 20),
+        link=dscwb.Link(),
+        input_encoding="uint8",
+        feature_encoding="float32",
+        data_rates_bps=np.arange(1, 128) * 8e6,
+    )
+    (took,) = alternate(PROFILES, lambda: mapped.confidence(1000))
+    how = f"1,000 replicates, {len(mapped.batch_sizes)} × 127 states"
+    yield Row("decide: bootstrap of a map", took, "s", BOOTSTRAP_BOUND_S, how)
+
+
+SECTIONS: dict[str, Callable[[bool], Iterator[Row]]] = {
+    "import": imports,
+    "capture": captures,
+    "profile": profiles,
+    "separate": separately,
+    "repeat": repeats,
+    "roofline": rooflines,
+    "decide": decisions,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the table, a row as soon as it is there."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.bench", description=__doc__)
+    parser.add_argument("--only", choices=SECTIONS, nargs="+", help="these sections")
+    parser.add_argument("--all", action="store_true", help="capture all 15 EfficientNets")
+    options = parser.parse_args(arguments)
+    for section in options.only or SECTIONS:
+        for row in SECTIONS[section](options.all):
+            print(row, flush=True)
+
+
+if __name__ == "__main__":
+    main()

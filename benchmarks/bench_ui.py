@@ -1,0 +1,375 @@
+"""From a key press to the repainted picture, in a real browser: ``python -m benchmarks.bench_ui``.
+
+One JupyterLab, one notebook, one kernel; four ways to show the same study:
+
+* ours: the workbench on canvas, five linked views;
+* interact: the same views, drawn by plotly into an Output by `ipywidgets.interact`;
+* FigureWidget: the workbench's plotly backend, the two maps only, updated in place;
+* interact with the two maps only, as a quick notebook would have it.
+
+Blocks of key presses on each one take turns, so that whatever else the machine does falls on all.
+A press counts from the browser's own time stamp of it until the frame after the picture has
+changed: on canvas when its counter of paintings rises at another state, in an Output when new
+figures with the new state hold their traces, of a FigureWidget when plotly says that it has drawn.
+
+Times depend on the machine and are upper bounds where Chromium draws in software; their ratio
+hardly does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import nbformat
+from playwright.sync_api import Page
+
+import dscwb
+from dscwb.files import save_profile
+from dscwb.profiles import Profile
+from tests.browser import HOW_TO_GET_ONE, find_chromium
+from tests.lab import (
+    FIRST_PAINT_MS,
+    KERNEL_STATE,
+    NOTEBOOK,
+    ROOT,
+    chromium_page,
+    jupyterlab,
+    run_cells,
+)
+
+PRESSES, BLOCK = 60, 10
+STUDY_PRESSES = 20  # of the round trip: each needs a new study
+FIRST_PAINTS = 3
+BATCH_SIZES, RATES = 62, 127  # the grid of the paper (arXiv 2205.11269)
+RATIO_AIM, RATIO_BOUND = 0.2, 0.4  # of a key press, ours over interact's
+
+MODEL = "efficientnet_b4-380-epyc-1t-float32.parquet"
+
+SETUP = f"""
+import functools
+import ipywidgets as widgets
+import numpy as np
+import plotly.io
+import dscwb
+import dscwb.figures as figures
+import dscwb.workbench
+from IPython.display import display
+
+plotly.io.renderers.default = "plotly_mimetype"
+RATES_BPS = np.geomspace(1e4, 1e10, {RATES})
+dscwb.workbench.DATA_RATES_BPS = RATES_BPS
+edge = dscwb.load_profile("profile.parquet")
+"""
+
+OURS = 'dscwb.SplitWorkbench(edge, backend="canvas")'
+FIGURE_WIDGET = 'dscwb.SplitWorkbench(edge, backend="widget")'
+
+INTERACT = """
+@functools.lru_cache(maxsize=2)
+def study_at(round_trip_ms):
+    return dscwb.sweep(
+        edge, dscwb.scale_profile(edge, 20), link=dscwb.Link(round_trip_ms / 1e3),
+        input_encoding="float32", feature_encoding="float32", data_rates_bps=RATES_BPS)
+
+def views_of(study, state):
+    return (
+        figures.plot_maps(study, state=state), figures.plot_latency_vs_rate(study, 1, state=state),
+        figures.plot_latency_breakdown(study, *state), figures.plot_compression(study.edge.graph))
+
+def maps_of(study, state):
+    return (figures.plot_maps(study, state=state),)
+
+def interact(pictures):
+    def draw(rate, round_trip_ms):
+        for figure in pictures(study_at(round_trip_ms), (1, rate * 1e6)):
+            figure.update_layout(meta={"at": f"{rate} {round_trip_ms}"})
+            display(figure)
+    widgets.interact(
+        draw,
+        rate=widgets.FloatLogSlider(description="Data rate", min=-2, max=4, step=0.02, value=50),
+        round_trip_ms=widgets.BoundedFloatText(description="Round trip (ms)", min=0, max=1e4))
+
+interact(views_of)
+"""
+
+# In the page. `state` says what each way shows now, `null` while it is being drawn; a press waits
+# until that differs from before, and then for the end of the frame that shows it.
+WATCH = """() => {
+  const cell = (k) => document.querySelectorAll('.jp-CodeCell')[k];
+  const drawn = (plot) => plot.calcdata
+    && plot.querySelectorAll('.cartesianlayer .trace, .cartesianlayer .hm image').length > 0;
+  const output = (k, count) => {
+    const plots = [...cell(k).querySelectorAll('.js-plotly-plot')];
+    const at = plots[0]?.layout?.meta?.at;
+    return plots.length === count && plots.every((p) => p.layout?.meta?.at === at && drawn(p))
+      ? at : null;
+  };
+  const state = {
+    ours() {
+      const view = cell(1).querySelector('.dscwb-canvas');
+      return view?.dataset.draws
+        ? `${view.dataset.at} ${view.querySelector('.caption').textContent}` : null;
+    },
+    interact: () => output(2, 4),
+    maps: () => output(4, 1),
+    figure() {
+      const plot = cell(3).querySelector('.js-plotly-plot');
+      if (!plot || plot.querySelectorAll('.hm image').length < 2) return null;
+      if (!plot.drawings) {
+        plot.drawings = 1;
+        plot.on('plotly_afterplot', () => { plot.drawings += 1; });
+      }
+      return `${plot.drawings}`;
+    },
+  };
+  const painted = () => new Promise((done) => requestAnimationFrame(() => {
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = () => done(performance.now());
+    port2.postMessage(0);
+  }));
+  window.bench = {
+    state,
+    arm(way) {
+      const before = state[way]();
+      let pressed = null;
+      window.addEventListener('keydown', (event) => { pressed ??= event.timeStamp; },
+        { capture: true, once: true });
+      window.bench.took = new Promise((done) => {
+        const look = async () => {
+          const now = state[way]();
+          if (pressed !== null && now !== null && now !== before) done(await painted() - pressed);
+          else requestAnimationFrame(look);
+        };
+        look();
+      });
+    },
+  };
+}"""
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to show the study.
+
+    Attributes:
+        name: In the page's script.
+        title: In the table.
+        cell: Number of its cell.
+    """
+
+    name: str
+    title: str
+    cell: int
+
+
+Press = Callable[[Page, Way, int], list[float]]
+"""Presses keys on one way so many times; gives the milliseconds of each."""
+
+WAYS = (
+    Way("ours", "workbench on canvas, five views", 1),
+    Way("interact", "interact + Output, the same views", 2),
+    Way("figure", "FigureWidget backend, two maps", 3),
+    Way("maps", "interact + Output, two maps", 4),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.bench_ui", description=__doc__)
+    parser.add_argument("--presses", type=int, default=PRESSES, help="of the slider, each way")
+    parser.add_argument("--study-presses", type=int, default=STUDY_PRESSES)
+    parser.add_argument("--first-paints", type=int, default=FIRST_PAINTS)
+    options = parser.parse_args(arguments)
+    chromium = find_chromium()
+    if chromium is None:
+        sys.exit(HOW_TO_GET_ONE)
+    with tempfile.TemporaryDirectory() as folder, jupyterlab(_project(folder), Path(folder)) as url:
+        first_paints(chromium, url, options.first_paints)
+        with chromium_page(chromium, height=2200) as page:
+            _open(page, url, NOTEBOOK.name)
+            run_cells(page)
+            page.evaluate(WATCH)
+            for way in WAYS:
+                _bring(page, way)
+                page.wait_for_function(
+                    "(way) => window.bench.state[way]() !== null",
+                    arg=way.name,
+                    timeout=FIRST_PAINT_MS,
+                )
+            _wait_for_confidence(page)
+            fresh = _blocks(page, options.study_presses, _press_round_trip)
+            _wait_for_confidence(page)
+            slid = _blocks(page, options.presses, _press_rate)
+    _report("key on the round trip (another study)", fresh)
+    _report("key on the data rate (another state)", slid)
+    ours, theirs = (statistics.median(slid[name]) for name in ("ours", "interact"))
+    ratio = ours / theirs
+    over = "" if ratio <= RATIO_BOUND else f"  OVER {RATIO_BOUND}"
+    print(
+        f"slider to paint: {ours:.0f} ms median, {_p95(slid['ours']):.0f} ms p95, "
+        f"ratio {ratio:.2f} to interact{over}"
+    )
+
+
+def _project(folder: str) -> Path:
+    """Notebooks to open, and a profile as large as the paper's grid."""
+    project = Path(folder, "project")
+    notebooks = project / "notebooks"
+    notebooks.mkdir(parents=True)
+    profile = dscwb.load_profile(ROOT / "data" / "profiles" / MODEL)
+    save_profile(stretched(profile, BATCH_SIZES), notebooks / "profile.parquet")
+    for name, cells in {
+        NOTEBOOK.name: [SETUP, OURS, INTERACT, FIGURE_WIDGET, "interact(maps_of)"],
+        "workbench.ipynb": ["import dscwb", "dscwb.SplitWorkbench('profile.parquet')"],
+        "bare.ipynb": [
+            "import plotly.graph_objects as go",
+            "go.FigureWidget([go.Heatmap(z=[[1, 2], [3, 4]])])",
+        ],
+    }.items():
+        book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(one) for one in cells])
+        nbformat.write(book, notebooks / name)
+    return project
+
+
+def stretched(profile: Profile, batch_size: int) -> Profile:
+    """The profile with one more batch size, as if its times grew linearly: for its size only."""
+    last = profile.passes[-1]
+    factor = batch_size / last.batch_size
+    longer = replace(
+        last,
+        batch_size=batch_size,
+        plain_ns=(last.plain_ns * factor).astype(last.plain_ns.dtype),
+        stamped_ns=(last.stamped_ns * factor).astype(last.stamped_ns.dtype),
+        separate=(),
+    )
+    return replace(profile, passes=(*profile.passes, longer))
+
+
+def _open(page: Page, url: str, name: str) -> None:
+    """One notebook, in a workspace without those that an earlier page left open."""
+    page.goto(url.replace(f"tree/{NOTEBOOK.name}", f"workspaces/{Path(name).stem}/tree/{name}"))
+    page.wait_for_function(KERNEL_STATE, arg=["idle"], timeout=FIRST_PAINT_MS)
+
+
+def _bring(page: Page, way: Way) -> None:
+    page.locator(".jp-CodeCell").nth(way.cell).locator(".jp-OutputArea").first.evaluate(
+        "(cell) => cell.scrollIntoView()"
+    )
+
+
+def _wait_for_confidence(page: Page) -> None:
+    """Until the workbench has hatched undecided states, beside which nothing else runs."""
+    page.wait_for_function(
+        "() => document.querySelector('.dscwb-canvas .caption').textContent.includes('bootstrap')",
+        timeout=FIRST_PAINT_MS,
+    )
+
+
+def _blocks(page: Page, presses: int, press: Press) -> dict[str, list[float]]:
+    """Milliseconds of each press by way; ways take turns, the first block of each warms up."""
+    taken: dict[str, list[float]] = {way.name: [] for way in WAYS}
+    count = min(BLOCK, presses)
+    for block in range(1 + -(-presses // count)):
+        for way in WAYS if block % 2 else reversed(WAYS):
+            _bring(page, way)
+            times = press(page, way, count if block else 2)
+            taken[way.name] += times if block else []
+    return taken
+
+
+def _press_rate(page: Page, way: Way, count: int) -> list[float]:
+    slider = page.locator(".jp-CodeCell").nth(way.cell).locator(".widget-hslider")
+    slider.filter(has_text="Data rate").locator(".noUi-handle").focus()
+    return [_press(page, way, "ArrowRight") for _ in range(count)]
+
+
+def _press_round_trip(page: Page, way: Way, count: int) -> list[float]:
+    page.locator(".jp-CodeCell").nth(way.cell).get_by_label("Round trip (ms)").focus()
+    return [_press(page, way, "ArrowUp") for _ in range(count)]
+
+
+def _press(page: Page, way: Way, key: str) -> float:
+    """Milliseconds from a key to the frame that shows what it did.
+
+    Raises:
+        RuntimeError: Nothing was painted.
+    """
+    page.evaluate("(way) => { window.bench.arm(way); }", way.name)
+    page.keyboard.press(key)
+    took = page.evaluate(
+        "() => Promise.race([window.bench.took, new Promise((d) => setTimeout(d, 60000, null))])"
+    )
+    if took is None:
+        raise RuntimeError(f"{way.title}: {key} changed nothing in a minute.")
+    return float(took)
+
+
+def first_paints(chromium: Path, url: str, times: int) -> None:
+    """Seconds from Run All to the first picture, the workbench and a FigureWidget in turn."""
+    pictures = {
+        "workbench.ipynb": "document.querySelector('.dscwb-canvas[data-draws]')",
+        "bare.ipynb": "document.querySelector('.js-plotly-plot .hm image')",
+    }
+    taken: dict[str, list[float]] = {name: [] for name in pictures}
+    for _ in range(times):
+        for name, there in pictures.items():
+            with chromium_page(chromium) as page:
+                _open(page, url, name)
+                # The last click before the picture is that on Run All Cells, if one was dropped.
+                page.evaluate(
+                    """(there) => {
+                  document.addEventListener('click', () => { window.ran = performance.now(); },
+                    { capture: true });
+                  const look = () => (eval(there) ? requestAnimationFrame(() => {
+                    window.first = performance.now(); }) : requestAnimationFrame(look));
+                  look();
+                }""",
+                    there,
+                )
+                run_cells(page)
+                page.wait_for_function("() => window.first", timeout=FIRST_PAINT_MS)
+                taken[name].append(page.evaluate("() => (window.first - window.ran) / 1000"))
+                _shut_down(page)
+    ours, bare = (statistics.median(taken[name]) for name in pictures)
+    print(
+        f"Run All to first picture, {times} times each: workbench {ours:.1f} s, "
+        f"bare FigureWidget {bare:.1f} s, ratio {ours / bare:.2f}"
+    )
+
+
+def _shut_down(page: Page) -> None:
+    """No kernel of an earlier page computes beside the next one."""
+    page.evaluate("""async () => {
+      const cookie = Object.fromEntries(document.cookie.split('; ').map((one) => one.split('=')));
+      for (const { id } of await (await fetch('/api/sessions')).json()) {
+        await fetch(`/api/sessions/${id}`,
+          { method: 'DELETE', headers: { 'X-XSRFToken': cookie._xsrf ?? '' } });
+      }
+    }""")
+
+
+def _report(what: str, taken: dict[str, list[float]]) -> None:
+    """A table of the ways."""
+    print(f"{what}, {len(taken['ours'])} presses each:")
+    theirs = statistics.median(taken["interact"])
+    for way in WAYS:
+        times = taken[way.name]
+        median = statistics.median(times)
+        print(
+            f"  {way.title:<36} {median:5.0f} ms median {_p95(times):5.0f} ms p95"
+            f"  {median / theirs:.2f} of interact"
+        )
+
+
+def _p95(times: Sequence[float]) -> float:
+    return statistics.quantiles(times, n=20, method="inclusive")[-1]
+
+
+if __name__ == "__main__":
+    main()

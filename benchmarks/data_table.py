@@ -1,0 +1,56 @@
+"""Rewrite the table in ``data/README.md`` from the files: ``python -m benchmarks.data_table``."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from dscwb.files import SUFFIX, load_profile
+from dscwb.profiles import Profile
+from dscwb.trust import model_error
+from dscwb.units import format_seconds
+
+DATA = Path(__file__).parent.parent / "data"
+README = DATA / "README.md"
+BEGIN = "<!-- table: python -m benchmarks.data_table -->\n"
+END = "<!-- end of table -->\n"
+HEAD = (
+    "| file | origin | batch sizes | T(1) | IQR/T | model error | date | SHA-256 |\n"
+    "|---|---|---|---|---|---|---|---|\n"
+)
+
+
+def table(folder: Path = DATA / "profiles") -> str:
+    """One line a file, in Markdown."""
+    paths = sorted(folder.glob(f"*{SUFFIX}"))
+    return HEAD + "".join(_line(path, load_profile(path)) for path in paths)
+
+
+def _line(path: Path, profile: Profile) -> str:
+    sizes = profile.batch_sizes
+    spreads = [profile.spread(size) for size in sizes]
+    errors = [model_error(profile, size) for size in sizes]
+    worst = max((abs(e) for error in errors for e in (error.head, error.tail)), default=0.0)
+    cells = (
+        f"`{path.name}`",
+        profile.provenance.origin,
+        ", ".join(map(str, sizes)),
+        format_seconds(profile.total_s(sizes[0])),
+        f"{min(spreads):.0%} to {max(spreads):.0%}",
+        f"≤ {worst:.1%}",
+        profile.provenance.date[:10],
+        f"`{hashlib.sha256(path.read_bytes()).hexdigest()}`",
+    )
+    return f"| {' | '.join(cells)} |\n"
+
+
+def main() -> None:
+    """Replace what stands between the two marks."""
+    text = README.read_text()
+    before, rest = text.split(BEGIN)
+    _, after = rest.split(END)
+    README.write_text(before + BEGIN + "\n" + table() + "\n" + END + after)
+
+
+if __name__ == "__main__":
+    main()

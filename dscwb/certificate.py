@@ -1,0 +1,180 @@
+"""The record-low certificate: cost lines go in, which cuts can ever be best comes out.
+
+If no layer is slower on the server than on the device, a cut that sends no fewer bits than an
+earlier one can never be better than it: its head costs at least what its tail saves. Then only cuts
+with strictly fewer bits than all before them, the record-low ones, need to be looked at. A loaded
+server breaks the premise, and so does noise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dscwb.latency import CostLines
+from dscwb.optimise import Envelope
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Slower:
+    """A stretch of the model that runs slower on the server than on the device.
+
+    Attributes:
+        batch_size: Samples in one pass.
+        after: Name of the candidate at which the stretch begins.
+        until: Name of the candidate at which it ends.
+        device_s: Seconds that the device takes for it.
+        server_s: Seconds that the server takes for it, load included.
+    """
+
+    batch_size: int
+    after: str
+    until: str
+    device_s: float
+    server_s: float
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Which cuts can ever be best for two profiles, and what fewer of them cost.
+
+    Attributes:
+        holds: True if no stretch between two candidates is slower on the server than on the device,
+            at any batch size, and copies to and from accelerators upset nothing: then no cut but
+            the record-low ones can be best.
+        slower: The stretches for which it is not so, the largest difference first.
+        record_low: Names of the candidates that send strictly fewer bits than all before them.
+        needed: Names of candidates beyond these that are best at some data rate all the same; empty
+            where the certificate holds.
+        beyond_compressive: Names of candidates that are best at some data rate, though they are no
+            compressive bottleneck and neither of the two ends.
+        mean_loss: Mean over the grid of (C_compressive - C_best) / C_best, what using compressive
+            bottlenecks only would cost; measured, whatever the premise. Batch sizes at which none
+            of them is possible are left out; NaN if that is all of them.
+        worst_loss: The largest loss in a state of the grid.
+    """
+
+    holds: bool
+    slower: tuple[Slower, ...]
+    record_low: tuple[str, ...]
+    needed: tuple[str, ...]
+    beyond_compressive: tuple[str, ...]
+    mean_loss: float
+    worst_loss: float
+
+    def __str__(self) -> str:
+        """The certificate in words."""
+        return f"{self._premise()} {self._loss()}"
+
+    def _premise(self) -> str:
+        best = f": {', '.join(self.needed)}" if self.needed else "; here none of them is"
+        if self.slower:
+            number, are = (
+                len(self.slower),
+                "stretch is" if len(self.slower) == 1 else "stretches are",
+            )
+            return (
+                f"{number} {are} slower on the server than on the device, so cuts that are not "
+                f"record-low may be best{best}."
+            )
+        none = "No stretch of the model is slower on the server than on the device"
+        if self.needed:
+            return f"{none}, but what is copied to and from accelerators makes others best{best}."
+        number, cuts = len(self.record_low), "cut" if len(self.record_low) == 1 else "cuts"
+        return f"{none}: only the {number} record-low {cuts} can ever be best."
+
+    def _loss(self) -> str:
+        if math.isnan(self.mean_loss):
+            return "Compressive bottlenecks alone are not possible."
+        return (
+            f"Compressive bottlenecks alone would cost {self.mean_loss:.1%} on average and "
+            f"{self.worst_loss:.1%} at worst."
+        )
+
+
+def certify(
+    lines: CostLines,
+    envelopes: Sequence[Envelope],
+    compressive: Iterable[int],
+    compressive_loss: Floats,
+    weights: tuple[float, float] = (1.0, 1.0),
+) -> Certificate:
+    """Look at every stretch between neighbouring candidates, at every batch size.
+
+    Args:
+        lines: Costs of the candidates.
+        envelopes: Their best splits, ``(batch,)``.
+        compressive: Layers in the head at the compressive cuts.
+        compressive_loss: What these alone would cost more, ``(batch, rate)``.
+        weights: What a second on the device and one on the server cost: 1 and 1 for latency, watt
+            where the objective is energy.
+    """
+    names, slower = lines.names, _slower(lines, *weights)
+    timed = ~np.isnan(lines.intercept_s)
+    low = record_low(np.where(timed, lines.bits, np.inf))
+    used = [(row, int(i)) for row, one in enumerate(envelopes) for i in one.splits]
+    beaten = _beaten(lines, low, *weights)
+    needed = {i for row, i in used if not (low[row, i] or beaten[row, i])}
+    ends = {i for i, cut in enumerate(lines.splits) if cut.is_input or cut.is_output}
+    loss = compressive_loss[~np.isnan(compressive_loss)]
+    kept = ends | {i for i, cut in enumerate(lines.splits) if cut.index in set(compressive)}
+    return Certificate(
+        not (slower or needed),
+        slower,
+        tuple(names[i] for i in np.flatnonzero(low.any(axis=0))),
+        tuple(names[i] for i in sorted(needed)),
+        tuple(names[i] for i in sorted({i for _, i in used} - kept)),
+        float(loss.mean()) if loss.size else math.nan,
+        float(loss.max()) if loss.size else math.nan,
+    )
+
+
+def record_low(bits: Floats) -> NDArray[np.bool_]:
+    """Candidates that send strictly fewer bits than all before them, ``(batch, split)``."""
+    before = np.minimum.accumulate(bits, axis=1)
+    first = np.full((len(bits), 1), np.inf)
+    return bits < np.concatenate((first, before[:, :-1]), axis=1)
+
+
+def _beaten(
+    lines: CostLines, low: NDArray[np.bool_], device_w: float, server_w: float
+) -> NDArray[np.bool_]:
+    """Candidates than which an earlier record-low one never costs more, ``(batch, split)``.
+
+    But for roundings, by which one may be best at a rate beyond all sense.
+    """
+    fixed = device_w * lines.head_s + server_w * (lines.link_s + lines.tail_s)
+    slack = len(lines.splits) * _rounding(lines, device_w, server_w)[:, None]
+    beaten = np.zeros(fixed.shape, dtype=np.bool_)
+    for i in range(1, len(lines.splits)):
+        cheaper = low[:, :i] & (fixed[:, :i] <= fixed[:, i, None] + slack)
+        beaten[:, i] = (cheaper & (lines.bits[:, :i] <= lines.bits[:, i, None])).any(axis=1)
+    return beaten
+
+
+def _rounding(lines: CostLines, device_w: float, server_w: float) -> Floats:
+    """By how little costs may differ for no reason, ``(batch,)``.
+
+    A profile's head and tail add up to its total to a few roundings.
+    """
+    largest: Floats = np.nanmax(lines.intercept_s, axis=1)
+    return 1e-12 * max(device_w, server_w) * largest
+
+
+def _slower(lines: CostLines, device_w: float, server_w: float) -> tuple[Slower, ...]:
+    found: list[Slower] = []
+    rounding = _rounding(lines, device_w, server_w)
+    for row, size in enumerate(lines.batch_sizes):
+        # Stretches reach from one candidate with times to the next one.
+        timed = np.flatnonzero(~np.isnan(lines.intercept_s[row]))
+        device, server = np.diff(lines.head_s[row, timed]), -np.diff(lines.tail_s[row, timed])
+        for k in np.flatnonzero(server_w * server - device_w * device > rounding[row]):
+            after, until = lines.names[timed[k]], lines.names[timed[k + 1]]
+            found.append(Slower(size, after, until, float(device[k]), float(server[k])))
+    return tuple(sorted(found, key=lambda one: one.device_s - one.server_s))

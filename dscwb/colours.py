@@ -1,0 +1,61 @@
+"""The colours of splits: a graph and its cuts go in, a colour for each comes out, always the same.
+
+Light means that little runs on the device, dark that much does: full offloading is light grey, no
+offloading dark grey, and the splits between run from yellow near the input to blue near the output
+along plotly's Plasma, whose lightness falls steadily, so that it reads without colour vision too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from plotly.colors import sample_colorscale
+
+from dscwb.cuts import Cut, bottlenecks
+from dscwb.graph import ModelGraph
+
+FULL_OFFLOADING_COLOUR = "rgb(226, 226, 226)"
+NO_OFFLOADING_COLOUR = "rgb(64, 64, 64)"
+# Plasma's own ends are too near to white and to the greys.
+NEAR_INPUT, NEAR_OUTPUT = 0.97, 0.03
+# The compressive bottlenecks, which are the splits that win, share this part of the scale evenly.
+FIRST_ANCHOR, LAST_ANCHOR = 0.87, 0.13
+
+
+def split_colours(graph: ModelGraph, cuts: Sequence[Cut]) -> tuple[str, ...]:
+    """The colour of each cut, ``rgb(r, g, b)``; it depends on graph and cut only.
+
+    Cuts with the same number of layers in the head have the same colour at every granularity.
+    """
+    positions, shades = _anchors(graph)
+    inner = np.interp([cut.index for cut in cuts], positions, shades)
+    sampled = sample_colorscale("Plasma", inner.tolist())
+    return tuple(
+        FULL_OFFLOADING_COLOUR
+        if cut.is_input
+        else NO_OFFLOADING_COLOUR
+        if cut.is_output
+        else _whole_numbers(colour)
+        for cut, colour in zip(cuts, sampled, strict=True)
+    )
+
+
+def _anchors(graph: ModelGraph) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Cut indices and their places on the scale: the two ends and all compressive bottlenecks."""
+    table = bottlenecks(graph, "block" if graph.blocks else "op")
+    anchors = table["cut"][table["compressive"]].to_numpy(np.float64)
+    shades = np.linspace(FIRST_ANCHOR, LAST_ANCHOR, len(anchors))
+    if len(anchors) == 1:
+        shades = np.array([(FIRST_ANCHOR + LAST_ANCHOR) / 2])
+    return (
+        np.concatenate(([0.0], anchors, [float(len(graph.layers))])),
+        np.concatenate(([NEAR_INPUT], shades, [NEAR_OUTPUT])),
+    )
+
+
+def _whole_numbers(colour: str) -> str:
+    """Whole channels: plotly.js reads ``rgb(1.5, …)``, other programs that open an SVG do not."""
+    channels = (round(float(part)) for part in colour[4:-1].split(","))
+    return "rgb({}, {}, {})".format(*channels)

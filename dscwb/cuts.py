@@ -1,0 +1,208 @@
+"""Cut points and bottlenecks: a `ModelGraph` goes in, every cut with its frontier comes out.
+
+A cut is a place between two layers in execution order. What crosses it is its *frontier*: every
+tensor alive there, the shortcut of a residual block included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dscwb.graph import ModelGraph, TensorSpec
+from dscwb.units import Encoding
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Granularity = Literal["block", "op", "compressive"]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A place where the model can be split.
+
+    Attributes:
+        index: Number of layers in the head: 0 is full offloading, ``len(graph.layers)`` is no
+            offloading.
+        name: The block or layer after which it lies; ``input`` and ``output`` at the two ends.
+        frontier: The tensors to send so that the tail can run.
+        is_input: True at cut 0, where the model's input itself is sent.
+        is_output: True at the last cut, where nothing is left to offload.
+    """
+
+    index: int
+    name: str
+    frontier: tuple[TensorSpec, ...]
+    is_input: bool = False
+    is_output: bool = False
+
+    def elements(self, batch_size: int = 1) -> int:
+        """Elements that cross the cut."""
+        return sum(spec.elements(batch_size) for spec in self.frontier)
+
+    def payload_bytes(
+        self, encoding: Encoding, batch_size: int = 1, *, input_encoding: Encoding | None = None
+    ) -> float:
+        """Bytes that cross the cut: features in `encoding`, at cut 0 the input in `input_encoding`.
+
+        Tensors that are not floating-point keep their own size. The last cut sends nothing.
+        """
+        if self.is_output:
+            return 0.0
+        used = input_encoding if self.is_input and input_encoding is not None else encoding
+        return sum(spec.nbytes(batch_size, used) for spec in self.frontier)
+
+
+def all_cuts(graph: ModelGraph, granularity: Granularity = "op") -> tuple[Cut, ...]:
+    """Every cut in execution order, from the input (index 0) to the output.
+
+    ``op`` gives all ``len(graph.layers) + 1`` of them, ``block`` the input, the end of each block
+    and the output, ``compressive`` of these only the two ends and the compressive bottlenecks
+    (among all cuts for a model without blocks).
+
+    Raises:
+        ValueError: Unknown granularity, or ``block`` for a model in which no blocks were found.
+    """
+    last = len(graph.layers)
+    if granularity == "compressive":
+        table = bottlenecks(graph, "block" if graph.blocks else "op")
+        kept = {0, *table["cut"][table["compressive"]], last}
+        finer = all_cuts(graph, "block" if graph.blocks else "op")
+        return tuple(cut for cut in finer if cut.index in kept)
+    if granularity not in ("block", "op"):
+        raise ValueError(
+            f"Unknown granularity {granularity!r}; choose 'block', 'op' or 'compressive'."
+        )
+    if granularity == "op":
+        names = {k: layer.name for k, layer in enumerate(graph.layers, start=1)}
+    else:
+        if not graph.blocks:
+            raise ValueError(
+                f"No repeated blocks were found in {graph.model!r}; use granularity='op'."
+            )
+        names = {block.end: block.name for block in graph.blocks}
+    # The output's cut is no offloading, whatever else ends there.
+    names = {0: "input", **names, last: "output"}
+    frontiers = _frontiers(graph)
+    return tuple(
+        Cut(k, names[k], frontiers[k], is_input=k == 0, is_output=k == last) for k in sorted(names)
+    )
+
+
+def _frontiers(graph: ModelGraph) -> list[tuple[TensorSpec, ...]]:
+    """The frontier of every cut, by one sweep over the tensors' lifetimes."""
+    last = len(graph.layers)
+    born = {spec.name: 0 for spec in graph.inputs}
+    dies = dict.fromkeys(graph.outputs, last + 1)
+    free = set[str]()  # recomputed in the tail from weights and shapes
+    root: dict[str, str] = {}  # a view's owner of memory
+    for k, layer in enumerate(graph.layers, start=1):
+        for spec in layer.outputs:
+            born[spec.name] = k
+            root[spec.name] = root.get(layer.view_of or "", layer.view_of or spec.name)
+            if layer.constant:
+                free.add(spec.name)
+        for name in layer.inputs:
+            dies[name] = max(dies.get(name, 0), k)
+    specs = {spec.name: spec for spec in graph.tensors()}
+    starts: dict[int, list[str]] = {}
+    ends: dict[int, list[str]] = {}
+    for name, at in born.items():
+        if name not in free and dies.get(name, 0) > at:
+            starts.setdefault(at, []).append(name)
+            ends.setdefault(dies[name], []).append(name)
+    alive: dict[str, None] = {}  # ordered
+    frontiers = []
+    for k in range(last + 1):
+        for name in ends.get(k, ()):
+            del alive[name]
+        alive.update(dict.fromkeys(starts.get(k, ())))
+        frontiers.append(tuple(specs[name] for name in _without_copies(alive, root, specs)))
+    return frontiers
+
+
+def _without_copies(
+    alive: dict[str, None], root: dict[str, str], specs: dict[str, TensorSpec]
+) -> list[str]:
+    """Send no memory twice: where views of one tensor would cost more than it, send it instead."""
+    groups: dict[str, list[str]] = {}
+    for name in alive:
+        groups.setdefault(root.get(name, name), []).append(name)
+    sent = []
+    for owner, names in groups.items():
+        cost = sum(specs[name].elements() for name in names)
+        if owner in names or cost > specs[owner].elements():
+            sent.append(owner)
+        else:
+            sent.extend(names)
+    return sent
+
+
+def head_memory_bytes(graph: ModelGraph, batch_size: int) -> NDArray[np.float64]:
+    """What the head of each cut needs on the device, in bytes, ``(cut,)``.
+
+    Its weights, and the largest set of tensors that live at one time while it runs (those alive
+    before a layer and those that it makes), in their own element types. A framework's workspace
+    and fragmentation come on top; weights that two layers share count twice. No head, no bytes.
+    """
+    alive = np.array(
+        [sum(s.nbytes(batch_size) for s in frontier) for frontier in _frontiers(graph)]
+    )
+    made = [sum(s.nbytes(batch_size) for s in x.outputs) * (not x.view_of) for x in graph.layers]
+    running = np.maximum.accumulate(alive[:-1] + np.array(made, dtype=np.float64))
+    weights = np.cumsum([layer.weight_bytes for layer in graph.layers])
+    return np.concatenate(([0.0], weights + running))
+
+
+def natural(ratios: Sequence[float]) -> list[bool]:
+    """Natural bottlenecks: c < 1, strictly (PAPER: Bakhtiarnia et al., arXiv 2205.11269)."""
+    return [ratio < 1 for ratio in ratios]
+
+
+def compressive(ratios: Sequence[float]) -> list[bool]:
+    """Compressive bottlenecks: natural, and c strictly below every earlier natural bottleneck."""
+    marks, lowest = [], 1.0
+    for ratio in ratios:
+        marks.append(ratio < lowest)
+        lowest = min(lowest, ratio)
+    return marks
+
+
+def bottlenecks(graph: ModelGraph, granularity: Granularity = "block") -> pd.DataFrame:
+    """Compression ratio and kind of every cut between input and output.
+
+    Returns:
+        One row a cut, in execution order: ``block`` (its number from zero), ``name``, ``cut``
+        (layers in the head), ``elements`` (for one sample), ``ratio`` (c = |h|/|x| in elements, as
+        in arXiv 2205.11269), ``natural`` (c < 1) and ``compressive`` (c strictly below every
+        earlier natural bottleneck). With ``op`` the first column is called ``op``.
+
+    Raises:
+        ValueError: Unknown granularity, or no blocks were found in the model.
+    """
+    import pandas as pd
+
+    if granularity not in ("block", "op"):
+        raise ValueError(f"Unknown granularity {granularity!r}; choose 'block' or 'op'.")
+    if granularity == "block" and graph.blocks:
+        frontiers = _frontiers(graph)
+        places = [Cut(b.end, b.name, frontiers[b.end]) for b in graph.blocks]
+    else:
+        places = list(all_cuts(graph, granularity))[1:-1]
+    ratios = [cut.elements() / graph.input_elements for cut in places]
+    return pd.DataFrame(
+        {
+            granularity: range(len(places)),
+            "name": [cut.name for cut in places],
+            "cut": [cut.index for cut in places],
+            "elements": [cut.elements() for cut in places],
+            "ratio": ratios,
+            "natural": natural(ratios),
+            "compressive": compressive(ratios),
+        }
+    )

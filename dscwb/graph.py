@@ -1,0 +1,147 @@
+"""The captured model as plain records: layers in execution order, shapes, FLOPs, bytes; no tensors.
+
+A `ModelGraph` is what the torch arm hands to everything else. It needs neither torch nor the
+model, goes into every profile file, and holds for every batch size.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from dscwb.units import BITS_PER_BYTE, DTYPE_BYTES, FLOAT_DTYPES, Encoding
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One tensor of the model, for every batch size at once.
+
+    Attributes:
+        name: Unique name inside the graph.
+        shape: Shape at batch size 1.
+        batch_axes: The axes whose length is ``batch_size * shape[axis]``: one as a rule, none where
+            the shape does not depend on the batch size, two for scores between samples.
+        dtype: torch's name of the element type without the ``torch.`` in front.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    batch_axes: tuple[int, ...]
+    dtype: str
+
+    def elements(self, batch_size: int = 1) -> int:
+        """Number of elements at this batch size."""
+        elements: int = math.prod(self.shape) * batch_size ** len(self.batch_axes)
+        return elements
+
+    def nbytes(self, batch_size: int = 1, encoding: Encoding | None = None) -> float:
+        """Bytes at this batch size: in the tensor's own dtype, or floats in a wire encoding."""
+        if encoding is not None and self.dtype in FLOAT_DTYPES:
+            return self.elements(batch_size) * encoding.bytes_per_element
+        return float(self.elements(batch_size) * DTYPE_BYTES[self.dtype])
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One operation of the model.
+
+    Attributes:
+        op: The operation, ``conv2d`` or ``batch_norm``.
+        module: Path of the module it runs in, ``blocks.0.0.conv_dw``; empty for the model itself.
+        inputs: Names of the tensors that it reads, weights left out.
+        outputs: The tensors that it makes.
+        view_of: Name of the tensor whose memory the outputs share; None for a result of its own.
+        constant: True where the outputs depend on weights and shapes only, never on the input.
+        flops: Floating-point operations for one sample, a multiply-add counted as two; convolutions
+            and matrix products only (torch.utils.flop_counter).
+        weight_bytes: Bytes of weights and buffers that it reads, whatever the batch size.
+        read_bytes: Bytes of activations that it reads for one sample.
+        written_bytes: Bytes of activations that it writes for one sample; 0 for a view.
+    """
+
+    op: str
+    module: str
+    inputs: tuple[str, ...]
+    outputs: tuple[TensorSpec, ...]
+    view_of: str | None = None
+    constant: bool = False
+    flops: int = 0
+    weight_bytes: int = 0
+    read_bytes: int = 0
+    written_bytes: int = 0
+
+    @property
+    def name(self) -> str:
+        """Name of its first output, unique inside the graph."""
+        return self.outputs[0].name
+
+
+@dataclass(frozen=True)
+class Block:
+    """One of the model's own repeated units, the paper's "layer".
+
+    Attributes:
+        name: Module path, ``blocks.2.1``.
+        kind: Class name, ``InvertedResidual``.
+        end: Number of layers from the model's start to the block's end: the cut after the block.
+    """
+
+    name: str
+    kind: str
+    end: int
+
+
+@dataclass(frozen=True)
+class ModelGraph:
+    """A model as its layers in execution order.
+
+    Attributes:
+        model: timm's name or the class name of the user's module.
+        inputs: The model's input tensors.
+        layers: All operations in the order in which they run.
+        outputs: Names of the tensors that the model returns.
+        blocks: The repeated units, ordered by their ends; empty where none was found.
+    """
+
+    model: str
+    inputs: tuple[TensorSpec, ...]
+    layers: tuple[Layer, ...]
+    outputs: tuple[str, ...]
+    blocks: tuple[Block, ...] = field(default=())
+
+    @property
+    def input_elements(self) -> int:
+        """Elements of one input sample, |x| of the paper."""
+        return sum(spec.elements() for spec in self.inputs)
+
+    @property
+    def input_bits(self) -> float:
+        """Bits of one input sample in its own dtype."""
+        return sum(spec.nbytes() for spec in self.inputs) * BITS_PER_BYTE
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of the whole model for one sample."""
+        return sum(layer.flops for layer in self.layers)
+
+    def tensors(self) -> Iterator[TensorSpec]:
+        """All tensors: the inputs, then each layer's outputs."""
+        yield from self.inputs
+        for layer in self.layers:
+            yield from layer.outputs
+
+    def fingerprint(self) -> str:
+        """Hash of what two captures of one model share whatever torch made them.
+
+        Model name, input and output shapes, FLOPs and every block's end are in it; operator
+        spellings, which differ between torch versions, are not.
+        """
+        by_name = {spec.name: spec for spec in self.tensors()}
+        parts = [self.model, *(f"{s.shape}{s.dtype}" for s in self.inputs)]
+        parts += [f"{by_name[name].shape}" for name in self.outputs] + [f"{self.flops}"]
+        for block in self.blocks:
+            flops = sum(layer.flops for layer in self.layers[: block.end])
+            parts.append(f"{block.name}:{flops}")
+        return hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]

@@ -1,0 +1,246 @@
+"""Cost lines: two profiles and a scenario go in, T = a + s/r of every candidate comes out.
+
+a holds everything that does not depend on the data rate r: head, tail, round trip. s holds every
+bit that must be sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dscwb.cuts import Cut, all_cuts, head_memory_bytes
+from dscwb.graph import ModelGraph
+from dscwb.profiles import Profile, ProfileError
+from dscwb.scenario import Scenario
+from dscwb.units import BITS_PER_BYTE, format_bytes
+
+Floats = NDArray[np.float64]
+
+NO_OFFLOADING = "no offloading"
+FULL_OFFLOADING = "full offloading"
+
+
+@dataclass(frozen=True, eq=False)
+class CostLines:
+    """Latency of every candidate as a line, T = intercept_s + bits / r.
+
+    Attributes:
+        splits: The candidates, from full offloading to no offloading.
+        batch_sizes: ``(batch,)``.
+        head_s: Seconds on the device, slowdown included, ``(batch, split)``; NaN where it was not
+            measured, or where the head does not fit into the device's memory.
+        tail_s: Seconds on the server, load included, ``(batch, split)``.
+        link_s: Seconds on the link beside the payload's own, ``(batch, split)``: round trip, the
+            result's way back, and the payload's copies out of the device's accelerator and into
+            the server's where these were measured; 0 where nothing is sent.
+        wait_s: Mean seconds that a batch waits for its samples to arrive, ``(batch,)``.
+        bits: Bits to send, ``(batch, split)``.
+        interpolated: True where a profile has no times at this batch size itself, ``(batch,)``.
+        too_large: True where the head does not fit into the device's memory, ``(batch, split)``.
+    """
+
+    splits: tuple[Cut, ...]
+    batch_sizes: tuple[int, ...]
+    head_s: Floats
+    tail_s: Floats
+    link_s: Floats
+    wait_s: Floats
+    bits: Floats
+    interpolated: NDArray[np.bool_]
+    too_large: NDArray[np.bool_]
+
+    @property
+    def intercept_s(self) -> Floats:
+        """Seconds that do not depend on the data rate, ``(batch, split)``."""
+        return self.wait_s[:, None] + self.head_s + self.link_s + self.tail_s
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What figures and tables call the candidates, ``(split,)``."""
+        return tuple(split_name(cut) for cut in self.splits)
+
+    def costs(self, scenario: Scenario) -> tuple[Floats, Floats]:
+        """What the scenario's objective counts, as lines a + s/r, ``(batch, split)`` each.
+
+        Seconds for latency. Joules for the device's energy (see `PowerModel`); the device does not
+        draw them while it waits for a batch to fill.
+        """
+        if scenario.objective == "latency" or scenario.power is None:
+            return self.intercept_s, self.bits
+        power = scenario.power
+        joules = power.compute_w * self.head_s + power.wait_w * (self.link_s + self.tail_s)
+        return joules, power.send_w * self.bits
+
+
+def split_name(cut: Cut) -> str:
+    """``full offloading``, ``no offloading``, or the block or layer after which it is split."""
+    return FULL_OFFLOADING if cut.is_input else NO_OFFLOADING if cut.is_output else cut.name
+
+
+def cost_lines(
+    edge: Profile, server: Profile, scenario: Scenario, batch_sizes: Sequence[int]
+) -> CostLines:
+    """The latency lines of all candidates that both profiles have times for.
+
+    Between measured batch sizes times are interpolated linearly and marked; outside of them there
+    is no data.
+
+    Raises:
+        ProfileError: The profiles are of different models or element types, a batch size lies
+            outside theirs, or no candidate is left.
+    """
+    check_same_model(edge, server)
+    sizes = np.array(batch_sizes, dtype=np.int64)
+    here, there = _candidates(edge.graph, scenario), _candidates(server.graph, scenario)
+    if [cut.name for cut in here] != [cut.name for cut in there]:
+        raise ProfileError(
+            "The two captures list different layers (other torch versions?); use "
+            "granularity='block' or capture both with one version."
+        )
+    heads, tails, copies, marks = [], [], [], []
+    for batch_size in sizes.tolist():
+        head, _, edge_mark = times_at(edge, batch_size)
+        _, tail, server_mark = times_at(server, batch_size)
+        heads.append(head[[cut.index for cut in here]] * scenario.device_slowdown)
+        tails.append(tail[[cut.index for cut in there]] * scenario.server_load)
+        # Neither load nor slowdown: they are of the processors. Zero where nothing is sent.
+        to_host = edge.to_host_s(batch_size)[[cut.index for cut in here]]
+        copies.append(to_host + server.to_device_s(batch_size)[[cut.index for cut in there]])
+        marks.append(edge_mark or server_mark)
+    too_large = _too_large(edge.graph, here, scenario, sizes)
+    sent = np.array([not cut.is_output for cut in here])
+    return CostLines(
+        here,
+        tuple(sizes.tolist()),
+        np.where(too_large, np.nan, np.array(heads)),
+        np.array(tails),
+        sent * _link_s(edge.graph, scenario, sizes)[:, None] + np.array(copies),
+        _wait_s(scenario, sizes),
+        _bits(here, scenario, sizes) + sent * scenario.link.overhead_bytes * BITS_PER_BYTE,
+        np.array(marks),
+        too_large,
+    )
+
+
+def _candidates(graph: ModelGraph, scenario: Scenario) -> tuple[Cut, ...]:
+    """Where the scenario lets the model be split, from input to output."""
+    cuts = all_cuts(graph, scenario.granularity)
+    depth = scenario.min_depth
+    if depth > len(graph.blocks):
+        raise ProfileError(
+            f"min_depth is {depth}, but {graph.model!r} has {len(graph.blocks)} blocks; give fewer."
+        )
+    first = graph.blocks[depth - 1].end if depth else int(scenario.needs_a_head)
+    return tuple(cut for cut in cuts if cut.index >= first)
+
+
+def _too_large(
+    graph: ModelGraph, cuts: tuple[Cut, ...], scenario: Scenario, batch_sizes: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Where the head does not fit under the scenario's cap, ``(batch, split)``."""
+    cap = scenario.memory_cap_bytes
+    if cap is None:
+        return np.zeros((len(batch_sizes), len(cuts)), dtype=np.bool_)
+    at = [cut.index for cut in cuts]
+    needed = np.array([head_memory_bytes(graph, size)[at] for size in batch_sizes.tolist()])
+    none_fits = (needed > cap).all(axis=1)
+    if none_fits.any():
+        row = int(np.argmax(none_fits))
+        raise ProfileError(
+            f"memory_cap_bytes is {format_bytes(cap)}, but at batch size {batch_sizes[row]} every "
+            f"candidate's head needs {format_bytes(needed[row].min())} or more; raise the cap or "
+            "allow full offloading."
+        )
+    return needed > cap
+
+
+def _link_s(graph: ModelGraph, scenario: Scenario, batch_sizes: NDArray[np.int64]) -> Floats:
+    """Round trip and the result's way back, ``(batch,)``."""
+    link = scenario.link
+    if link.downlink_bps is None:
+        return np.full(len(batch_sizes), link.round_trip_s)
+    results = [spec for spec in graph.tensors() if spec.name in graph.outputs]
+    sent = [sum(spec.nbytes(size) for spec in results) for size in batch_sizes.tolist()]
+    return link.round_trip_s + np.array(sent) * BITS_PER_BYTE / link.downlink_bps
+
+
+def _wait_s(scenario: Scenario, batch_sizes: NDArray[np.int64]) -> Floats:
+    """Mean wait of a batch's samples for the last one, (B - 1) / (2λ), ``(batch,)``."""
+    if scenario.arrival_rate_hz is None:
+        return np.zeros(len(batch_sizes))
+    wait: Floats = (batch_sizes - 1) / (2 * scenario.arrival_rate_hz)
+    return wait
+
+
+def check_same_model(edge: Profile, server: Profile) -> None:
+    """Refuse to combine a head of one model with the tail of another.
+
+    Raises:
+        ProfileError: Names what differs.
+    """
+    a, b = edge.graph, server.graph
+    dtypes = edge.provenance.dtype, server.provenance.dtype
+    if dtypes[0] != dtypes[1]:
+        raise ProfileError(
+            f"The edge's profile is of {dtypes[0]}, the server's of {dtypes[1]}: a {dtypes[0]} "
+            f"head cannot feed a {dtypes[1]} tail; profile both in one element type."
+        )
+    if a.fingerprint() == b.fingerprint():
+        return
+    for what, left, right in (
+        ("models", a.model, b.model),
+        ("inputs", [s.shape for s in a.inputs], [s.shape for s in b.inputs]),
+        ("blocks", [x.name for x in a.blocks], [x.name for x in b.blocks]),
+        ("FLOPs", a.flops, b.flops),
+    ):
+        if left != right:
+            raise ProfileError(
+                f"The profiles are of different {what}: {left} on the edge, {right} on the server; "
+                "profile the same model at the same input size on both."
+            )
+    raise ProfileError("The profiles are of different graphs; profile the same model on both.")
+
+
+def times_at(profile: Profile, batch_size: int) -> tuple[Floats, Floats, bool]:
+    """Head and tail seconds at a batch size, ``(cut,)`` each, and whether they are interpolated.
+
+    Raises:
+        ProfileError: The batch size lies outside the measured ones.
+    """
+    sizes = profile.batch_sizes
+    if batch_size in sizes:
+        return profile.head_s(batch_size), profile.tail_s(batch_size), False
+    if not sizes or not sizes[0] < batch_size < sizes[-1]:
+        raise ProfileError(
+            f"No times at batch size {batch_size} for {profile.graph.model!r} on "
+            f"{profile.provenance.device}: measured from {min(sizes, default=0)} to "
+            f"{max(sizes, default=0)}; choose one in between or profile it."
+        )
+    low = max(size for size in sizes if size < batch_size)
+    high = min(size for size in sizes if size > batch_size)
+    share = (batch_size - low) / (high - low)
+    head = (1 - share) * profile.head_s(low) + share * profile.head_s(high)
+    tail = (1 - share) * profile.tail_s(low) + share * profile.tail_s(high)
+    return head, tail, True
+
+
+def _bits(cuts: tuple[Cut, ...], scenario: Scenario, batch_sizes: NDArray[np.int_]) -> Floats:
+    """Payload in bits, ``(batch, split)``."""
+
+    def payload(batch_size: int) -> Floats:
+        sizes = [
+            cut.payload_bytes(
+                scenario.feature_encoding, batch_size, input_encoding=scenario.input_encoding
+            )
+            for cut in cuts
+        ]
+        return np.array(sizes, dtype=np.float64) * BITS_PER_BYTE
+
+    if any(len(spec.batch_axes) > 1 for cut in cuts for spec in cut.frontier):
+        return np.array([payload(size) for size in batch_sizes.tolist()])
+    one, two = payload(1), payload(2)  # all tensors grow linearly
+    return one + (two - one) * (batch_sizes[:, None] - 1)

@@ -1,0 +1,138 @@
+"""Decisions: latency lines go in, lower envelope, exact switching rates and best splits come out.
+
+For a fixed batch size the latency of split l is a line in x = 1/r, T_l = a_l + s_l·x, with r the
+data rate. The best split at every rate is therefore the lower envelope of these lines, and the
+rates at which it changes are known exactly; a grid of rates only samples them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.intp]
+
+
+@dataclass(frozen=True, eq=False)
+class Envelope:
+    """The best splits of one batch size from the lowest data rate to the highest.
+
+    Attributes:
+        splits: Indices of the lines on the envelope, ``(piece,)``; bits to send strictly rise and
+            intercepts strictly fall from one to the next.
+        switching_rates_bps: ``(piece - 1,)``; above ``switching_rates_bps[i]`` bit/s split
+            ``splits[i + 1]`` is best, at and below it ``splits[i]`` (ties: fewer bits).
+    """
+
+    splits: Integers
+    switching_rates_bps: Floats
+
+    def best_split(self, data_rates_bps: ArrayLike) -> Integers:
+        """Index of the best line at each rate in bit/s, same shape as the rates."""
+        piece = np.searchsorted(self.switching_rates_bps, np.asarray(data_rates_bps), side="left")
+        return self.splits[piece]
+
+
+def lower_envelope(intercepts_s: ArrayLike, slopes: ArrayLike) -> Envelope:
+    """Lower envelope of T = a + s/r over all data rates r > 0.
+
+    Lines i and j meet at r = (s_i - s_j) / (a_j - a_i). As r → 0 the smallest s wins, as r → ∞ the
+    smallest a. Of equal lines the first counts; where lines tie, the one with fewer bits.
+
+    Args:
+        intercepts_s: Seconds that do not depend on the rate, ``(split,)``; NaN leaves a split out.
+        slopes: Bits to send, ``(split,)``, not negative.
+
+    Raises:
+        ValueError: Shapes differ, no split is left, or a value is negative or infinite.
+    """
+    a, s = np.asarray(intercepts_s, dtype=np.float64), np.asarray(slopes, dtype=np.float64)
+    if a.ndim != 1 or a.shape != s.shape:
+        raise ValueError(f"intercepts {a.shape} and slopes {s.shape} must be two equal rows.")
+    candidates = np.flatnonzero(~np.isnan(a))
+    if not len(candidates):
+        raise ValueError("No split has a time; measure or import at least one.")
+    if not (np.all(np.isfinite(a[candidates])) and np.all(np.isfinite(s)) and np.all(s >= 0)):
+        raise ValueError("Intercepts must be finite, slopes finite and not negative.")
+    order = candidates[np.lexsort((candidates, a[candidates], s[candidates]))]
+    # Only a line with a lower intercept than all lines of fewer or equal bits can ever win.
+    lowest = np.minimum.accumulate(a[order])
+    order = order[np.concatenate(([True], a[order][1:] < lowest[:-1]))]
+    return _convex(order, a.tolist(), s.tolist())
+
+
+def _convex(order: Integers, a: list[float], s: list[float]) -> Envelope:
+    """Drop the lines that lie above a meeting point of their neighbours."""
+    splits: list[int] = []
+    rates: list[float] = []
+    for line in order.tolist():
+        while splits:
+            last = splits[-1]
+            rate = (s[line] - s[last]) / (a[last] - a[line])
+            if rates and rate <= rates[-1]:
+                splits.pop()
+                rates.pop()
+                continue
+            rates.append(rate)
+            break
+        splits.append(line)
+    return Envelope(np.array(splits, dtype=np.intp), np.array(rates, dtype=np.float64))
+
+
+def envelopes(intercepts_s: ArrayLike, slopes: ArrayLike) -> tuple[Envelope, ...]:
+    """The envelope of each batch size.
+
+    Args:
+        intercepts_s: ``(batch, split)``, seconds.
+        slopes: ``(batch, split)`` or ``(split,)``, bits.
+    """
+    a = np.asarray(intercepts_s, dtype=np.float64)
+    if a.ndim != 2:
+        raise ValueError(f"intercepts_s has shape {a.shape}; give (batch, split).")
+    s = np.broadcast_to(np.asarray(slopes, dtype=np.float64), a.shape)
+    return tuple(lower_envelope(*row) for row in zip(a, s, strict=True))
+
+
+def best_split(intercepts_s: ArrayLike, slopes: ArrayLike, data_rates_bps: ArrayLike) -> Integers:
+    """Index of the best split in every state, by the lower envelope.
+
+    Args:
+        intercepts_s: ``(batch, split)``, seconds.
+        slopes: ``(batch, split)`` or ``(split,)``, bits.
+        data_rates_bps: ``(rate,)``, bit/s.
+
+    Returns:
+        Indices ``(batch, rate)``.
+
+    Raises:
+        ValueError: A rate is not finite and above zero, or see `lower_envelope`.
+    """
+    rates = checked_rates(data_rates_bps)
+    return np.stack([e.best_split(rates) for e in envelopes(intercepts_s, slopes)])
+
+
+def checked_rates(data_rates_bps: ArrayLike) -> Floats:
+    """Data rates as a row of floats.
+
+    Raises:
+        ValueError: A rate is not finite and above zero.
+    """
+    rates = np.atleast_1d(np.asarray(data_rates_bps, dtype=np.float64))
+    wrong = rates[~(np.isfinite(rates) & (rates > 0))]
+    if rates.ndim != 1 or not rates.size:
+        raise ValueError(f"data rates have shape {rates.shape}; give one row of bit/s.")
+    if wrong.size:
+        raise ValueError(f"Data rate {wrong[0]:g} bit/s; give finite rates above zero.")
+    return rates
+
+
+def gain(latency_s: Floats, baseline_s: Floats) -> Floats:
+    """Relative gain (T_baseline - T) / T_baseline, never clipped (arXiv 2205.11269).
+
+    Zero where both are equal, though they be zero, as energy may.
+    """
+    saved = np.asarray(baseline_s - latency_s)
+    return np.divide(saved, baseline_s, out=np.zeros_like(saved), where=saved != 0)

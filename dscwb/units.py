@@ -1,0 +1,135 @@
+"""Units and wire encodings: SI numbers and names go in, sizes and readable text come out.
+
+Everything inside dscwb is in seconds, bytes, elements and bit/s; the functions here are the only
+place where a number gets a prefix for people.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+BITS_PER_BYTE = 8
+FLOAT_DTYPES = ("float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
+DTYPE_BYTES = {
+    "float64": 8,
+    "complex64": 8,
+    "int64": 8,
+    "uint64": 8,
+    "float32": 4,
+    "int32": 4,
+    "uint32": 4,
+    "float16": 2,
+    "bfloat16": 2,
+    "int16": 2,
+    "uint16": 2,
+    "int8": 1,
+    "uint8": 1,
+    "bool": 1,
+    "float8_e4m3fn": 1,
+    "float8_e5m2": 1,
+}
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How floating-point elements are written on the wire.
+
+    Attributes:
+        name: What figures and tables call it.
+        bytes_per_element: Bytes for one element, metadata such as scales not counted.
+    """
+
+    name: str
+    bytes_per_element: float
+
+    def __post_init__(self) -> None:
+        """Refuse a size that no wire has."""
+        if not (math.isfinite(self.bytes_per_element) and self.bytes_per_element > 0):
+            raise ValueError(
+                f"Encoding {self.name!r}: bytes_per_element is {self.bytes_per_element}; "
+                "give a finite number above zero."
+            )
+
+
+ENCODINGS = {
+    encoding.name: encoding
+    for encoding in (
+        Encoding("float32", 4.0),
+        Encoding("float16", 2.0),
+        Encoding("bfloat16", 2.0),
+        Encoding("int8", 1.0),
+        Encoding("uint8", 1.0),
+        Encoding("int4", 0.5),
+    )
+}
+
+
+def jpeg(ratio: float) -> Encoding:
+    """An image as JPEG, `ratio` times smaller than as uint8: ``jpeg(10)`` is 0.1 byte an element.
+
+    Raises:
+        ValueError: The ratio is not a finite number from 1 up.
+    """
+    if not (math.isfinite(ratio) and ratio >= 1):
+        raise ValueError(f"JPEG ratio {ratio}; give a finite number from 1 up, such as 10.")
+    return Encoding(f"JPEG {ratio:g}:1", 1 / ratio)
+
+
+def encoding(name: str | Encoding) -> Encoding:
+    """Look an encoding up by name; an `Encoding` of your own passes through.
+
+    Args:
+        name: ``float32``, ``float16``, ``bfloat16``, ``int8``, ``uint8``, ``int4``, or for an image
+            ``jpeg 10:1`` with its compression ratio against uint8.
+
+    Raises:
+        ValueError: The name is unknown.
+    """
+    if isinstance(name, Encoding):
+        return name
+    if stated := re.fullmatch(r"jpeg[ :]([0-9.]+)(?::1)?", name.lower()):
+        try:
+            return jpeg(float(stated[1]))
+        except ValueError as error:
+            raise ValueError(f"Unknown encoding {name!r}: {error}") from None
+    if name not in ENCODINGS:
+        raise ValueError(
+            f"Unknown encoding {name!r}; choose one of {', '.join(ENCODINGS)}, 'jpeg 10:1' for an "
+            "image, or give units.Encoding(name, bytes_per_element)."
+        )
+    return ENCODINGS[name]
+
+
+def _prefixed(value: float, unit: str, prefixes: tuple[tuple[float, str], ...]) -> str:
+    """`value` in the largest prefix not above it, three significant digits."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g} {unit}"
+    scale, prefix = next(
+        # 0.9995: a value that three digits would round up to the next prefix belongs there.
+        ((s, p) for s, p in prefixes if abs(value) >= s * 0.9995),
+        prefixes[-1],
+    )
+    scaled = value / scale
+    digits = max(0, 2 - math.floor(math.log10(abs(scaled)) + 1e-9)) if scaled else 0
+    text = f"{scaled:.{min(digits, 3)}f}"
+    text = text.rstrip("0").rstrip(".") if "." in text else text
+    return f"{text} {prefix}{unit}"
+
+
+def format_seconds(seconds: float) -> str:
+    """Seconds for people: ``0.0123`` gives ``'12.3 ms'``."""
+    return _prefixed(seconds, "s", ((1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n")))
+
+
+def format_bytes(size_bytes: float) -> str:
+    """Bytes for people, decimal prefixes: ``150528`` gives ``'151 kB'``."""
+    return _prefixed(size_bytes, "B", ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, "")))
+
+
+def format_rate(rate_bps: float) -> str:
+    """A data rate for people, in bit/s and byte/s: ``8e6`` gives ``'8 Mbit/s (1 MB/s)'``."""
+    prefixes = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
+    bits = _prefixed(rate_bps, "bit/s", prefixes)
+    return f"{bits} ({_prefixed(rate_bps / BITS_PER_BYTE, 'B/s', prefixes)})"

@@ -1,0 +1,47 @@
+"""What every test gets: the same random numbers each time and, where it asks, a browser."""
+
+import random
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import numpy as np
+import pytest
+
+from tests.browser import HOW_TO_GET_ONE, find_chromium
+
+SEED = 20220523
+
+# The same examples on every machine; no deadline, since a busy machine is not a wrong result.
+hypothesis.settings.register_profile("dscwb", derandomize=True, deadline=None, print_blob=True)
+hypothesis.settings.load_profile("dscwb")
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """Seeds every generator in use; torch only where a test file has loaded it already."""
+    random.seed(SEED)
+    np.random.seed(SEED)
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(SEED)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Path]:
+    """The browser's path; a test that needs one fails with the remedy where there is none."""
+    path = find_chromium()
+    if path is None:
+        pytest.fail(HOW_TO_GET_ONE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BROWSER_PATH", str(path))  # kaleido looks in fewer places than we do
+        yield path
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skips what is marked `gpu` on a machine without a CUDA device."""
+    if item.get_closest_marker("gpu"):
+        import torch  # late: most runs need it for no such test
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs a CUDA device")

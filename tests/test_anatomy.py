@@ -1,0 +1,115 @@
+"""Bottlenecks by hand: ratios in elements, payloads in bytes of a stated encoding."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from dscwb.anatomy import INPUT, OTHER_DTYPES, compression_numbers, plot_compression
+from dscwb.colours import split_colours
+from dscwb.cuts import all_cuts
+from dscwb.graph import TensorSpec
+from dscwb.page import LABEL_HEIGHT, caption_of
+from dscwb.units import ENCODINGS, jpeg
+from tests.test_figures import deep_graph
+from tests.tiny import tiny_graph
+
+
+def trace(figure, meta):
+    return next(figure.select_traces({"meta": meta}))
+
+
+def kinds(figure):
+    """The first three: c ≥ 1, natural, compressive."""
+    return figure.data[:3]
+
+
+def test_natural_and_compressive_are_marked():
+    figure = plot_compression(tiny_graph())
+    none, natural, compressive = kinds(figure)
+    # 50, 80 and 10 of 100 elements: all below 1, a and c lower than all before.
+    assert list(none.x) == []
+    assert (list(natural.x), list(natural.y)) == ([1], [0.8])
+    assert (list(compressive.x), list(compressive.y)) == ([0, 2], [0.5, 0.1])
+    assert list(compressive.customdata) == [200, 0]  # after c nothing is left to send
+    assert list(natural.customdata) == [320]
+    assert list(compressive.hovertext) == ["a", "c"]
+    assert figure.layout.title.subtitle.text == "3 of 3 natural, 2 compressive"
+    assert figure.layout.shapes[0].y0 == figure.layout.shapes[0].y1 == 1
+
+
+def test_colours_are_those_of_the_maps():
+    graph = tiny_graph()
+    compressive = kinds(plot_compression(graph))[2]
+    assert compressive.marker.color[0] == split_colours(graph, all_cuts(graph, "block"))[1]
+
+
+@pytest.mark.parametrize(("encoding", "size"), [("float32", 4), ("float16", 2), ("int8", 1)])
+def test_the_second_axis_is_the_first_in_bytes(encoding, size):
+    figure = plot_compression(tiny_graph(), feature_encoding=encoding)
+    ratio, payload = figure.layout.yaxis, figure.layout.yaxis2
+    # 100 elements at c = 1.
+    assert np.subtract(payload.range, ratio.range) == pytest.approx(np.log10(100 * size))
+    assert payload.title.text == f"Payload as {encoding} in B"
+    assert payload.side == "right"
+    assert list(kinds(figure)[1].customdata) == [80 * size]
+
+
+def test_the_input_is_a_line_and_its_encoding_is_named():
+    figure = plot_compression(tiny_graph())
+    line = trace(figure, INPUT)
+    assert (line.name, set(line.y), line.yaxis) == ("input as uint8: 100 B", {100}, "y2")
+    # 200 and 320 bytes as float32 are more than 100; after c nothing is sent.
+    assert "send fewer than the input as uint8: 0." in caption_of(figure)
+    whole = plot_compression(tiny_graph(), input_encoding="float32")
+    assert trace(whole, INPUT).name == "input as float32: 400 B"
+    assert "send fewer than the input as float32: 2." in caption_of(whole)
+
+
+def test_numbers_of_any_encoding():
+    info = compression_numbers(tiny_graph(), "block", ENCODINGS["float16"], jpeg(10))
+    assert info.payload_bytes.tolist() == [100, 160, 0]
+    assert info.input_bytes == pytest.approx(10)
+    assert info.bytes_per_ratio == 200
+    assert info.kinds == ("compressive", "natural", "compressive")
+
+
+def test_tensors_that_keep_their_own_size_are_points_of_their_own():
+    graph = tiny_graph()
+    first, *others = graph.layers
+    whole = TensorSpec("a", (1, 50), (0,), "int64")
+    mixed = replace(graph, layers=(replace(first, outputs=(whole,)), *others))
+    figure = plot_compression(mixed)
+    apart = trace(figure, OTHER_DTYPES)
+    assert (list(apart.x), list(apart.y), apart.showlegend) == ([0], [400], True)
+    assert not trace(plot_compression(graph), OTHER_DTYPES).showlegend
+
+
+def test_a_number_that_a_line_would_strike_out_stands_above_its_point():
+    # c = 0.5 as float16 is 100 bytes: on the line of the uint8 input, not above it.
+    on_it = kinds(plot_compression(tiny_graph(), feature_encoding="float16"))[2]
+    assert list(on_it.textposition) == ["bottom center"] * 2
+    # As an input of 95 bytes the line lies just below it.
+    above = plot_compression(tiny_graph(), feature_encoding="float16", input_encoding="jpeg 1.05:1")
+    assert kinds(above)[2].textposition[0] == "top center"
+
+
+@pytest.mark.parametrize("width", [700, 1400])
+def test_names_of_many_blocks_do_not_touch(width):
+    figure = plot_compression(deep_graph(79), width=width)
+    places = (width - figure.layout.margin.l - figure.layout.margin.r) / 79
+    assert np.all(np.diff(figure.layout.xaxis.tickvals) * places >= LABEL_HEIGHT)
+    assert len(figure.layout.xaxis.tickvals) > 25
+
+
+def test_every_operation():
+    figure = plot_compression(tiny_graph(), granularity="op")
+    assert sum(len(one.x) for one in kinds(figure)) == 2
+    assert figure.layout.xaxis.title.text == "Split after this operation"
+
+
+def test_misuse_is_named():
+    with pytest.raises(ValueError, match="Unknown encoding 'jpg'; choose one of float32"):
+        plot_compression(tiny_graph(), input_encoding="jpg")
+    with pytest.raises(ValueError, match="Unknown granularity 'layer'"):
+        plot_compression(tiny_graph(), granularity="layer")

@@ -1,0 +1,50 @@
+"""The table of bottlenecks: the rule of arXiv 2205.11269 on the models that the paper used.
+
+Counts are those that the authors' rule gives on their own (TensorFlow) models; they do not depend
+on the input size.
+"""
+
+import pytest
+import timm
+import torch
+
+from dscwb.captured import capture
+from dscwb.cuts import bottlenecks
+
+# model: native size, blocks, natural, compressive
+TABLE = {
+    "efficientnet_b0": (224, 16, 15, 4),
+    "efficientnet_b1": (240, 23, 21, 4),
+    "efficientnet_b2": (260, 23, 21, 4),
+    "efficientnet_b3": (300, 26, 24, 4),
+    "efficientnet_b4": (380, 32, 30, 4),
+    "efficientnet_b5": (456, 39, 36, 4),
+    "efficientnet_b6": (528, 45, 42, 4),
+    "efficientnet_b7": (600, 55, 44, 3),
+    "tf_efficientnetv2_b0": (224, 21, 20, 4),
+    "tf_efficientnetv2_b1": (240, 27, 25, 4),
+    "tf_efficientnetv2_b2": (260, 28, 26, 4),
+    "tf_efficientnetv2_b3": (300, 32, 30, 4),
+    "tf_efficientnetv2_s": (384, 40, 34, 3),
+    "tf_efficientnetv2_m": (480, 57, 49, 3),
+    "tf_efficientnetv2_l": (480, 79, 68, 3),
+}
+STATES = [
+    (name, size) for name, (native, *_) in TABLE.items() for size in sorted({224, 384, native})
+]
+
+
+@pytest.mark.parametrize(("name", "size"), STATES)
+def test_counts(name, size):
+    with torch.device("meta"):  # shapes alone decide
+        model = timm.create_model(name).eval()
+    table = bottlenecks(capture(model, size, check=False).graph)
+    counts = len(table), int(table["natural"].sum()), int(table["compressive"].sum())
+    assert counts == TABLE[name][1:]
+
+
+def test_ratios_of_b0():
+    table = bottlenecks(capture("efficientnet_b0", check=False).graph)
+    found = table[table["compressive"]]
+    assert found["block"].tolist() == [1, 3, 5, 11]
+    assert found["ratio"].round(4).tolist() == [0.5, 0.2083, 0.1042, 0.0625]

@@ -1,0 +1,363 @@
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from dscwb import precision
+from dscwb.captured import CapturedModel, capture, verify
+from dscwb.cuts import all_cuts
+from dscwb.exported import CaptureError
+
+FAMILIES = [
+    "efficientnet_b0",
+    "tf_efficientnetv2_b0",
+    "resnet18",
+    "densenet121",
+    "mobilenetv3_small_050",
+    "convnext_atto",
+    "vit_tiny_patch16_224",
+    "swin_tiny_patch4_window7_224",
+    "maxvit_pico_rw_256",
+    "inception_v3",
+    "vgg11",
+    "regnetx_002",
+    "test_vit",
+]
+
+
+def sampled(cuts, number=8):
+    last = len(cuts) - 1
+    return [cuts[i * last // (number - 1)] for i in range(number)]
+
+
+def linear(*widths):
+    return nn.Sequential(*(nn.Linear(a, b) for a, b in pairwise(widths))).eval()
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_halves_equal_the_whole_bitwise_at_another_batch_size(name):
+    captured = capture(name, check=False)
+    cuts = [*sampled(all_cuts(captured.graph)), *sampled(all_cuts(captured.graph, "block"), 4)]
+    assert captured.example_inputs[0].shape[0] != 3
+    assert verify(captured, cuts, batch_size=3) == []
+
+
+def test_verify_finds_a_difference():
+    captured = capture(linear(4, 4, 2), (4,))
+    broken = CapturedModel(
+        captured.graph, captured.module, captured.example_inputs, captured.device, captured.dtype
+    )
+    head, tail = captured.split(all_cuts(captured.graph)[1])
+    object.__setattr__(broken, "split", lambda cut: (head, lambda sent: tail(sent) + 1))
+    [(cut, error)] = verify(broken, [all_cuts(captured.graph)[1]])
+    assert cut.index == 1
+    assert error > 0
+
+
+def test_records_by_hand():
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.ReLU(), nn.Flatten()).eval()
+    graph = capture(model, (3, 6, 6)).graph
+    conv, relu, flatten = graph.layers
+    assert [layer.op for layer in graph.layers] == ["conv2d", "relu", "flatten"]
+    assert (conv.module, conv.inputs) == ("0", (graph.inputs[0].name,))
+    assert conv.outputs[0].shape == (1, 8, 4, 4)
+    assert conv.outputs[0].elements(5) == 5 * 128
+    # 8·4·4 outputs of 3·3·3 multiply-adds; 216 weights; 108 floats in, 128 out.
+    assert conv.flops == 2 * 128 * 27
+    assert conv.weight_bytes == 4 * 216
+    assert (conv.read_bytes, conv.written_bytes) == (4 * 108, 4 * 128)
+    assert relu.flops == 0
+    assert (flatten.view_of, flatten.written_bytes) == (relu.name, 0)
+
+
+def test_matrix_products_count_two_for_a_multiply_add():
+    class Product(nn.Module):
+        def forward(self, x):
+            return functional.scaled_dot_product_attention(x, x, x) @ x.transpose(1, 2)
+
+    attention, *_, product = capture(Product().eval(), (5, 4)).graph.layers
+    assert attention.flops == 2 * (2 * 5 * 5 * 4)
+    assert product.flops == 2 * 5 * 5 * 4
+
+
+def test_halves_share_the_weights_of_the_model():
+    model = linear(4, 8, 2)
+    captured = capture(model, (4,))
+    head, tail = captured.split(all_cuts(captured.graph)[1])
+    mine = {p.data_ptr() for p in model.parameters()}
+    theirs = {p.data_ptr() for half in (head, tail) for p in half.parameters()}
+    assert theirs == mine
+    with torch.no_grad():
+        model[0].weight.zero_()
+    x = captured.inputs(3)
+    with torch.inference_mode():
+        assert torch.equal(tail(head(*x)), model(*x))
+
+
+def test_only_the_cut_layers_run():
+    captured = capture(linear(4, 8, 2), (4,))
+    first, middle, last = all_cuts(captured.graph)
+
+    def linears(half):
+        return sum("linear" in str(node.target) for node in half.graph.nodes)
+
+    assert [tuple(map(linears, captured.split(c))) for c in (first, middle, last)] == [
+        (0, 2),
+        (1, 1),
+        (2, 0),
+    ]
+
+
+def test_sizes_and_constants_are_recomputed_in_the_tail():
+    class Positions(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table = nn.Parameter(torch.randn(1, 6, 4))
+            self.token = nn.Parameter(torch.randn(1, 1, 4))
+
+        def forward(self, x):
+            batch, positions = x.shape[0], self.table * 2
+            x = x.relu().reshape(batch * 2, 3, 4).sin()
+            x = torch.cat([self.token.expand(batch, 1, 4), x.reshape(batch, 6, 4)], dim=1)
+            return x[:, 1:] + positions
+
+    captured = capture(Positions().eval(), (6, 4))
+    cuts = all_cuts(captured.graph)
+    assert verify(captured, cuts, batch_size=5) == []
+    assert all(len(cut.frontier) == 1 for cut in cuts)
+
+
+def test_constants_written_in_place_before_the_cut_are_rebuilt_in_the_tail():
+    class Table(nn.Module):
+        def forward(self, x):
+            table = torch.zeros(4, 4)
+            table[:, 0] = torch.arange(4.0)
+            x = x.relu()
+            table[0] += 1
+            return x.sin() @ table
+
+    captured = capture(Table().eval(), (4,))
+    assert verify(captured, all_cuts(captured.graph), batch_size=5) == []
+    assert all(len(cut.frontier) == 1 for cut in all_cuts(captured.graph))
+
+
+def test_scores_between_samples_grow_with_the_square_of_the_batch():
+    class Samples(nn.Module):
+        def forward(self, x):
+            return (x @ x.T).softmax(-1) @ x
+
+    captured = capture(Samples().eval(), (4,))
+    cuts = all_cuts(captured.graph)
+    scores = next(s for c in cuts for s in c.frontier if len(s.batch_axes) == 2)
+    assert scores.elements(5) == 25
+    assert verify(captured, cuts, batch_size=5) == []
+
+
+def test_regions_without_autocast_or_gradient_are_cut_like_the_rest():
+    class Careful(nn.Module):
+        def forward(self, x):
+            with torch.autocast("cpu", enabled=False):
+                y, z = x.float().relu(), x.sin()
+            with torch.no_grad():
+                y = y * 2
+            return y + z
+
+    captured = capture(Careful().eval(), (4,))
+    assert [layer.op for layer in captured.graph.layers][-2:] == ["mul", "add"]
+    assert verify(captured, all_cuts(captured.graph), batch_size=5) == []
+
+
+def test_autocast_inside_a_model_is_refused():
+    class Mixed(nn.Module):
+        def forward(self, x):
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                return x @ x.transpose(1, 2)
+
+    with pytest.raises(CaptureError, match="wrap_with_autocast, which cannot be cut; run it with"):
+        capture(Mixed().eval(), (4, 4))
+
+
+def test_several_inputs_integers_and_a_dictionary():
+    class Ranker(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.words = nn.Embedding(50, 8)
+            self.mix = nn.Linear(8, 8)
+
+        def forward(self, tokens, weights):
+            x = self.mix(self.words(tokens) * weights[..., None])
+            return {"score": x.mean(dim=(1, 2)), "best": [x.argmax(-1)]}
+
+    example = (torch.randint(50, (1, 7)), torch.rand(1, 7))
+    captured = capture(Ranker().eval(), example_input=example)
+    assert verify(captured, all_cuts(captured.graph), batch_size=4) == []
+    head, tail = captured.split(all_cuts(captured.graph)[2])
+    result = tail(head(*captured.inputs(4)))
+    assert set(result) == {"score", "best"}
+    assert result["best"][0].shape == (4, 7)
+
+
+def test_neither_half_writes_into_what_it_is_given():
+    class InPlace(nn.Module):
+        def forward(self, x):
+            y = x.mul(2)
+            y += 1
+            y[:, 0] = 0
+            return y.relu_() * 3
+
+    captured = capture(InPlace().eval(), (4,))
+    for cut in all_cuts(captured.graph):
+        head, tail = captured.split(cut)
+        inputs = captured.inputs(3)
+        sent = head(*inputs)
+        first, second = tail(sent), tail(sent)
+        assert torch.equal(first, second)
+        assert torch.equal(inputs[0], captured.inputs(3)[0])
+
+
+def test_stamps_come_after_every_layer_and_change_nothing():
+    class Clock:
+        def __init__(self):
+            self.seen = []
+
+        def stamp(self, layer):
+            self.seen.append(layer)
+
+    captured = capture("test_vit", check=False)
+    clock, inputs = Clock(), captured.inputs(3)
+    with torch.inference_mode():
+        stamped = captured.stamped()(*inputs, clock)
+        assert torch.equal(stamped, captured.module(*inputs))
+    assert clock.seen == list(range(1, len(captured.graph.layers) + 1))
+
+
+def test_dtype_and_memory_format():
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()).eval()
+    captured = capture(model, (3, 8, 8), dtype=torch.bfloat16, channels_last=True)
+    assert captured.dtype == "bfloat16"
+    assert captured.graph.inputs[0].dtype == "bfloat16"
+    assert captured.inputs(5)[0].is_contiguous(memory_format=torch.channels_last)
+
+
+def test_image_size_reaches_transformers_and_convolutional_models():
+    assert capture("test_vit", 96, check=False).graph.inputs[0].shape == (1, 3, 96, 96)
+    assert capture("test_resnet", 96, check=False).graph.inputs[0].shape == (1, 3, 96, 96)
+
+
+# --- errors ---------------------------------------------------------------------------------------
+
+
+def test_unknown_name_suggests_the_nearest():
+    with pytest.raises(CaptureError, match=r"no model 'efficentnet_b0'; nearest .*efficientnet_b0"):
+        capture("efficentnet_b0")
+    with pytest.raises(CaptureError, match=r"see timm\.list_models"):
+        capture("?!")
+
+
+def test_train_mode_is_refused():
+    with pytest.raises(CaptureError, match=r"Sequential is in train mode; call model\.eval\(\)"):
+        capture(nn.Sequential(nn.Linear(2, 2)), (2,))
+
+
+def test_a_random_model_is_refused():
+    class Noisy(nn.Module):
+        def forward(self, x):
+            return x + torch.rand_like(x)
+
+    with pytest.raises(CaptureError, match=r"not deterministic: two runs .* differ by up to 0\."):
+        capture(Noisy().eval(), (4,))
+
+
+def test_control_flow_on_values_names_the_line():
+    class Branching(nn.Module):
+        def forward(self, x):
+            if x.sum() > 0:
+                return x
+            return -x
+
+    with pytest.raises(CaptureError, match=r"cannot be exported at `if x\.sum\(\) > 0:`") as info:
+        capture(Branching().eval(), (4,))
+    assert "\n" not in str(info.value)
+    assert "control flow" in str(info.value)
+
+
+@pytest.mark.parametrize("shape", [(), (0, 4)])
+def test_an_example_without_samples_is_refused(shape):
+    with pytest.raises(CaptureError, match="has no batch dimension"):
+        capture(linear(4, 2), example_input=torch.zeros(shape))
+
+
+def test_an_image_without_batch_dimension_is_refused():
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()).eval()
+    with pytest.raises(CaptureError, match=r"first dimension .* \(3, 32, 32\) is not a free batch"):
+        capture(model, example_input=torch.randn(3, 32, 32))
+
+
+def test_a_module_without_a_size_asks_for_one():
+    with pytest.raises(CaptureError, match=r"give input_size=\(3, 224, 224\) or example_input"):
+        capture(linear(4, 2))
+
+
+def test_a_cut_of_another_model_is_refused():
+    captured = capture(linear(4, 2), (4,))
+    other = all_cuts(capture("test_vit", check=False).graph)[-1]
+    with pytest.raises(ValueError, match="is not one of the 2 cuts of 'Sequential'"):
+        captured.split(other)
+
+
+# Settings of the process
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "torch.backends.cudnn.conv.fp32_precision = 'ieee'",
+        "torch.backends.cudnn.fp32_precision = 'ieee'; "
+        "torch.backends.cudnn.conv.fp32_precision = 'none'",
+        "torch.backends.fp32_precision = 'tf32'; torch.backends.cudnn.rnn.fp32_precision = 'ieee'",
+        "torch.backends.cuda.matmul.fp32_precision = 'tf32'",
+    ],
+)
+def test_torchs_new_settings_of_tf32_stop_no_capture_and_stay(setting):
+    """torch.export reads the old ones, which torch refuses where the new ones disagree."""
+    held = precision._settings()
+    with precision.restored():
+        exec(setting)
+        before = [one.fp32_precision for one in held], precision._own_values()
+        captured = capture(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()).eval(), (3, 8, 8))
+        assert [layer.op for layer in captured.graph.layers] == ["conv2d", "relu"]
+        assert ([one.fp32_precision for one in held], precision._own_values()) == before
+
+
+def test_a_failure_of_torch_export_is_not_blamed_on_the_model(monkeypatch):
+    broken = "def export(*args, **options):\n    raise RuntimeError('the exporter is broken')"
+    inside: dict = {}
+    exec(compile(broken, "/somewhere/torch/export.py", "exec"), inside)
+    monkeypatch.setattr(torch.export, "export", inside["export"])
+    with pytest.raises(CaptureError, match=r"exported: the exporter is broken. torch.export itsel"):
+        capture(linear(4, 2), (4,))
+
+
+# Hash of the weights
+
+
+def test_weights_have_a_hash_where_they_are_the_users():
+    model = linear(4, 8, 2)
+    first = capture(model, (4,)).weights_sha256()
+    assert len(first) == 64
+    assert capture(model, (4,)).weights_sha256() == first
+    with torch.no_grad():
+        model[1].bias[0] += 1
+    assert capture(model, (4,)).weights_sha256() != first
+    assert capture("test_resnet", 32).weights_sha256() == ""
+
+
+def test_the_hash_counts_buffers_and_not_the_memory_format():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval()
+    first = capture(model, (3, 8, 8)).weights_sha256()
+    assert capture(model, (3, 8, 8), channels_last=True).weights_sha256() == first
+    model[1].running_mean += 1
+    assert capture(model, (3, 8, 8)).weights_sha256() != first
+    assert len(capture(model, (3, 8, 8), dtype=torch.bfloat16).weights_sha256()) == 64

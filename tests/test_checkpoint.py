@@ -1,0 +1,174 @@
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from dscwb import measure
+from dscwb.captured import capture
+from dscwb.checkpoint import Checkpoint, Found
+from dscwb.files import load_profile
+from dscwb.measure import profile
+from dscwb.profiles import Provenance
+from tests.machine import Machine
+from tests.tiny import profile_of, tiny_graph
+
+HERE = Provenance("measured", "bench clock", weights_sha256="0" * 64)
+SETTINGS = {"passes": 20, "budget_s": 0, "verify": False}
+
+
+class Interrupted(BaseException):
+    """Like SIGKILL: nothing in the package catches it."""
+
+
+def stop_after(passes, error=Interrupted):
+    """Let so many passes run, then fail."""
+    count = iter(range(passes))
+
+    def fail(kind, batch_size):
+        if next(count, None) is None:
+            raise error
+
+    return fail
+
+
+def run(machine, path, batch_sizes=(1, 2), **more):
+    return profile(
+        machine.model(), batch_sizes, clock=machine.clock(), checkpoint=path, **SETTINGS | more
+    )
+
+
+@pytest.fixture(autouse=True)
+def _keep_every_round(monkeypatch):
+    monkeypatch.setattr(measure, "KEEP_EVERY_S", 1e-12)
+
+
+@pytest.mark.parametrize("verify", [False, True])
+def test_what_was_run_before_a_kill_is_not_run_again(tmp_path, caplog, verify):
+    path = tmp_path / "b.parquet.unfinished"
+    with pytest.raises(Interrupted):
+        run(Machine(fail=stop_after(40)), path, verify=verify)
+    before = sum(len(p.plain_ns) for p in load_profile(path).passes)
+    assert before >= 4
+    again = Machine()
+    with caplog.at_level(logging.INFO, "dscwb"):
+        whole = run(again, path, verify=verify)
+    assert f"going on after {before} rounds of an interrupted measurement" in caplog.text
+    plain = [len(p.plain_ns) for p in whole.passes]
+    assert plain == [10, 10]
+    stamped = sum(kind == "stamped" for kind, _ in again.log)
+    warm = 2 * 2  # of three passes of each batch size two are stamped
+    assert stamped == 20 - before + warm
+    np.testing.assert_allclose(whole.head_s(2), np.array([0, 200, 800, 2000]) * 1e-9)
+    assert len(load_profile(path).passes[0].plain_ns) == 10  # until the profile is saved
+    if verify:
+        repeats = {len(one.head_ns) for p in whole.passes for one in p.separate}
+        assert min(repeats) >= 1
+
+
+def test_an_interrupt_by_hand_keeps_the_rounds_too(tmp_path):
+    path = tmp_path / "x"
+    kept = run(Machine(fail=stop_after(40, KeyboardInterrupt)), path)
+    assert "interrupted" in kept.provenance.note
+    assert path.exists()
+    assert [len(p.plain_ns) for p in run(Machine(), path).passes] == [10, 10]
+
+
+def test_a_further_batch_size_adds_to_what_is_there(tmp_path):
+    path = tmp_path / "x"
+    with pytest.raises(Interrupted):
+        run(Machine(fail=stop_after(20)), path, batch_sizes=(2,))
+    both = run(Machine(), path, batch_sizes=(1, 2))
+    assert both.batch_sizes == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"device": "other"}, "device (bench clock, now other)"),
+        ({"threads": 4}, "threads (None, now 4)"),
+        ({"versions": (("torch", "9"),)}, "torch (None, now 9)"),
+        ({"note": "channels last"}, "settings (, now channels last)"),
+        ({"weights_sha256": "0123456789abcdef"}, "weights (, now 0123456789ab)"),
+    ],
+)
+def test_changed_conditions_start_anew_and_say_why(tmp_path, change, words):
+    earlier = profile_of(tiny_graph(), {1: [1, 2, 3]})
+    kept = Checkpoint(tmp_path / "x", tiny_graph(), earlier.provenance)
+    kept.keep(earlier.passes)
+    assert len(kept.resume().passes) == 1
+    now = replace(kept, here=replace(earlier.provenance, **change))
+    found = now.resume()
+    assert found.passes == ()
+    assert words in found.words
+    other = replace(kept, graph=tiny_graph("other"))
+    assert other.resume() == Found(
+        words="measuring from the start, for there has changed: the model (tiny, now other)"
+    )
+
+
+def test_a_damaged_checkpoint_is_said_and_measured_anew(tmp_path, caplog):
+    path = tmp_path / "x"
+    path.write_bytes(b"half a file")
+    with caplog.at_level(logging.INFO, "dscwb"):
+        whole = run(Machine(), path)
+    assert "measuring from the start" in caplog.text
+    assert whole.batch_sizes == (1, 2)
+    assert load_profile(path).batch_sizes == (1, 2)
+
+
+def test_rotating_stamps_go_on_rotating(tmp_path):
+    layers = [10] * 30
+    path = tmp_path / "x"
+    settings = {"passes": 30, "budget_s": 0, "verify": False}
+
+    def measure_with(machine):
+        return profile(
+            machine.model(), (1,), clock=machine.clock(stamp_ns=1), checkpoint=path, **settings
+        )
+
+    whole = measure_with(Machine(layers))
+    path.unlink()
+    with pytest.raises(Interrupted):
+        measure_with(Machine(layers, fail=stop_after(60)))
+    resumed = measure_with(Machine(layers))
+    assert len(resumed.passes[0].plain_ns) == len(whole.passes[0].plain_ns)
+    np.testing.assert_array_equal(
+        (resumed.passes[0].stamped_ns == -1).sum(axis=0) > 0,
+        (whole.passes[0].stamped_ns == -1).sum(axis=0) > 0,
+    )
+
+
+def test_changed_weights_start_anew(tmp_path, caplog):
+    path = tmp_path / "x"
+    module = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)).eval()
+
+    def measure_until(error):
+        rounds = iter(range(3))
+
+        def progress(*_):
+            if next(rounds, None) is None and error:
+                raise error
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(measure.tqdm, "update", lambda *_: progress())
+            return profile(capture(module, (4,)), checkpoint=path, **SETTINGS)
+
+    with pytest.raises(Interrupted):
+        measure_until(Interrupted())
+    with torch.no_grad():
+        module[2].weight += 1
+    with caplog.at_level(logging.INFO, "dscwb"):
+        measure_until(None)
+    assert "for there has changed: weights (" in caplog.text
+
+
+def test_the_same_weights_go_on(tmp_path):
+    kept = Checkpoint(tmp_path / "x", tiny_graph(), HERE)
+    kept.keep(profile_of(tiny_graph(), {1: [1, 2, 3]}).passes, throttled=("hardware slowdown",))
+    found = kept.resume()
+    assert len(found.passes) == 1
+    assert found.throttled == ("hardware slowdown",)
+    assert found.words == "going on after 3 rounds of an interrupted measurement"

@@ -1,0 +1,290 @@
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from torch import nn
+
+import dscwb
+from dscwb import __main__ as cli
+from dscwb.exported import CaptureError
+from dscwb.profiles import Passes
+from tests.tiny import profile_of, tiny_graph
+
+SMALL = "mobilenetv3_small_050"  # of timm's smallest and quickest
+
+
+@pytest.fixture
+def run(capsys):
+    """The command line in this process: exit status, lines on stdout, text on stderr."""
+
+    def run(*arguments):
+        status = cli.main([str(word) for word in arguments])
+        shown = capsys.readouterr()
+        return status, shown.out.splitlines(), shown.err
+
+    return run
+
+
+def refused(result):
+    """The one line on stderr, without the program's name."""
+    status, out, error = result
+    assert (status, out) == (2, [])
+    assert error.startswith("dscwb: ")
+    assert error.count("\n") == 1
+    return error.removeprefix("dscwb: ").strip()
+
+
+# Help
+
+
+def test_help_comes_without_torch():
+    program = (
+        "import sys; from dscwb.__main__ import main; status = main(['profile', '--help'])\n"
+        "print('torch' in sys.modules, 'pandas' in sys.modules, status)"
+    )
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert finished.stdout.splitlines()[-1] == "False False 0"
+    assert "--batch-sizes" in finished.stdout
+
+
+@pytest.mark.parametrize("command", ["bottlenecks", "verify", "profile"])
+def test_every_command_shows_examples(run, command):
+    status, out, _ = run(command, "--help")
+    assert status == 0
+    assert sum(f"dscwb {command} " in line for line in out) >= 3  # usage and two examples
+
+
+def test_without_a_command_help_is_shown(run):
+    assert run() == run("--help")
+
+
+def test_version(run):
+    assert run("--version") == (0, [f"dscwb {dscwb.__version__}"], "")
+
+
+# Bottlenecks
+
+
+def test_bottlenecks_as_json(run):
+    status, out, _ = run("bottlenecks", "resnet18", "--image-size", 64, "--json")
+    assert status == 0
+    found = json.loads("\n".join(out))
+    # The first stage leaves 64 channels at a quarter of the side: 64/(3·16) = 4/3. Each further one
+    # halves both sides and doubles the channels, so it halves c.
+    assert found == {
+        "model": "resnet18",
+        "input_shape": [3, 64, 64],
+        "blocks": 8,
+        "natural": 6,
+        "compressive": [
+            {"block": 2, "name": "layer2.0", "ratio": pytest.approx(2 / 3)},
+            {"block": 4, "name": "layer3.0", "ratio": pytest.approx(1 / 3)},
+            {"block": 6, "name": "layer4.0", "ratio": pytest.approx(1 / 6)},
+        ],
+    }
+
+
+def test_bottlenecks_as_a_table(run):
+    status, out, _ = run("bottlenecks", "resnet18", "--image-size", 64)
+    assert status == 0
+    assert out[0].split() == ["block", "name", "ratio", "kind"]
+    assert out[2].split() == ["1", "layer1.1", "1.333333"]
+    assert out[3].split() == ["2", "layer2.0", "0.666667", "compressive"]
+    assert out[4].split() == ["3", "layer2.1", "0.666667", "natural"]
+    assert out[-1] == "resnet18: 8 blocks, 6 natural and 3 compressive bottlenecks"
+
+
+def test_bottlenecks_of_operations(run):
+    _, out, _ = run("bottlenecks", SMALL, "--image-size", 64, "--granularity", "op", "--json")
+    found = json.loads("\n".join(out))
+    assert found["ops"] > 100
+    ratios = [entry["ratio"] for entry in found["compressive"]]
+    assert ratios == sorted(set(ratios), reverse=True)
+    assert found["natural"] > len(ratios) > 3
+
+
+# Verify
+
+
+def test_verify_counts_equal_cuts(run):
+    status, out, error = run("verify", "vit_tiny_patch16_224", "--image-size", 32, "--cuts", 3)
+    # The two ends, the middle, and twelve blocks.
+    assert (status, out, error) == (0, ["15 of 15 cuts equal"], "")
+
+
+def test_verify_lists_unequal_cuts(run, monkeypatch):
+    monkeypatch.setattr(dscwb, "verify", lambda captured, cuts, size: [(cuts[1], 0.25)])
+    status, out, _ = run("verify", SMALL, "--image-size", 32, "--cuts", 2)
+    assert status == 1
+    assert out[0].endswith("differs by 0.25 of the largest value")
+    tried = int(out[1].split()[2])
+    assert out[1] == f"{tried - 1} of {tried} cuts equal"
+
+
+@pytest.mark.parametrize("cuts", ["some", "1", "-3", "2.5"])
+def test_verify_names_a_wrong_number_of_cuts(run, cuts):
+    assert refused(run("verify", SMALL, f"--cuts={cuts}")).startswith(f"--cuts is {cuts!r}")
+
+
+def test_verify_takes_all_cuts(monkeypatch):
+    graph = dscwb.capture(nn.Sequential(nn.ReLU(), nn.Tanh()).eval(), (3,)).graph
+    assert [cut.index for cut in cli._sample(graph, None)] == [0, 1, 2]
+    assert [cut.index for cut in cli._sample(graph, 2)] == [0, 2]
+
+
+# Profile
+
+
+def test_profile_writes_a_file_and_shows_how_far_to_believe_it(run, tmp_path):
+    path = tmp_path / "new" / "small.parquet"
+    status, out, error = run(
+        *("profile", SMALL, "--image-size", 32, "--threads", 1, "--batch-sizes", "1:2,4"),
+        *("--passes", 10, "--budget", 0, "--dtype", "bfloat16", "--channels-last", "-o", path),
+    )
+    assert status == 0
+    found = dscwb.load_profile(path)
+    assert found.batch_sizes == (1, 2, 4)
+    assert found.graph.inputs[0].shape == (1, 3, 32, 32)
+    assert (found.provenance.threads, found.provenance.dtype) == (1, "bfloat16")
+    assert found.provenance.note == "channels last"
+    assert "bfloat16" in out[0]
+    assert out[1].split()[:2] == ["batch", "T"]
+    assert [line.split()[0] for line in out[2:5]] == ["1", "2", "4"]
+    assert [line.split()[4] for line in out[2:5]] == ["10"] * 3
+    assert out[-1] == f"saved {path}"
+    assert "measuring" in error
+
+
+def test_profile_says_where_memory_ran_out_and_where_it_was_interrupted(run, tmp_path, monkeypatch):
+    found = profile_of(tiny_graph(), {1: [1000, 2000, 3000]}, rounds=5)
+    none = found.passes[0].stamped_ns[:0]
+    found = replace(
+        found,
+        passes=(*found.passes, Passes(8, none[:, 0], none, oom=True)),
+        provenance=replace(found.provenance, note="interrupted"),
+    )
+    monkeypatch.setattr(dscwb, "capture", lambda *args, **options: None)
+    monkeypatch.setattr(dscwb, "profile", lambda *args, **options: found)
+    status, out, error = run("profile", SMALL, "-o", tmp_path / "p.parquet")
+    assert (status, error) == (130, "dscwb: interrupted\n")
+    assert " ".join(out[2].split()) == "1 6 µs 0.0% 10 1.000 (1.000–1.000) not checked ok"
+    assert " ".join(out[3].split()) == "8 - - - - - oom"
+    assert out[4] == f"saved {tmp_path / 'p.parquet'}"
+    assert dscwb.load_profile(tmp_path / "p.parquet").status(8) == "oom"
+
+
+def test_an_interrupt_before_anything_was_measured(run, tmp_path, monkeypatch):
+    def interrupt(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(dscwb, "capture", interrupt)
+    status, _, error = run("profile", SMALL, "-o", tmp_path / "p.parquet")
+    assert (status, error) == (130, "dscwb: interrupted\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "sizes"),
+    [("1", [1]), ("1,2,8", [1, 2, 8]), ("1:4", [1, 2, 3, 4]), ("1:2,16", [1, 2, 16])],
+)
+def test_batch_sizes_are_lists_and_ranges(text, sizes):
+    assert cli.commands.whole_numbers(text) == sizes
+
+
+@pytest.mark.parametrize("text", ["", "a", "1,,2", "0", "4:2", "1:2:3", "1.5", "-1"])
+def test_wrong_batch_sizes_are_named(run, text):
+    reason = refused(run("profile", SMALL, f"--batch-sizes={text}", "-o", "never"))
+    assert reason.startswith(f"--batch-sizes is {text!r}")
+
+
+# Mistakes
+
+
+def test_an_unknown_model_is_answered_with_the_nearest_names(run):
+    reason = refused(run("bottlenecks", "efficentnet_b0"))
+    assert reason.startswith("timm has no model 'efficentnet_b0'; nearest names: efficientnet_b0,")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["nonsense"], "No such command 'nonsense'"),
+        (["bottlenecks"], "Missing argument"),
+        (["bottlenecks", SMALL, "--granularity", "stage"], "'stage' is not one of"),
+        (["bottlenecks", SMALL, "--image-size", "big"], "Invalid value for '--image-size'"),
+        (["verify", SMALL, "--batchsize", "2"], "No such option: --batchsize"),
+        (["profile", SMALL], "Missing option"),
+        (["profile", SMALL, "-o", "."], ". is a folder; give a file."),
+        (["profile", SMALL, "-o", "x", "--device", "tpu"], "--device is 'tpu'"),
+        (["profile", SMALL, "-o", "x", "--device", "cuda:99"], "--device is 'cuda:99'"),
+        (["profile", SMALL, "-o", "x", "--dtype", "int8"], "'int8' is not one of"),
+        (["profile", SMALL, "-o", "x", "--passes", "3", "--image-size", "32"], "passes is 3"),
+    ],
+)
+def test_a_mistake_is_one_line(run, arguments, reason):
+    assert reason in refused(run(*arguments))
+
+
+@pytest.mark.parametrize("error", [CaptureError, ValueError, OSError, RuntimeError])
+def test_a_reason_of_many_lines_becomes_one(run, monkeypatch, error):
+    def fail(*args, **options):
+        raise error("first line\n\n    second line")
+
+    monkeypatch.setattr(dscwb, "capture", fail)
+    assert refused(run("bottlenecks", SMALL)) == "first line second line"
+
+
+def test_a_mistake_from_the_shell():
+    command = [sys.executable, "-m", "dscwb", "verify", "resnet_18"]
+    finished = subprocess.run(command, capture_output=True, text=True)
+    assert finished.returncode == 2
+    assert finished.stderr.startswith(
+        "dscwb: timm has no model 'resnet_18'; nearest names: resnet18"
+    )
+    assert "Traceback" not in finished.stderr
+
+
+# Import
+
+
+def test_import_makes_a_profile_of_a_table(run, tmp_path):
+    table, path = tmp_path / "board.csv", tmp_path / "board.parquet"
+    table.write_text(
+        "split,batch_size,head_s,tail_s,payload_bytes\n"
+        "input,1,0,0.006,400\na,1,0.01,0.005,200\noutput,1,0.06,0,0\n"
+    )
+    status, out, _ = run("import", table, "--device", "a board", "-o", path)
+    assert status == 0
+    assert out == [
+        "board, batch sizes 1, on a board, float32 "
+        "(imported: head + tail = 0.25 to 0.25 × the whole on the device)",
+        f"saved {path}",
+    ]
+    assert dscwb.load_profile(path).head_s(1).tolist() == pytest.approx([0, 0.01, 0.06])
+    table.write_text(table.read_text().replace("0.01", "soon"))
+    assert "line 3: head_s is 'soon'" in refused(
+        run("import", table, "--device", "a board", "-o", path)
+    )
+
+
+# A killed process
+
+
+def test_a_killed_measurement_goes_on_where_it_was(tmp_path):
+    path = tmp_path / "p.parquet"
+    command = [sys.executable, "-m", "dscwb", "profile", "test_resnet", "-o", str(path)]
+    with subprocess.Popen(
+        [*command, "--passes", "1000000"], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    ) as process:
+        while not path.with_name("p.parquet.unfinished").exists():
+            assert process.poll() is None
+        process.kill()
+    assert not path.exists()
+    again = subprocess.run(
+        [*command, "--passes", "20", "--budget", "0"], capture_output=True, text=True
+    )
+    assert again.returncode == 0, again.stderr
+    assert "of an interrupted measurement" in again.stderr
+    assert len(dscwb.load_profile(path).passes[0].plain_ns) > 10
+    assert [p.name for p in tmp_path.iterdir()] == ["p.parquet"]

@@ -1,0 +1,105 @@
+import numpy as np
+import pytest
+import torch
+
+from dscwb import copies
+from dscwb.copies import REPEATS, WARM_REPEATS, ladder, make_copier, measure_copies
+from dscwb.graph import ModelGraph
+from dscwb.measure import CudaClock
+from tests.machine import Machine
+from tests.tiny import tiny_graph
+
+
+class Copier:
+    """Takes 10 ns and one for each byte to the host, two for each byte to the device."""
+
+    def __init__(self, machine):
+        self.machine, self.log = machine, []
+
+    def to_host(self, size_bytes):
+        self.log.append(("to host", size_bytes))
+        self.machine.now_ns += 10 + size_bytes
+
+    def to_device(self, size_bytes):
+        self.log.append(("to device", size_bytes))
+        self.machine.now_ns += 10 + 2 * size_bytes
+
+
+def test_the_ladder_is_powers_of_two_between_the_smallest_and_the_largest_payload():
+    # Payloads of one sample: 400, 200 and 320 bytes; the last cut's 40 bytes are never sent.
+    assert ladder(tiny_graph(), (1,)) == [200, 256, 400]
+    assert ladder(tiny_graph(), (1, 4)) == [200, 256, 512, 1024, 1600]
+
+
+def test_a_model_of_one_payload_has_one_size():
+    graph = tiny_graph()
+    alone = ModelGraph("one", graph.inputs, graph.layers[:1], ("a",))
+    assert ladder(alone, (1,)) == [400]
+
+
+def test_copies_are_timed_in_both_directions():
+    machine = Machine()
+    copier = Copier(machine)
+    found = measure_copies(copier, [4, 8], machine.clock(), 4, np.random.default_rng(0))
+    assert found.sizes_bytes.tolist() == [4, 8]
+    assert found.to_host_ns.tolist() == [[14] * REPEATS, [18] * REPEATS]
+    assert found.to_device_ns.tolist() == [[18] * REPEATS, [26] * REPEATS]
+    assert found.host_memory == "pinned"
+    assert len(copier.log) == 4 * (REPEATS + WARM_REPEATS)
+    rounds = [tuple(copier.log[i : i + 4]) for i in range(0, len(copier.log), 4)]
+    assert all(len(set(one)) == 4 for one in rounds)
+    assert len(set(rounds)) > len(rounds) / 2  # in an order of their own
+
+
+class Event:
+    def __init__(self, machine):
+        self.machine = machine
+
+    def record(self):
+        self.at_ns = self.machine.now_ns
+
+    def synchronize(self):
+        pass
+
+    def elapsed_time(self, end):
+        return (end.at_ns - self.at_ns) / 1e6
+
+
+def test_events_of_a_gpu_time_them_too():
+    machine = Machine()
+    clock = CudaClock(4, event=lambda: Event(machine))
+    found = measure_copies(Copier(machine), [4], clock, 4, np.random.default_rng(0))
+    assert found.to_host_ns.tolist() == [[14] * REPEATS]
+
+
+@pytest.mark.parametrize(("fits", "number"), [(10, 2), (4, 1), (3, 0)])
+def test_the_ladder_ends_where_memory_does(monkeypatch, fits, number):
+    def pinned(device, largest_bytes):
+        if largest_bytes > fits:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return largest_bytes
+
+    monkeypatch.setattr(copies, "PinnedCopier", pinned)
+    expected = {0: None, 1: 4, 2: 8}[number]
+    assert make_copier(torch.device("cuda"), [4, 8]) == (expected, number)
+
+
+def test_other_failures_are_not_taken_for_lack_of_memory(monkeypatch):
+    def pinned(device, largest_bytes):
+        raise RuntimeError("no such device")
+
+    monkeypatch.setattr(copies, "PinnedCopier", pinned)
+    with pytest.raises(RuntimeError, match="no such device"):
+        make_copier(torch.device("cuda"), [4])
+
+
+@pytest.mark.gpu
+def test_real_copies_take_time_and_more_for_more():
+    sizes = [1 << 10, 1 << 20, 1 << 27]
+    copier, number = make_copier(torch.device("cuda"), sizes)
+    assert number == 3
+    found = measure_copies(copier, sizes, CudaClock(4), 4, np.random.default_rng(0))
+    for times in (found.to_host_ns, found.to_device_ns):
+        assert times.min() > 0
+        medians = np.median(times, axis=1)
+        assert medians[0] < medians[1] < medians[2]  # 128 MB against 1 MB: never a close call

@@ -1,0 +1,63 @@
+"""Importing stays light, and each arm runs where the other's libraries are not installed."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+HEAVY = {"torch", "torchvision", "timm", "pandas", "plotly", "ipywidgets", "xarray"}
+TORCH = ("torch", "torchvision", "timm")
+NOTEBOOK = ("plotly", "ipywidgets", "anywidget", "jupyterlab", "IPython", "xarray", "kaleido")
+
+TORCH_ARM = "import dscwb.captured, dscwb.measure, dscwb.profiles, dscwb.cuts"
+ANALYSIS_ARM = "import dscwb.latency, dscwb.optimise, dscwb.study, dscwb.figures, dscwb.workbench"
+
+
+def run(program: str) -> subprocess.CompletedProcess[str]:
+    """A fresh interpreter: this one has loaded whatever other tests needed."""
+    return subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+
+
+def heavy_loaded_by(program: str) -> set[str]:
+    finished = run(f"{program}\nimport sys\nprint(*sys.modules)")
+    assert finished.returncode == 0, finished.stderr
+    return HEAVY.intersection(finished.stdout.split())
+
+
+def run_without(missing: tuple[str, ...], program: str) -> subprocess.CompletedProcess[str]:
+    """Runs where importing one of these fails as if it were not installed."""
+    return run(f"import sys\nsys.modules.update(dict.fromkeys({missing}))\n{program}")
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    assert heavy_loaded_by("import dscwb") == set()
+
+
+def test_the_check_above_can_fail() -> None:
+    assert "torch" in heavy_loaded_by("import dscwb; dscwb.capture")
+
+
+@pytest.mark.parametrize(
+    ("missing", "arm"),
+    [
+        pytest.param(NOTEBOOK, TORCH_ARM, id="device without notebook"),
+        pytest.param(TORCH, ANALYSIS_ARM, id="laptop without torch"),
+    ],
+)
+def test_each_arm_runs_without_the_others_libraries(missing: tuple[str, ...], arm: str) -> None:
+    finished = run_without(missing, arm)
+    assert finished.returncode == 0, finished.stderr
+
+
+@pytest.mark.parametrize(("missing", "arm"), [(NOTEBOOK, ANALYSIS_ARM), (TORCH, TORCH_ARM)])
+def test_the_check_of_the_arms_can_fail(missing: tuple[str, ...], arm: str) -> None:
+    finished = run_without(missing, arm)
+    assert finished.returncode != 0
+    reason = finished.stderr.splitlines()[-1]  # and not for another one
+    assert reason.startswith("ModuleNotFoundError")
+    assert any(name in reason for name in missing)

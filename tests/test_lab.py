@@ -1,0 +1,98 @@
+"""What `dscwb lab` and an installed wheel give, without starting JupyterLab itself."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from dscwb import lab
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))
+
+
+def test_notebooks_are_copied_and_a_persons_own_stay(tmp_path):
+    folder = tmp_path / "mine" / "split"
+    assert [path.name for path in lab.copy_notebooks(folder)] == NOTEBOOKS
+    (folder / lab.FIRST).write_text("mine")
+    (folder / NOTEBOOKS[-1]).unlink()
+    assert [path.name for path in lab.copy_notebooks(folder)] == [NOTEBOOKS[-1]]
+    assert (folder / lab.FIRST).read_text() == "mine"
+
+
+def test_jupyterlab_opens_the_first_notebook_on_this_machine_only(tmp_path, monkeypatch):
+    started = []
+
+    def run(command, cwd, check):
+        started.append((command, cwd))
+        return subprocess.CompletedProcess(command, 3)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert lab.open_lab(tmp_path, ["--no-browser"]) == 3
+    ((command, cwd),) = started
+    assert cwd == tmp_path
+    assert command[:4] == [sys.executable, "-m", "jupyter", "lab"]
+    assert "--ServerApp.ip=127.0.0.1" in command
+    assert command[-1] == "--no-browser"
+    assert f"/lab/tree/{lab.FIRST}" in " ".join(command)
+
+
+def test_without_jupyterlab_the_remedy_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(lab.LabError, match=r"pip install 'dscwb\[lab\]'"):
+        lab.open_lab(tmp_path)
+
+
+def test_a_file_is_no_folder(tmp_path):
+    (tmp_path / "x").write_text("")
+    with pytest.raises(lab.LabError, match="is a file; name a folder"):
+        lab.copy_notebooks(tmp_path / "x")
+
+
+def test_a_wheel_carries_notebooks_data_and_scripts(tmp_path):
+    pytest.importorskip("hatchling", reason="a build backend comes with the test environment")
+    build = "from hatchling.build import build_wheel; print(build_wheel(__import__('sys').argv[1]))"
+    made = subprocess.run(
+        [sys.executable, "-c", build, str(tmp_path)],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    names = zipfile.ZipFile(tmp_path / made.stdout.split()[-1]).namelist()
+    assert {f"dscwb/notebooks/{name}" for name in NOTEBOOKS} <= set(names)
+    profiles = [name for name in names if name.startswith("dscwb/data/profiles/")]
+    assert len(profiles) == len(list((ROOT / "data" / "profiles").glob("*.parquet")))
+    assert {"dscwb/canvas.js", "dscwb/devices.toml", "dscwb/py.typed"} <= set(names)
+
+
+def test_what_the_wheel_installs_finds_its_data_and_notebooks_anywhere(tmp_path):
+    build = "from hatchling.build import build_wheel; print(build_wheel(__import__('sys').argv[1]))"
+    subprocess.run([sys.executable, "-c", build, str(tmp_path)], cwd=ROOT, check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
+    code = (
+        "import dscwb; print(dscwb.__file__); "
+        "print(dscwb.shipped_profile('efficientnet_b0').graph.model); "
+        "from pathlib import Path; from dscwb.lab import copy_notebooks; "
+        "print(len(copy_notebooks(Path('mine'))))"
+    )
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "site")}
+    said = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=elsewhere,
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.split()
+    assert said == [
+        str(tmp_path / "site" / "dscwb" / "__init__.py"),
+        "efficientnet_b0",
+        str(len(NOTEBOOKS)),
+    ]

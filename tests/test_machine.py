@@ -1,0 +1,127 @@
+import getpass
+import platform
+import re
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from dscwb import machine
+from dscwb.captured import capture
+from dscwb.precision import tf32
+
+
+def captured(**options):
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()).eval()
+    return capture(model, example_input=torch.rand(2, 3, 8, 8), **options)
+
+
+def test_provenance_says_what_was_measured_where():
+    found = machine.describe(captured(), "one-pass/1", "2026-11-23T06:00:00+00:00")
+    assert (found.origin, found.protocol, found.dtype) == ("measured", "one-pass/1", "float32")
+    assert found.threads == torch.get_num_threads()
+    assert found.date == "2026-11-23T06:00:00+00:00"
+    assert found.note == ""
+    versions = dict(found.versions)
+    assert versions["torch"] == torch.__version__
+    assert set(versions) == {"dscwb", "torch", "timm", "numpy", "python", "system"}
+
+
+def test_provenance_names_no_host_user_or_path():
+    found = str(machine.describe(captured(), "", ""))
+    for word in (platform.node(), getpass.getuser(), str(Path.home()), str(Path.cwd())):
+        assert not re.search(rf"\b{re.escape(word)}\b", found) or len(word) < 2
+
+
+def test_dtype_memory_format_and_notes_are_told():
+    found = machine.describe(captured(dtype=torch.bfloat16, channels_last=True), "", "", "mine")
+    assert (found.dtype, found.note) == ("bfloat16", "channels last, mine")
+
+
+def text_of(tmp_path, name, text):
+    path = tmp_path / name
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("board", "cpuinfo", "name"),
+    [
+        ("Raspberry Pi 5 Model B Rev 1.0\0", "processor : 0\n", "Raspberry Pi 5 Model B Rev 1.0"),
+        ("", "processor\t: 0\nmodel name\t: Some CPU @ 3 GHz\nflags\t: x\n", "Some CPU @ 3 GHz"),
+        ("", "", platform.processor() or platform.machine()),
+    ],
+)
+def test_a_board_or_processor_has_its_name(tmp_path, monkeypatch, board, cpuinfo, name):
+    monkeypatch.setattr(machine, "_BOARD", text_of(tmp_path, "model", board))
+    monkeypatch.setattr(machine, "_PROCESSOR", text_of(tmp_path, "cpuinfo", cpuinfo))
+    assert machine.processor() == name
+
+
+def test_clocks_are_told_as_far_as_they_are_known(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine.os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(machine, "_GOVERNOR", tmp_path)
+    monkeypatch.setattr(machine, "_PROCESSOR", tmp_path / "nothing")
+    assert machine._clocks() == "4 logical cores"
+    monkeypatch.setattr(machine, "_PROCESSOR", text_of(tmp_path, "info", "cpu MHz\t: 2596.132\n"))
+    assert machine._clocks() == "4 logical cores, 2.60 GHz as reported"
+    text_of(tmp_path, "scaling_governor", "performance\n")
+    text_of(tmp_path, "scaling_max_freq", "2400000\n")
+    assert machine._clocks() == "4 logical cores, up to 2.40 GHz, governor performance"
+
+
+@pytest.fixture
+def on_gpu(monkeypatch):
+    model = captured()
+    vars(model)["device"] = torch.device("cuda", 0)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA T4")
+    return model
+
+
+@pytest.mark.parametrize("missing", ["library", "driver"])
+def test_a_gpu_is_described_even_without_nvml(monkeypatch, on_gpu, missing):
+    def fail():
+        raise RuntimeError("NVML Shared Library Not Found")
+
+    nvml = SimpleNamespace(nvmlInit=fail) if missing == "driver" else None
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    found = machine.describe(on_gpu, "", "")
+    assert (found.device, found.threads, found.clocks) == ("NVIDIA T4", None, "")
+    versions = dict(found.versions)
+    assert {"cuda", "cudnn"} <= set(versions)
+    assert "driver" not in versions
+
+
+def test_the_driver_is_told_and_nvml_closed(monkeypatch, on_gpu):
+    calls = []
+    nvml = SimpleNamespace(
+        nvmlInit=lambda: calls.append("init"),
+        nvmlSystemGetDriverVersion=lambda: "550.54",
+        nvmlShutdown=lambda: calls.append("shutdown"),
+    )
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    assert dict(machine.describe(on_gpu, "", "").versions)["driver"] == "550.54"
+    assert calls == ["init", "shutdown"]
+
+
+def test_tf32_is_told_on_a_gpu_only(on_gpu):
+    with tf32(True):
+        assert machine.describe(on_gpu, "", "").note == "TF32 in convolutions and matrix products"
+        assert machine.describe(captured(), "", "").note == ""
+    with tf32(False):
+        assert machine.describe(on_gpu, "", "", "mine").note == "TF32 off, mine"
+
+
+def test_a_compiled_model_is_told_in_the_devices_name():
+    plain = machine.describe(captured(), "", "")
+    found = machine.describe(captured(), "", "", compiler="inductor")
+    assert found.device == f"{plain.device}, compiled"
+    assert found.note == "torch.compile (inductor), halves run apart"
+
+
+def test_weights_are_told_where_they_are_the_users():
+    model = captured()
+    assert machine.describe(model, "", "").weights_sha256 == model.weights_sha256() != ""

@@ -1,0 +1,124 @@
+"""`dscwb profile` with TF32, compiled, and on a GPU."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import dscwb
+from dscwb import __main__ as cli
+from dscwb import measure
+from dscwb.profiles import Passes, Profile, Provenance, Separate
+from dscwb.transfers import Transfers
+from tests.tiny import profile_of, tiny_graph
+
+SMALL = "mobilenetv3_small_050"
+
+
+@pytest.fixture
+def run(capsys):
+    """The command line in this process: exit status, lines on stdout, text on stderr."""
+
+    def run(*arguments):
+        status = cli.main([str(word) for word in arguments])
+        shown = capsys.readouterr()
+        return status, shown.out.splitlines(), shown.err
+
+    return run
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What the command asks `dscwb.profile` for; nothing is measured."""
+    options = {}
+
+    def measured(captured, sizes, **given):
+        options.update(given)
+        return profile_of(tiny_graph(), {1: [1000, 2000, 3000]}, rounds=5)
+
+    monkeypatch.setattr(dscwb, "capture", lambda *args, **given: None)
+    monkeypatch.setattr(dscwb, "profile", measured)
+    monkeypatch.setattr(cli, "_check_device", lambda name: None)
+    return options
+
+
+def test_neither_tf32_nor_compiling_unless_asked(run, asked, tmp_path):
+    assert run("profile", SMALL, "-o", tmp_path / "p.parquet")[0] == 0
+    assert (asked["tf32"], asked["compiler"]) == (False, None)
+
+
+def test_both_are_handed_on(run, asked, tmp_path):
+    path = tmp_path / "p.parquet"
+    assert run("profile", SMALL, "--device", "cuda", "--tf32", "--compile", "-o", path)[0] == 0
+    assert (asked["tf32"], asked["compiler"]) == (True, "inductor")
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        (["--device", "cpu"], "float32 on cpu"),
+        (["--device", "cuda", "--dtype", "float16"], "float16 on cuda"),
+    ],
+)
+def test_tf32_without_meaning_is_named_with_a_remedy(run, asked, tmp_path, options, found):
+    status, out, error = run("profile", SMALL, "--tf32", *options, "-o", tmp_path / "p.parquet")
+    assert (status, out, asked) == (2, [], {})
+    assert error.count("\n") == 1
+    assert f"this is {found}; leave it out" in error
+
+
+def test_a_compiled_profile_is_measured_shown_and_saved(run, tmp_path, monkeypatch):
+    names = []
+
+    def as_it_is(name):
+        names.append(name)
+        return lambda code: code
+
+    monkeypatch.setattr(measure, "compiler_named", as_it_is)
+    path = tmp_path / "compiled.parquet"
+    status, out, _ = run(
+        *("profile", SMALL, "--image-size", 32, "--threads", 1, "--compile"),
+        *("--passes", 10, "--budget", 0, "-o", path),
+    )
+    assert (status, names) == (0, ["inductor"])
+    assert ", compiled, 1 thread, float32 (measured: torch.compile (inductor)" in out[0]
+    found = dscwb.load_profile(path)
+    cuts = int(np.isfinite(found.head_s(1)).sum()) - 2  # without the ends
+    assert cuts >= 3
+    assert f" 5            none stamped     {cuts} cuts run " in out[2]
+    assert out[-1] == f"saved {path}"
+
+
+def shown(capsys, profile):
+    cli._show(profile)
+    return capsys.readouterr().out.splitlines()
+
+
+def test_copies_and_throttling_are_shown(capsys):
+    tiny = profile_of(tiny_graph(), {1: [1000, 2000, 3000]}, rounds=5)
+    assert len(shown(capsys, tiny)) == 3
+    copies = Transfers(
+        np.array([200, 400_000]),
+        np.array([[5000, 6000, 7000], [90_000, 80_000, 20_000_000]]),
+        np.array([[4000, 4000, 4000], [70_000, 70_000, 70_000]]),
+    )
+    hot = replace(tiny.provenance, throttled=("software power cap", "hardware slowdown"))
+    assert shown(capsys, replace(tiny, provenance=hot, transfers=copies))[3:] == [
+        "copies through pinned memory: 200 B in 6 µs to the host and 4 µs to the device, "
+        "400 kB in 90 µs to the host and 70 µs to the device",
+        "THROTTLED by software power cap and hardware slowdown: times may be too long",
+    ]
+
+
+def test_a_compiled_profile_by_hand(capsys):
+    none, whole = np.zeros(0, np.int64), np.array([6000, 6000, 6000])
+    nothing = np.zeros(3, np.int64)
+    separate = (
+        Separate(0, nothing, whole, whole),
+        Separate(2, whole // 2, whole // 3, whole),
+        Separate(3, whole, nothing, whole),
+    )
+    here = Provenance("measured", "bench clock, compiled")
+    one = Passes(1, none, none.reshape(0, 4), separate)
+    out = shown(capsys, Profile(tiny_graph(), here, (one,)))
+    assert " ".join(out[2].split()) == "1 6 µs 0.0% 3 none stamped 1 cuts run ok"

@@ -1,0 +1,432 @@
+import gc
+import weakref
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from dscwb.captured import capture
+from dscwb.files import load_profile, save_profile
+from dscwb.measure import CpuClock, CudaClock, profile
+from dscwb.profiles import NOT_STAMPED, ProfileError
+from dscwb.trust import calibration, model_error
+from tests.machine import Machine
+
+ROUNDS = 15  # of 30 passes, half of them plain
+
+
+def measure(machine, batch_sizes=(1,), *, stamp_ns=0, widths=None, **options):
+    """Exactly 30 passes a batch size and nothing else, unless told otherwise."""
+    options = {"budget_s": 0, "verify": False, "clock": machine.clock(stamp_ns), **options}
+    return profile(machine.model(widths), batch_sizes, **options)
+
+
+def noisy(n):
+    """Passes between 1 and 2 times as long, in no simple order."""
+    return 1 + (n * 0.6180339887) % 1
+
+
+def after_warm_up(machine, batch_sizes=1):
+    """The log of the rounds; a machine without noise warms up in three passes."""
+    return machine.log[3 * batch_sizes :]
+
+
+# What comes out
+
+
+def test_heads_and_tails_are_exact_on_a_machine_without_noise():
+    found = measure(Machine((100, 300, 600)), (1, 4))
+    np.testing.assert_allclose(found.head_s(1), np.array([0, 100, 400, 1000]) * 1e-9)
+    np.testing.assert_allclose(found.tail_s(4), np.array([4000, 3600, 2400, 0]) * 1e-9)
+    assert found.total_s(4) == pytest.approx(4000e-9)
+    assert calibration(found, 4) == (1.0, 1.0, 1.0)
+
+
+def test_drift_moves_neither_shares_nor_their_order():
+    found = measure(Machine((100, 300, 600), slower=lambda n: 1 + n / 10))
+    np.testing.assert_allclose(found.head_s(1) / found.total_s(1), [0, 0.1, 0.4, 1], rtol=0.01)
+
+
+def test_raw_passes_are_kept():
+    found = measure(Machine((100, 300)), (2,))
+    assert found.passes[0].plain_ns.tolist() == [800] * ROUNDS
+    assert found.passes[0].stamped_ns.tolist() == [[0, 200, 800]] * ROUNDS
+
+
+def test_batch_sizes_come_ascending_and_once():
+    assert measure(Machine(), (4, 1, 4, 2)).batch_sizes == (1, 2, 4)
+
+
+# Order
+
+
+def test_each_round_has_every_pass_once_in_an_order_of_its_own():
+    machine = Machine()
+    measure(machine, (1, 2, 3))
+    log = after_warm_up(machine, 3)
+    rounds = [tuple(log[i : i + 6]) for i in range(0, len(log), 6)]
+    assert len(rounds) == ROUNDS
+    every = {(kind, size) for kind in ("whole", "stamped") for size in (1, 2, 3)}
+    assert all(set(one) == every for one in rounds)
+    assert len(set(rounds)) > ROUNDS / 2
+    assert len({one[0] for one in rounds}) > 3  # whatever comes first is drawn too
+
+
+def test_the_seed_fixes_the_order():
+    logs = []
+    for seed in (1, 1, 2):
+        machine = Machine()
+        measure(machine, (1, 2), seed=seed)
+        logs.append(machine.log)
+    assert logs[0] == logs[1]
+    assert logs[0] != logs[2]
+
+
+# How many passes
+
+
+@pytest.mark.parametrize(("passes", "rounds"), [(10, 5), (11, 6), (40, 20)])
+def test_without_budget_passes_are_counted_exactly(passes, rounds):
+    machine = Machine(slower=noisy)
+    measure(machine, passes=passes)
+    assert machine.log[-2 * rounds :].count(("whole", 1)) == rounds
+    assert len(machine.log) == 6 + 2 * rounds  # as many warm-up passes as are allowed
+
+
+def test_without_noise_measuring_stops_at_once():
+    assert len(measure(Machine(), budget_s=100).passes[0].plain_ns) == ROUNDS
+
+
+def test_with_noise_measuring_goes_on_until_the_budget_is_spent():
+    found = measure(Machine(slower=noisy), (1, 2), budget_s=300e-6)
+    for passes in found.passes:
+        # One sample takes 1.5 µs on average, so 300 µs are 200 passes of it, or 100 of two.
+        assert 2 * len(passes.plain_ns) == pytest.approx(200 / passes.batch_size, rel=0.05)
+
+
+def test_with_little_noise_measuring_stops_before_the_budget_is_spent():
+    slower = lambda n: 1 + 0.05 * (noisy(n) - 1)  # noqa: E731
+    found = measure(Machine(slower=slower), budget_s=1)
+    assert ROUNDS <= len(found.passes[0].plain_ns) < 200
+
+
+@pytest.mark.parametrize(
+    ("factors", "passes"),
+    [([1, 1, 1], 3), ([5, 1, 1, 1], 4), ([9, 8, 7, 6, 5, 4, 3, 2, 1], 6)],
+)
+def test_warm_up_ends_when_three_passes_agree_or_after_six(factors, passes):
+    machine = Machine(slower=lambda n: factors[n] if n < passes else 1)
+    found = measure(machine)
+    assert len(machine.log) == passes + 2 * ROUNDS
+    assert found.total_s(1) == pytest.approx(1000e-9)
+
+
+# Conditions
+
+
+def test_conditions_hold_in_every_pass_and_are_restored():
+    before = torch.get_num_threads()
+    machine = Machine()
+    measure(machine, threads=before + 1)
+    assert set(machine.settings) == {(True, False, before + 1)}
+    assert (torch.get_num_threads(), gc.isenabled()) == (before, True)
+
+
+def test_conditions_are_restored_after_an_error():
+    def fail(kind, batch_size):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    before = torch.get_num_threads()
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        measure(Machine(fail=fail), threads=before + 1)
+    assert (torch.get_num_threads(), gc.isenabled()) == (before, True)
+
+
+def test_a_garbage_collector_that_was_off_stays_off():
+    gc.disable()
+    try:
+        measure(Machine())
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+
+
+# Out of memory
+
+NO_MEMORY = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to ..."),
+    RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 4 bytes."),
+    MemoryError(),
+]
+
+
+def raising(error, when):
+    """A failure of `error` wherever `when(kind, batch_size)`."""
+
+    def fail(kind, batch_size):
+        if when(kind, batch_size):
+            raise error
+
+    return fail
+
+
+@pytest.mark.parametrize("error", NO_MEMORY, ids=lambda error: type(error).__name__)
+def test_out_of_memory_is_a_row_and_larger_batch_sizes_are_not_tried(error):
+    machine = Machine(fail=raising(error, lambda kind, size: size >= 4))
+    found = measure(machine, (1, 2, 4, 8))
+    assert [found.status(size) for size in (1, 2, 4, 8)] == ["ok", "ok", "oom", "oom"]
+    assert found.batch_sizes == (1, 2)
+    assert {size for _, size in machine.log} == {1, 2}
+    assert found.passes[2].stamped_ns.shape == (0, 4)
+
+
+def test_out_of_memory_in_a_later_round_drops_that_batch_size_only():
+    machine = Machine()
+    machine.fail = raising(NO_MEMORY[0], lambda kind, size: size == 2 and len(machine.log) > 30)
+    found = measure(machine, (1, 2))
+    assert [found.status(size) for size in (1, 2)] == ["ok", "oom"]
+    assert len(found.passes[0].plain_ns) == ROUNDS
+
+
+def test_the_failed_pass_lets_go_of_its_tensors_before_others_run():
+    held = []
+
+    def fail(kind, batch_size):
+        if batch_size == 2:
+            tensor = torch.zeros(1)
+            held.append(weakref.ref(tensor))
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        assert all(tensor() is None for tensor in held)
+
+    assert measure(Machine(fail=fail), (1, 2)).batch_sizes == (1,)
+    assert len(held) == 1
+
+
+def test_a_lost_gpu_ends_the_measurement_with_a_remedy():
+    error = torch.AcceleratorError("CUDA error: an illegal memory access was encountered\nCompile")
+    with pytest.raises(
+        ProfileError, match=r"batch size 2 \(CUDA error.*encountered\).*start a new"
+    ):
+        measure(Machine(fail=raising(error, lambda kind, size: size == 2)), (1, 2))
+
+
+# Interrupts
+
+
+def interrupted_at(passes):
+    machine = Machine()
+    machine.fail = raising(KeyboardInterrupt(), lambda kind, size: len(machine.log) == passes)
+    return machine
+
+
+def test_an_interrupt_keeps_whole_rounds():
+    found = measure(interrupted_at(3 + 13))
+    assert found.passes[0].plain_ns.shape == (6,)
+    assert found.passes[0].stamped_ns.shape == (6, 4)
+    assert found.provenance.note == "interrupted"
+
+
+@pytest.mark.parametrize("passes", [0, 2, 3 + 9])
+def test_an_interrupt_before_ten_passes_goes_on(passes):
+    with pytest.raises(KeyboardInterrupt):
+        measure(interrupted_at(passes))
+    assert gc.isenabled()
+
+
+# Rotation of stamps
+
+
+def test_costly_stamps_rotate_over_all_cuts():
+    # 20 stamps of 9 ns in a pass of 2,000 ns: 9 %. Every fifth, and the last, leave 2 %.
+    machine = Machine([100] * 20)
+    found = measure(machine, stamp_ns=9)
+    stamps = found.passes[0].stamped_ns
+    inner = stamps[:, 1:-1] != NOT_STAMPED
+    assert set(inner.sum(axis=1)) <= {3, 4}
+    assert inner.sum(axis=0).min() >= 5
+    assert (stamps[:, [0, -1]] != NOT_STAMPED).all()
+    assert calibration(found, 1)[0] == pytest.approx(1.02, abs=0.005)
+    np.testing.assert_allclose(found.head_s(1), np.arange(21) * 100e-9, atol=25e-9)
+
+
+def test_rotation_measures_longer_and_drops_what_all_stamps_slowed():
+    machine = Machine([100] * 20)
+    found = measure(machine, stamp_ns=9)
+    assert len(found.passes[0].plain_ns) == 5 * 5  # five stamps at each cut, every fifth a pass
+    assert len(machine.log) == 6 + 2 * ROUNDS + 2 * 25  # stamped and plain passes never agree
+
+
+def test_cheap_stamps_do_not_rotate():
+    found = measure(Machine([1000] * 20), stamp_ns=10)
+    assert (found.passes[0].stamped_ns != NOT_STAMPED).all()
+    assert calibration(found, 1)[0] == pytest.approx(1.01, abs=0.001)
+
+
+@pytest.mark.parametrize("passes", [10, 30, 60])
+def test_noise_alone_does_not_let_stamps_rotate(passes):
+    found = measure(Machine([100] * 20, slower=noisy), (1, 2, 3), passes=passes)
+    assert [len(p.plain_ns) for p in found.passes] == [passes // 2] * 3
+    assert all((p.stamped_ns != NOT_STAMPED).all() for p in found.passes)
+
+
+# Verification of candidates
+
+
+def test_candidates_are_really_run():
+    machine = Machine((100, 300, 600))
+    found = measure(machine, (1, 2), verify=True, widths=(50, 80, 10))
+    for passes in found.passes:
+        size = passes.batch_size
+        assert [one.cut for one in passes.separate] == [1, 2]
+        for one, head_ns in zip(passes.separate, (100 * size, 400 * size), strict=True):
+            assert len(one.head_ns) >= ROUNDS // 2
+            assert set(one.head_ns) == {head_ns}
+            assert set(one.tail_ns) == {1000 * size - head_ns}
+            assert set(one.whole_ns) == {1000 * size}
+        error = model_error(found, size)
+        assert (error.head, error.tail) == pytest.approx((0, 0))
+        assert error.cuts == 2
+
+
+def test_model_error_is_what_halves_save_when_run_alone():
+    found = measure(Machine((100, 300, 600), tail_saves_ns=50), verify=True)
+    error = model_error(found, 1)
+    assert (error.head, error.tail) == pytest.approx((0, 0.05))  # 50 ns of 1,000
+
+
+def test_whole_passes_run_now_before_and_now_after_the_halves():
+    machine = Machine()
+    measure(machine, verify=True, passes=60)
+    kinds = "".join(kind[0] for kind, _ in machine.log)
+    assert kinds.count("ht") == machine.log.count(("head", 1))
+    assert len({kinds[i - 1 : i + 3] for i in range(len(kinds)) if kinds[i] == "h"}) > 2
+
+
+def test_a_profile_with_verification_survives_its_file(tmp_path):
+    found = measure(Machine(), (1, 2), verify=True)
+    again = load_profile(save_profile(found, tmp_path / "p.parquet"))
+    assert again.provenance == found.provenance
+    for a, b in zip(found.passes, again.passes, strict=True):
+        np.testing.assert_array_equal(a.stamped_ns, b.stamped_ns)
+        for s, t in zip(a.separate, b.separate, strict=True):
+            np.testing.assert_array_equal(s.whole_ns, t.whole_ns)
+
+
+# CUDA, with events that read the machine's time
+
+
+class Event:
+    """What torch.cuda.Event gives, on a stream that is always up to date."""
+
+    def __init__(self, machine, calls):
+        self.machine, self.calls, self.at_ns = machine, calls, None
+
+    def record(self):
+        self.calls.append("record")
+        self.at_ns = self.machine.now_ns
+
+    def synchronize(self):
+        self.calls.append("synchronize")
+
+    def elapsed_time(self, end):
+        return (end.at_ns - self.at_ns) / 1e6
+
+
+def test_cuda_events_give_the_same_times():
+    machine, calls = Machine((100, 300, 600)), []
+    clock = CudaClock(4, event=lambda: Event(machine, calls))
+    found = measure(machine, (1, 2), clock=clock, verify=True)
+    np.testing.assert_allclose(found.head_s(2), np.array([0, 200, 800, 2000]) * 1e-9)
+    assert model_error(found, 2).head == pytest.approx(0)
+    assert calls.count("synchronize") == len(machine.log)  # waits once a pass
+
+
+def test_cuda_plain_passes_record_their_ends_only():
+    machine, calls = Machine(), []
+    clock = CudaClock(4, event=lambda: Event(machine, calls))
+    clock.begin([True, False, False, True])
+    for cut in (1, 2):
+        clock.stamp(cut)
+    assert clock.end().tolist() == [0, NOT_STAMPED, NOT_STAMPED, 0]
+    assert calls == ["record", "record", "synchronize"]
+
+
+def test_clocks_stamp_what_is_wanted():
+    times = iter([1000, 1010, 1050])
+    clock = CpuClock(4, now=lambda: next(times))
+    clock.begin([True, False, True, True])
+    for cut in (1, 2):
+        clock.stamp(cut)
+    assert clock.end().tolist() == [0, NOT_STAMPED, 10, 50]
+
+
+@pytest.mark.gpu
+def test_a_real_gpu():
+    captured = capture(small_network(), example_input=torch.rand(2, 3, 32, 32), device="cuda")
+    found = profile(captured, (1, 8), budget_s=1)
+    assert np.all(np.diff(found.head_s(8)) >= 0)
+    assert found.total_s(8) > 0
+
+
+# A real model on a real clock
+
+
+def small_network():
+    return nn.Sequential(
+        nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.Flatten(), nn.Linear(12544, 10)
+    ).eval()
+
+
+def test_a_real_model_gives_sane_times():
+    captured = capture(small_network(), example_input=torch.rand(2, 3, 32, 32))
+    found = profile(captured, (1, 4), threads=1, budget_s=0)
+    for size in (1, 4):
+        head_s, tail_s = found.head_s(size), found.tail_s(size)
+        assert head_s[0] == 0
+        assert np.all(np.diff(head_s) >= 0)
+        np.testing.assert_allclose(head_s + tail_s, found.total_s(size))
+        assert tail_s[-1] == 0
+        assert found.total_s(size) > 0
+        assert model_error(found, size).cuts == 3  # drawn at random
+    assert (found.provenance.origin, found.provenance.threads) == ("measured", 1)
+    assert found.provenance.protocol == "one-pass/1"
+
+
+# Misuse
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"batch_sizes": ()}, "batch_sizes"),
+        ({"batch_sizes": (0, 1)}, "batch_sizes"),
+        ({"passes": 9}, "passes is 9; give at least 10"),
+        ({"budget_s": -1}, "budget_s"),
+        ({"budget_s": float("nan")}, "budget_s"),
+        ({"threads": 0}, "threads is 0"),
+    ],
+)
+def test_misuse_is_named(options, reason):
+    with pytest.raises(ValueError, match=reason):
+        measure(Machine(), **options)
+
+
+def test_a_device_without_a_clock_is_named():
+    model = Machine().model()
+    vars(model)["device"] = torch.device("meta")
+    with pytest.raises(ProfileError, match="no clock for 'meta'"):
+        profile(model)
+
+
+# Display
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_progress_goes_to_stderr_and_only_when_asked(capsys, progress):
+    measure(Machine(), progress=progress)
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert ("100%" in shown.err) is progress
+    assert ("left" in shown.err) is progress

@@ -1,0 +1,101 @@
+"""Every notebook runs from top to bottom, swallows no error, and is stored without outputs."""
+
+import ast
+import shutil
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from tests.lab import ROOT, copy_project
+
+NOTEBOOKS = sorted(path.relative_to(ROOT) for path in (ROOT / "notebooks").glob("*.ipynb"))
+MAX_BYTES = 200_000
+TIMEOUT_S = 180
+
+
+def run(notebook, folder):
+    """Execute as JupyterLab would, in the notebook's own folder; its widgets come back with it."""
+    client = NotebookClient(
+        notebook,
+        timeout=TIMEOUT_S,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(folder)}},
+    )
+    client.execute()
+    return notebook
+
+
+def swallowed_errors(notebook):
+    """What failed inside widgets: nbclient lets an `interact` or Output that raises pass."""
+    widgets = notebook.metadata.get("widgets", {})
+    states = widgets.get("application/vnd.jupyter.widget-state+json", {}).get("state", {})
+    found = []
+    for one in states.values():
+        state = one["state"]
+        for output in state.get("outputs", ()):
+            if output["output_type"] == "error":
+                found.append(f"{output['ename']}: {output['evalue']}")
+        if "role='alert'" in str(state.get("value", "")):  # how the workbench shows an error
+            found.append(state["value"])
+    return found
+
+
+def test_there_are_notebooks():
+    assert NOTEBOOKS
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=str)
+def test_runs_without_errors(path, tmp_path):
+    project = copy_project(tmp_path / "project")
+    notebook = nbformat.read(project / path, as_version=4)
+    run(notebook, (project / path).parent)
+    assert swallowed_errors(notebook) == []
+
+
+def test_the_workbench_is_displayed(tmp_path):
+    project = copy_project(tmp_path / "project")
+    path = project / "notebooks" / "01-explore.ipynb"
+    notebook = run(nbformat.read(path, as_version=4), path.parent)
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    assert any("application/vnd.jupyter.widget-view+json" in one.get("data", {}) for one in outputs)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import ipywidgets\nipywidgets.interact(lambda n: 1 / n, n=ipywidgets.IntSlider(0))",
+        "import ipywidgets\nwith ipywidgets.Output():\n    1 / 0",
+    ],
+)
+def test_the_check_for_swallowed_errors_can_fail(source, tmp_path):
+    cell = nbformat.v4.new_code_cell(source)
+    notebook = run(nbformat.v4.new_notebook(cells=[cell]), tmp_path)
+    assert "ZeroDivisionError" in swallowed_errors(notebook)[0]
+
+
+def test_an_error_shown_by_the_workbench_is_found(tmp_path):
+    shutil.copytree(ROOT / "data", tmp_path / "data")
+    source = (
+        "import dscwb\nworkbench = dscwb.SplitWorkbench()\n"
+        "workbench._message.say('no such file; make it', error=True)\nworkbench"
+    )
+    cell = nbformat.v4.new_code_cell(source)
+    notebook = run(nbformat.v4.new_notebook(cells=[cell]), tmp_path)
+    assert "make it" in swallowed_errors(notebook)[0]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=str)
+def test_is_stored_clean_and_defines_nothing(path):
+    assert (ROOT / path).stat().st_size < MAX_BYTES
+    notebook = nbformat.read(ROOT / path, as_version=4)
+    nbformat.validate(notebook)
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert "widgets" not in notebook.metadata
+    assert notebook.cells[0].cell_type == "markdown"
+    assert notebook.cells[0].source.startswith("# ")
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            assert (cell.outputs, cell.execution_count) == ([], None)
+            nodes = ast.walk(ast.parse(cell.source))
+            assert not any(isinstance(node, ast.FunctionDef | ast.ClassDef) for node in nodes)

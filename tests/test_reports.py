@@ -1,0 +1,238 @@
+"""A report opened in a real browser without a network, and what its page says."""
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+import dscwb
+from dscwb.conventions import verdict
+from dscwb.markup import definitions, escaped, table
+from dscwb.profiles import scale_profile
+from dscwb.reports import report
+from dscwb.scenario import Link, PowerModel
+from dscwb.sources import recipe
+from dscwb.study import sweep
+from tests.lab import ANSWER_MS, chromium_page
+from tests.tiny import profile_of, tiny_graph
+
+MS = 1_000_000
+LAYERS_NS = {1: [10 * MS, 20 * MS, 30 * MS], 4: [40 * MS, 80 * MS, 120 * MS]}
+POWER = PowerModel(5, 2, 1, "a guess")
+
+# What plotly leaves of a figure: its picture, drawn in its place, with something in it.
+DRAWN = """() => Array.from(document.querySelectorAll('.plotly-graph-div')).map((plot) => ({
+  name: plot.id,
+  marks: plot.querySelectorAll('.hm image, .trace path, .points path, .scatterlayer path').length,
+  spare: plot.getBoundingClientRect().width
+    - (plot.querySelector('.main-svg')?.getBoundingClientRect().width ?? 0),
+}))"""
+
+
+def study(profile=None, **changes):
+    profile = profile or profile_of(tiny_graph(), LAYERS_NS)
+    fields = {
+        "link": Link(),
+        "input_encoding": "float32",
+        "feature_encoding": "float32",
+        "data_rates_bps": np.geomspace(1e4, 1e6, 9),
+    } | changes
+    return sweep(profile, scale_profile(profile, 10), **fields)
+
+
+class Page(HTMLParser):
+    """Elements left open or closed twice, and the text between them."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.words, self.ids, self.links = [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        values = dict(attributes)
+        self.ids += [values["id"]] if "id" in values else []
+        self.links += [values["href"]] if "href" in values else []
+        if tag not in ("meta", "br", "hr"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] not in ("script", "style"):
+            self.words.append(data)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    found = study()
+    path = tmp_path_factory.mktemp("report") / "new" / "report.html"
+    sure = found.confidence(40)
+    return found, report(found, path, confidence=sure, command="dscwb report <again> & again")
+
+
+@pytest.fixture(scope="module")
+def page(written):
+    return Page(written[1].read_text(encoding="utf-8"))
+
+
+# In the browser
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [1200, 390], ids=["desk", "phone"])
+def test_every_figure_is_drawn_without_a_network(chromium, written, width):
+    _, path = written
+    asked, errors = [], []
+    with chromium_page(chromium, width=width) as page:
+        page.context.set_offline(True)
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        # plotly.js warns of its own hatched bars.
+        page.on("console", lambda one: errors.append(one.text) if one.type == "error" else None)
+        page.goto(path.as_uri())
+        page.wait_for_function(
+            f"() => ({DRAWN})().every(({{marks, spare}}) => marks > 0 && Math.abs(spare) < 2)",
+            timeout=ANSWER_MS,
+        )
+        drawn = page.evaluate(DRAWN)
+        overhang = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+    assert (asked, errors) == ([path.as_uri()], [])
+    names = {one["name"].removeprefix("plot-") for one in drawn}
+    assert names >= {"best", "gain-0", "gain-1", "gain-2", "regret", "rate-1", "rate-4"}
+    assert names >= {"breakdown", "pareto", "compression", "device", "server", "conventions"}
+    assert overhang <= 0  # wide figures and tables scroll in their place, not the page
+
+
+@pytest.mark.browser
+def test_the_check_above_can_fail(chromium, written, tmp_path):
+    text = written[1].read_text(encoding="utf-8")
+    text, found = re.subn(r'Plotly\.newPlot\(\s*"plot-pareto"', 'void ("plot-pareto"', text)
+    assert found == 1
+    broken = tmp_path / "broken.html"
+    broken.write_text(text, encoding="utf-8")
+    with chromium_page(chromium) as page:
+        page.goto(broken.as_uri())
+        page.wait_for_function(
+            f"() => ({DRAWN})().filter(({{marks}}) => marks > 0).length > 5", timeout=ANSWER_MS
+        )
+        marks = {one["name"]: one["marks"] for one in page.evaluate(DRAWN)}
+    assert marks["plot-pareto"] == 0
+
+
+# What it says
+
+
+def test_the_page_is_whole_and_its_links_lead_somewhere(page):
+    assert page.open == []
+    assert len(page.ids) == len(set(page.ids))
+    assert {link for link in page.links if link.startswith("#")} <= {
+        f"#{name}" for name in page.ids
+    }
+
+
+def test_verdict_sources_and_recipe_stand_on_it(written, page):
+    found, _ = written
+    text = " ".join(page.words)
+    assert verdict(found) in text
+    for words in found.stamp().values():
+        assert words in text
+    assert "dscwb report <again> & again" in text  # escaped on the page
+    assert recipe(found, found.confidence(40)) in text
+    assert "40 bootstrap replicates" in text
+    assert str(found.certificate()) in text
+
+
+def test_switching_rates_have_their_intervals(page):
+    # 35,556 and 177,778 bit/s (tests/test_study.py); without noise the intervals are points.
+    cells = "|".join(word for word in page.words if word.strip())
+    assert "|no offloading|0|0.0356|0.0356 to 0.0356|0|" in cells
+    assert "|a|0.0356|0.178|0.178 to 0.178|0.2|" in cells
+    assert "|full offloading|0.178|∞|0.4|" in cells
+
+
+def test_plotly_is_inside_once_and_nothing_is_fetched(written):
+    text = written[1].read_text(encoding="utf-8")
+    assert text.count("<script>/*") <= 1
+    assert len(text) < 8e6
+    assert not re.search(r'<(script|link|img|iframe)[^>]*\b(src|href)=["\']?http', text)
+    assert "default-src 'none'" in text
+
+
+def test_the_recipe_makes_the_same_study(monkeypatch):
+    found = study(
+        link=Link(0.001, 40, 1e6),
+        objective="energy",
+        power=POWER,
+        server_load=2,
+        input_encoding="jpeg 10:1",
+        batch_sizes=[1, 3],
+    )
+    made = []
+    monkeypatch.setattr(dscwb, "load_profile", lambda path: found.edge, raising=False)
+    monkeypatch.setattr(dscwb, "report", lambda study, path: made.append(study), raising=False)
+    exec(recipe(found), {"EDGE": "edge.parquet"})
+    [again] = made
+    assert again.scenario == found.scenario
+    assert again.batch_sizes == found.batch_sizes
+    np.testing.assert_allclose(again.data_rates_bps, found.data_rates_bps)
+    np.testing.assert_array_equal(again.intercepts, found.intercepts)
+
+
+def test_rates_that_are_not_spaced_evenly_are_listed():
+    assert "data_rates_bps=[10000.0, 20000.0, 1000000.0]" in recipe(
+        study(data_rates_bps=[1e4, 2e4, 1e6])
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"private_input": True},
+        {"min_depth": 3},
+        {"granularity": "op"},
+        {"granularity": "compressive"},
+        {"objective": "energy", "power": POWER},
+        {"arrival_rate_hz": 10, "link": Link(0.01, downlink_bps=1e6)},
+        {"data_rates_bps": [1e5], "batch_sizes": [2]},
+        {"memory_cap_bytes": 1800},
+        {"server_load": 100},
+    ],
+    ids=str,
+)
+def test_every_scenario_has_a_report(tmp_path, changes):
+    path = report(study(**changes), tmp_path / "report.html")
+    assert Page(path.read_text(encoding="utf-8")).open == []
+
+
+def test_names_from_elsewhere_do_no_harm(tmp_path):
+    evil = '<img src=x onerror="alert(1)">'
+    profile = profile_of(tiny_graph(evil), LAYERS_NS, device=evil)
+    profile = replace(profile, provenance=replace(profile.provenance, note="</script><b>"))
+    text = report(study(profile), tmp_path / "report.html").read_text(encoding="utf-8")
+    assert evil not in text
+    assert Page(text).open == []
+
+
+def test_misuse_is_named_before_anything_is_written(tmp_path):
+    with pytest.raises(ValueError, match=r"'report\.pdf': a report is written as \.html"):
+        report(study(), tmp_path / "new" / "report.pdf")
+    with pytest.raises(ValueError, match="Batch size 9 is not on this grid"):
+        report(study(), tmp_path / "new" / "report.html", state=(9, 1e6))
+    other = study(profile_of(tiny_graph(), {1: [9 * MS] * 3}))
+    with pytest.raises(ValueError, match="another study"):
+        report(study(), tmp_path / "new" / "report.html", confidence=other.confidence(40))
+    assert not (tmp_path / "new").exists()
+
+
+# Elements
+
+
+def test_elements_escape_and_name_their_rows():
+    assert escaped("<a & 'b'>") == "&lt;a &amp; &#x27;b&#x27;&gt;"
+    assert definitions([("a", "1 < 2"), ("empty", "")]) == "<dl><dt>a</dt><dd>1 &lt; 2</dd></dl>"
+    text = table("caption", ["word", "number"], [("x", 1)])
+    assert '<th scope="row">x</th><td class="number">1</td>' in text
+    assert '<th scope="col">word</th><th scope="col" class="number">number</th>' in text

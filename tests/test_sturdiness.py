@@ -1,0 +1,349 @@
+"""Several processes at one file, processes that die, and files that others wrote."""
+
+import json
+import logging
+import math
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import dscwb
+from dscwb import files
+from dscwb.__main__ import main
+from dscwb.files import load_profile, save_profile
+from dscwb.profiles import ProfileError
+from tests.machine import Machine
+from tests.test_files import rich_profile, same
+from tests.tiny import profile_of, tiny_graph
+
+ROOT = Path(__file__).parent.parent
+
+# The real command in a process of its own, on a model that takes no time. Before each pass it may
+# say that it waits, and then waits for a line.
+PROFILE = """
+import sys
+from dataclasses import replace
+
+import dscwb
+from dscwb import measure
+from dscwb.__main__ import main
+from tests.machine import Machine
+
+model, output, waits_before = sys.argv[1], sys.argv[2], [int(n) for n in sys.argv[3:]]
+
+def pause(kind, batch_size):
+    if len(machine.log) in waits_before:
+        print("waiting", flush=True)
+        sys.stdin.readline()
+
+def captured(*_, **__):
+    vars(chain)["graph"] = replace(chain.graph, model=model)
+    return chain
+
+measure.KEEP_EVERY_S = 1e-12  # every round
+machine = Machine(fail=pause)
+chain = machine.model()
+dscwb.capture = captured
+options = ["--threads", "1", "--passes", "40", "--budget", "0", "--no-check", "-o", output]
+sys.exit(main(["profile", model, *options]))
+"""
+ROUNDS = 20  # of 40 passes
+MIDDLE = 30  # passes, by when some rounds are done and some are not
+
+
+class Measuring:
+    """The command at work."""
+
+    def __init__(self, model: str, output: Path, *waits_before: int) -> None:
+        command = [sys.executable, "-c", PROFILE, model, output, *map(str, waits_before)]
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        self._process = subprocess.Popen(command, text=True, cwd=ROOT, **pipes)  # type: ignore[call-overload]
+
+    def until_it_waits(self) -> None:
+        assert self._process.stdout.readline() == "waiting\n", self._process.stderr.read()
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def goes_on(self) -> None:
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+
+    def ends(self) -> tuple[int, str]:
+        """Its exit status and what it said on stderr."""
+        _, said = self._process.communicate()
+        return self._process.returncode, said
+
+
+@contextmanager
+def measuring(model: str, output: Path, *waits_before: int) -> Iterator[Measuring]:
+    """A process that is gone at the end, however the test ends."""
+    process = Measuring(model, output, *waits_before)
+    try:
+        yield process
+    finally:
+        process.kill()
+
+
+def rounds_in(path: Path) -> int:
+    return sum(len(passes.plain_ns) for passes in load_profile(path).passes)
+
+
+def test_a_second_process_at_the_same_file_is_sent_away(tmp_path):
+    """Whatever model it measures; and the first one's rounds outlive even the first one's death."""
+    output, unfinished = tmp_path / "p.parquet", tmp_path / "p.parquet.unfinished"
+    with measuring("chain", output, MIDDLE) as first:
+        first.until_it_waits()
+        kept = rounds_in(unfinished)
+        assert 0 < kept < ROUNDS
+        for model in ("chain", "another"):
+            with measuring(model, output) as second:
+                status, said = second.ends()
+            assert status == 2
+            assert "another process" in said
+            assert load_profile(unfinished).graph.model == "chain"
+            assert rounds_in(unfinished) == kept
+        first.kill()
+    with measuring("chain", output) as third:
+        status, said = third.ends()
+    assert status == 0
+    assert f"going on after {kept} rounds" in said
+    assert rounds_in(output) == ROUNDS
+    assert [p.name for p in tmp_path.iterdir()] == ["p.parquet"]
+
+
+def test_two_processes_at_two_files_of_one_folder_do_not_disturb_each_other(tmp_path):
+    models = ("chain", "another")
+    with ExitStack() as stack:
+        both = [
+            stack.enter_context(measuring(model, tmp_path / f"{model}.parquet", MIDDLE))
+            for model in models
+        ]
+        for one in both:
+            one.until_it_waits()
+        for one in both:
+            one.goes_on()
+        assert [one.ends()[0] for one in both] == [0, 0]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["another.parquet", "chain.parquet"]
+    for model in models:
+        profile = load_profile(tmp_path / f"{model}.parquet")
+        assert profile.graph.model == model
+        assert rounds_in(tmp_path / f"{model}.parquet") == ROUNDS
+
+
+def test_what_was_measured_outlives_a_file_that_cannot_be_saved(
+    tmp_path, monkeypatch, capsys, caplog
+):
+    """On a full disk, say; here a folder takes the file's place while the passes run."""
+    output = tmp_path / "p.parquet"
+    options = ["--threads", "1", "--passes", "40", "--budget", "0", "--no-check", "-o", str(output)]
+
+    def measured(machine):
+        monkeypatch.setattr(dscwb, "capture", lambda *_, **__: machine.model())
+        with caplog.at_level(logging.INFO, "dscwb"):
+            return main(["profile", "chain", *options])
+
+    assert measured(Machine(fail=lambda *_: output.mkdir(exist_ok=True))) == 2
+    assert "Is a directory" in capsys.readouterr().err
+    output.rmdir()
+    assert measured(Machine()) == 0
+    assert f"going on after {ROUNDS} rounds" in caplog.text
+    assert rounds_in(output) == ROUNDS
+    assert [p.name for p in tmp_path.iterdir()] == ["p.parquet"]
+
+
+SAVE = """
+import sys
+from dscwb.files import load_profile, save_profile
+profile = load_profile(sys.argv[1])
+for line in sys.stdin:
+    for _ in range(20):
+        save_profile(profile, sys.argv[2])
+    print("saved", flush=True)
+"""
+READS = 40
+
+
+def test_a_reader_between_two_writers_sees_one_or_the_other(tmp_path):
+    """Two processes save different profiles to the same path while a third one reads it."""
+    profiles = {"rich": rich_profile(), "tiny": profile_of(tiny_graph(), {1: [1, 2, 3]})}
+    output, seen = tmp_path / "p.parquet", set()
+    with ExitStack() as stack:
+        writers = []
+        for name, profile in profiles.items():
+            source = save_profile(profile, tmp_path / f"{name}.parquet")
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+            process = subprocess.Popen(
+                [sys.executable, "-c", SAVE, source, output], text=True, cwd=ROOT, **pipes
+            )
+            stack.enter_context(process)
+            stack.callback(process.kill)
+            writers.append(process)
+        for writer in writers:  # once, so that there is a file to read
+            writer.stdin.write("\n")
+            writer.stdin.flush()
+        for writer in writers:
+            assert writer.stdout.readline() == "saved\n"
+        for writer in writers:
+            writer.stdin.write("\n" * 5)
+            writer.stdin.flush()
+        for _ in range(READS):
+            found = load_profile(output)
+            seen.add(found.graph.model)
+            same(found, profiles[found.graph.model])
+        for writer in writers:
+            for _ in range(5):
+                assert writer.stdout.readline() == "saved\n"
+    assert seen <= set(profiles)
+    names = {"p.parquet", "rich.parquet", "tiny.parquet"}
+    assert {p.name for p in tmp_path.iterdir()} == names
+
+
+FOREIGN = {
+    "empty": b"",
+    "json.parquet": json.dumps({"model": "resnet50", "time_ns": [1, 2, 3]}).encode(),
+    "csv.parquet": b"split,batch_size,head_s,tail_s,payload_bytes\ninput,1,0,0.006,400\n",
+    "text.parquet": "Œuvre".encode("utf-16"),
+    "seal.parquet": b"sha256:" + b"0" * 64,
+    "magic.parquet": b"PAR1" + bytes(64) + b"PAR1",
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_foreign_files_are_refused(tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(FOREIGN[name])
+    with pytest.raises(ProfileError, match=r"not a dscwb profile|is damaged"):
+        load_profile(path)
+
+
+def test_a_sealed_file_that_is_no_parquet_is_refused(tmp_path):
+    path = tmp_path / "x.parquet"
+    path.write_bytes(files._sealed(b"PAR1" + files._UNSEALED + b"PAR1"))
+    with pytest.raises(ProfileError, match="cannot be read"):
+        load_profile(path)
+
+
+def test_parquet_with_the_columns_of_a_profile_is_not_one(tmp_path):
+    """What `pandas.read_parquet` and `to_parquet` make of a profile."""
+    path = save_profile(rich_profile(), tmp_path / "p.parquet")
+    pd.read_parquet(path).to_parquet(tmp_path / "again.parquet")
+    with pytest.raises(ProfileError, match="not a dscwb profile"):
+        load_profile(tmp_path / "again.parquet")
+
+
+def sealed(table: pa.Table) -> bytes:
+    """A file as a program with a mistake of its own would write it: the seal holds."""
+    buffer = pa.BufferOutputStream()
+    with pq.ParquetWriter(buffer, table.schema, store_schema=False) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({**table.schema.metadata, b"dscwb.seal": files._UNSEALED})
+    return files._sealed(buffer.getvalue().to_pybytes())
+
+
+COLUMNS = ("batch_size", "kind", "cut", "time_ns", "stamps_ns")
+INT_64 = np.iinfo(np.int64)
+NO_NUMBERS = {
+    "NaN": pa.scalar(math.nan),
+    "inf": pa.scalar(math.inf),
+    "-inf": pa.scalar(-math.inf),
+    "a fraction": pa.scalar(1.5),
+    "too large": pa.scalar(2**64 - 1, pa.uint64()),
+    "text": pa.scalar("x"),
+    "true": pa.scalar(True),
+    "a date": pa.scalar(1, pa.timestamp("ns")),
+    "a list of fractions": pa.scalar([0.0, math.nan, math.inf, 4.0]),
+    "lists of lists": pa.scalar([[1], [2], [3], [4]]),
+    "nothing": pa.scalar(None),
+}
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+@pytest.mark.parametrize("value", NO_NUMBERS)
+def test_a_sealed_column_of_another_type_is_refused(tmp_path, column, value):
+    if (column, value) == ("kind", "text"):
+        pytest.skip("is its type; see test_files")
+    table = files._table(rich_profile())
+    array = pa.repeat(NO_NUMBERS[value], len(table))
+    wrong = table.set_column(table.column_names.index(column), column, array)
+    refused(tmp_path, wrong.replace_schema_metadata(table.schema.metadata))
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+def test_a_sealed_file_without_a_column_is_refused(tmp_path, column):
+    refused(tmp_path, files._table(rich_profile()).drop_columns([column]))
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("batch_size", -1),
+        ("batch_size", INT_64.min),
+        ("cut", -1),
+        ("cut", 4),
+        ("cut", INT_64.max),
+        ("time_ns", -1),
+        ("time_ns", 0),
+        ("time_ns", INT_64.min),
+        ("stamps_ns", [0, 1, 2]),  # a cut less
+        ("stamps_ns", [0, 1, 2, 3, 4]),  # a cut more
+        ("stamps_ns", []),
+        ("stamps_ns", [0, -7, 2, 3]),
+        ("stamps_ns", [0, 2, 1, 3]),  # backwards
+        ("stamps_ns", [0, 1, 2, -1]),  # no end
+        ("stamps_ns", [1, 2, 3, 4]),  # no start
+        ("stamps_ns", [0, None, None, 3]),  # nowhere stamped
+    ],
+)
+def test_sealed_times_that_no_clock_gives_are_refused(tmp_path, column, value):
+    table = files._table(rich_profile())
+    place = table.column_names.index(column)
+    array = pa.array([value] * len(table), table.schema.field(place).type)
+    refused(tmp_path, table.set_column(place, column, array))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("time_scale", math.nan),
+        ("time_scale", math.inf),
+        ("time_scale", 0),
+        ("time_scale", -1),
+        ("time_scale", "fast"),
+        ("time_scale", None),
+        ("schema", 2**70),
+        ("schema", 0),
+        ("schema", 1.5),
+        ("provenance", None),
+        ("provenance", {"origin": "guessed", "device": "x"}),
+        ("provenance", {"origin": "measured"}),
+    ],
+)
+def test_a_sealed_header_of_nonsense_is_refused(tmp_path, key, value):
+    table = files._table(rich_profile())
+    about = json.loads(table.schema.metadata[b"dscwb"]) | {key: value}
+    header = table.schema.metadata | {b"dscwb": json.dumps(about).encode()}
+    refused(tmp_path, table.replace_schema_metadata(header))
+
+
+def refused(tmp_path: Path, table: pa.Table) -> None:
+    path = tmp_path / "wrong.parquet"
+    path.write_bytes(sealed(table))
+    with pytest.raises(ProfileError, match=r"wrong\.parquet: "):
+        load_profile(path)
+
+
+def test_the_helper_seals_what_can_be_read(tmp_path):
+    """Or the tests above would hold for another reason."""
+    path = tmp_path / "right.parquet"
+    path.write_bytes(sealed(files._table(rich_profile())))
+    same(load_profile(path), rich_profile())

@@ -1,0 +1,42 @@
+import pytest
+
+from dscwb.units import Encoding, encoding, format_bytes, format_rate, format_seconds
+
+
+def test_encodings_have_their_sizes():
+    sizes = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1, "uint8": 1, "int4": 0.5}
+    assert {name: encoding(name).bytes_per_element for name in sizes} == sizes
+
+
+def test_own_encoding_passes_through_and_bad_ones_are_refused():
+    own = Encoding("fp6", 0.75)
+    assert encoding(own) is own
+    with pytest.raises(ValueError, match=r"Unknown encoding 'float33'; choose one of float32"):
+        encoding("float33")
+    with pytest.raises(ValueError, match="bytes_per_element is 0"):
+        Encoding("nothing", 0)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0123, "12.3 ms"),
+        (0.0123456, "12.3 ms"),
+        (1.0, "1 s"),
+        (0.9999, "1 s"),
+        (123.456, "123 s"),
+        (9.99e-7, "999 ns"),
+        (2.5e-5, "25 µs"),
+        (0, "0 s"),
+        (1e-12, "0.001 ns"),
+    ],
+)
+def test_seconds_have_three_digits_and_a_prefix(seconds, text):
+    assert format_seconds(seconds) == text
+
+
+def test_bytes_and_rates_for_people():
+    assert format_bytes(150_528) == "151 kB"
+    assert format_bytes(4) == "4 B"
+    assert format_rate(8e6) == "8 Mbit/s (1 MB/s)"
+    assert format_rate(1.016e9) == "1.02 Gbit/s (127 MB/s)"

@@ -166,7 +166,7 @@ def separately(every: bool) -> Iterator[Row]:
     import torch
 
     import dscwb
-    from dscwb.measure import CpuClock
+    from dscwb.measuring.measure import CpuClock
 
     captured = dscwb.capture("resnet18", 224)
     halves = [captured.split(cut) for cut in dscwb.all_cuts(captured.graph)]
@@ -230,7 +230,7 @@ def _apart(what: str, a: dscwb.Profile, b: dscwb.Profile, how: str) -> Iterator[
 
 
 def _width(profile: dscwb.Profile) -> float:
-    from dscwb.trust import half_width
+    from dscwb.profiles.trust import half_width
 
     return half_width(profile.passes[0].plain_ns, profile.passes[0].stamped_ns)
 

@@ -30,8 +30,8 @@ import nbformat
 from playwright.sync_api import Page
 
 import dscwb
-from dscwb.files import save_profile
-from dscwb.profiles import Profile
+from dscwb.profiles.files import save_profile
+from dscwb.profiles.records import Profile
 from tests.browser import HOW_TO_GET_ONE, find_chromium
 from tests.lab import (
     FIRST_PAINT_MS,
@@ -58,12 +58,12 @@ import numpy as np
 import plotly.io
 import dscwb
 import dscwb.figures as figures
-import dscwb.workbench
+import dscwb.workbench.session
 from IPython.display import display
 
 plotly.io.renderers.default = "plotly_mimetype"
 RATES_BPS = np.geomspace(1e4, 1e10, {RATES})
-dscwb.workbench.DATA_RATES_BPS = RATES_BPS
+dscwb.workbench.session.DATA_RATES_BPS = RATES_BPS
 edge = dscwb.load_profile("profile.parquet")
 """
 
@@ -254,7 +254,7 @@ def stretched(profile: Profile, batch_size: int) -> Profile:
 def _open(page: Page, url: str, name: str) -> None:
     """One notebook, in a workspace without those that an earlier page left open."""
     page.goto(url.replace(f"tree/{NOTEBOOK.name}", f"workspaces/{Path(name).stem}/tree/{name}"))
-    page.wait_for_function(KERNEL_STATE, arg=["idle"], timeout=FIRST_PAINT_MS)
+    page.wait_for_function(KERNEL_STATE, arg="idle", timeout=FIRST_PAINT_MS)
 
 
 def _bring(page: Page, way: Way) -> None:

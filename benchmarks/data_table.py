@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from dscwb.files import SUFFIX, load_profile
-from dscwb.profiles import Profile
-from dscwb.trust import model_error
+from dscwb.profiles.files import SUFFIX, load_profile
+from dscwb.profiles.records import Profile
+from dscwb.profiles.trust import model_error
 from dscwb.units import format_seconds
 
 DATA = Path(__file__).parent.parent / "data"

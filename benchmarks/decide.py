@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 import dscwb
 from dscwb.scenario import Link
-from dscwb.study import study_of, sweep
+from dscwb.study.sweeps import study_of, sweep
 
 CUTS, BATCHES, RATES = 200, 64, 1000
 Floats = NDArray[np.float64]

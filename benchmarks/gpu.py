@@ -23,8 +23,8 @@ import torch
 
 import dscwb
 from benchmarks.shipped import MODELS
-from dscwb.files import SUFFIX
-from dscwb.profiles import Profile
+from dscwb.profiles.files import SUFFIX
+from dscwb.profiles.records import Profile
 
 DTYPES = ("float32", "float16")
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)

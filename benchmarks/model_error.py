@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 
 from dscwb.cuts import all_cuts
-from dscwb.devices import Device, catalogue
-from dscwb.files import SUFFIX, load_profile
-from dscwb.profiles import Profile
-from dscwb.roofline import OP_CLASSES, fit_efficiency, model_profile, op_classes
+from dscwb.devices.datasheets import Device, catalogue
+from dscwb.devices.roofline import OP_CLASSES, fit_efficiency, model_profile, op_classes
+from dscwb.profiles.files import SUFFIX, load_profile
+from dscwb.profiles.records import Profile
 
 FOLDER = Path(__file__).parent.parent / "data" / "profiles"
 FEWEST_MODELS = 3  # one left out and two to fit to

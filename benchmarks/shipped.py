@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import dscwb
-from dscwb.files import SUFFIX
+from dscwb.profiles.files import SUFFIX
 
 FOLDER = Path(__file__).parent.parent / "data" / "profiles"
 # Model, side of the image (the paper's native sizes), batch sizes that one core does in minutes.

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 import dscwb
-from dscwb import commands, shipped
+from dscwb.cli import commands, shipped
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from dscwb import Cut, ModelGraph, Profile
-    from dscwb.profiles import Passes
-    from dscwb.transfers import Transfers
+    from dscwb.profiles.records import Passes
+    from dscwb.profiles.transfers import Transfers
 
 # Heavy libraries are loaded inside the commands, so that --help answers at once.
 
@@ -334,7 +334,7 @@ def _show(profile: Profile) -> None:
 
 def _believable(profile: Profile, passes: Passes) -> tuple[int, str, str]:
     """Number of passes, what stamping cost, and how far halves really run lie from them."""
-    from dscwb.trust import calibration, model_error
+    from dscwb.profiles.trust import calibration, model_error
 
     if not len(passes.stamped_ns):
         return passes.rounds, "none stamped", f"{len(passes.separate) - 2} cuts run"
@@ -351,7 +351,7 @@ def _copies(transfers: Transfers) -> str:
     """Median times of the smallest and the largest copy, in both directions."""
     import numpy as np
 
-    from dscwb.profiles import NS
+    from dscwb.profiles.records import NS
     from dscwb.units import format_bytes, format_seconds
 
     ends = [

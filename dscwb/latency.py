@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dscwb.cuts import Cut, all_cuts, head_memory_bytes
 from dscwb.graph import ModelGraph
-from dscwb.profiles import Profile, ProfileError
+from dscwb.profiles.records import Profile, ProfileError
 from dscwb.scenario import Scenario
 from dscwb.units import BITS_PER_BYTE, format_bytes
 

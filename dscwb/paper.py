@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from dscwb.cuts import bottlenecks
+from dscwb.devices.roofline import model_profile
 from dscwb.graph import ModelGraph
 from dscwb.latency import FULL_OFFLOADING, NO_OFFLOADING
-from dscwb.profiles import Profile
-from dscwb.roofline import model_profile
+from dscwb.profiles.records import Profile
 from dscwb.scenario import Link
-from dscwb.states import BEST_STATIC, MINIMAX_STATIC
-from dscwb.study import Study, common_batch_sizes, sweep
+from dscwb.study.states import BEST_STATIC, MINIMAX_STATIC
+from dscwb.study.sweeps import Study, common_batch_sizes, sweep
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,11 +9,11 @@ from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
-from dscwb.devices import catalogue
-from dscwb.files import SUFFIX, load_profile
+from dscwb.devices.datasheets import catalogue
+from dscwb.devices.roofline import model_profile
 from dscwb.graph import ModelGraph
-from dscwb.profiles import Profile, ProfileError
-from dscwb.roofline import model_profile
+from dscwb.profiles.files import SUFFIX, load_profile
+from dscwb.profiles.records import Profile, ProfileError
 
 PathLike = str | os.PathLike[str]
 

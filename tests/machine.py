@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
-from dscwb.captured import CapturedModel
+from dscwb.capturing.captured import CapturedModel
 from dscwb.cuts import Cut
 from dscwb.graph import Block, Layer, ModelGraph
-from dscwb.measure import CpuClock
+from dscwb.measuring.measure import CpuClock
 from tests.tiny import spec
 
 Job = tuple[str, int]  # kind of pass (whole, stamped, head, tail), batch size

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dscwb.anatomy import INPUT, OTHER_DTYPES, compression_numbers, plot_compression
-from dscwb.colours import split_colours
 from dscwb.cuts import all_cuts
+from dscwb.figures.anatomy import INPUT, OTHER_DTYPES, compression_numbers, plot_compression
+from dscwb.figures.colours import split_colours
+from dscwb.figures.page import LABEL_HEIGHT, caption_of
 from dscwb.graph import TensorSpec
-from dscwb.page import LABEL_HEIGHT, caption_of
 from dscwb.units import ENCODINGS, jpeg
 from tests.test_figures import deep_graph
 from tests.tiny import tiny_graph

@@ -4,7 +4,7 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from dscwb.axes import (
+from dscwb.figures.axes import (
     LONGEST_NAME,
     depth_axis,
     depth_axis_px,
@@ -18,7 +18,7 @@ from dscwb.axes import (
     shortened,
     widen_left,
 )
-from dscwb.page import LABEL_HEIGHT, MARGIN_LEFT, caption_of, set_page, title
+from dscwb.figures.page import LABEL_HEIGHT, MARGIN_LEFT, caption_of, set_page, title
 
 
 @pytest.mark.parametrize(

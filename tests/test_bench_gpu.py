@@ -6,7 +6,7 @@ import json
 import pytest
 
 from benchmarks import gpu
-from dscwb.files import load_profile
+from dscwb.profiles.files import load_profile
 
 SMALL = "test_resnet"
 

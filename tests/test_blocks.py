@@ -3,7 +3,7 @@ import timm
 import torch
 from torch import nn
 
-from dscwb.blocks import find_blocks
+from dscwb.capturing.blocks import find_blocks
 
 
 def paths(model):

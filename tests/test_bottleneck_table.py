@@ -8,7 +8,7 @@ import pytest
 import timm
 import torch
 
-from dscwb.captured import capture
+from dscwb.capturing.captured import capture
 from dscwb.cuts import bottlenecks
 
 # model: native size, blocks, natural, compressive

@@ -5,12 +5,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from dscwb.breakdown import BEST, CUT_OFF, PARTS, breakdown_numbers, plot_latency_breakdown
-from dscwb.colours import split_colours
-from dscwb.page import caption_of
-from dscwb.profiles import Passes, Profile, Provenance, Separate
+from dscwb.figures.breakdown import BEST, CUT_OFF, PARTS, breakdown_numbers, plot_latency_breakdown
+from dscwb.figures.colours import split_colours
+from dscwb.figures.page import caption_of
+from dscwb.profiles.records import Passes, Profile, Provenance, Separate
 from dscwb.scenario import Link, PowerModel
-from dscwb.study import sweep
+from dscwb.study.sweeps import sweep
 from tests.test_curves import MS, tiny_study
 from tests.tiny import profile_of, tiny_graph
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from hatchling.builders.wheel import WheelBuilder
 
-from dscwb.canvas import CanvasView
-from dscwb.scene import LINES
+from dscwb.workbench.canvas import CanvasView
+from dscwb.workbench.scene import LINES
 from tests.test_scene import study
 
 ROOT = Path(__file__).parents[1]
@@ -115,4 +115,4 @@ def test_the_wheel_holds_the_script(tmp_path):
     (wheel,) = builder.build(directory=str(tmp_path), versions=["standard"])
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
-    assert {"dscwb/canvas.js", "dscwb/drawing.js"} <= set(names)
+    assert {"dscwb/workbench/canvas.js", "dscwb/workbench/drawing.js"} <= set(names)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import dscwb
-from dscwb.files import save_profile
+from dscwb.profiles.files import save_profile
 from tests.lab import (
     ANSWER_MS,
     FIRST_PAINT_MS,
@@ -30,7 +30,7 @@ SETUP = """
 import ipywidgets as widgets
 import numpy as np
 import dscwb
-from dscwb.canvas import CanvasView
+from dscwb.workbench.canvas import CanvasView
 
 edge = dscwb.load_profile("edge.parquet")
 options = {"link": dscwb.Link(0.002), "input_encoding": "float32", "memory_cap_bytes": 1700.0}
@@ -156,8 +156,12 @@ def map_box(page, name):
 
 
 def click(page, name, x, y):
+    """Click at these shares of a map's width and height, once nothing lies over it."""
+    canvas = page.locator(f"canvas.{name}").first
     left, top, width, height = map_box(page, name)
-    page.mouse.click(left + x * width, top + (1 - y) * height)
+    box = canvas.bounding_box()
+    at = {"x": left - box["x"] + x * width, "y": top - box["y"] + (1 - y) * height}
+    canvas.click(position=at)
 
 
 def test_key_presses_on_the_slider_move_the_state(page):
@@ -322,7 +326,6 @@ def test_the_theme_is_followed(page):
 
 
 def test_after_a_reload_picture_and_slider_agree(page):
-    page.keyboard.press("Escape")  # no menu over the maps
     click(page, "splits", 0.6, 0.7)
     before = wait_until(page, "size === 4")
     page.keyboard.press("Control+s")

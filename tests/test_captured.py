@@ -5,10 +5,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from dscwb import precision
-from dscwb.captured import CapturedModel, capture, verify
+from dscwb.capturing import precision
+from dscwb.capturing.captured import CapturedModel, capture, verify
+from dscwb.capturing.exported import CaptureError
 from dscwb.cuts import all_cuts
-from dscwb.exported import CaptureError
 
 FAMILIES = [
     "efficientnet_b0",

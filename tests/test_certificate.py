@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from dscwb.certificate import Slower, record_low
 from dscwb.graph import Block, Layer, ModelGraph
-from dscwb.profiles import scale_profile
+from dscwb.profiles.records import scale_profile
 from dscwb.scenario import Link, PowerModel
-from dscwb.study import sweep
+from dscwb.study.sweeps import sweep
 from tests.tiny import profile_of, spec, tiny_graph
 
 MS = 1_000_000

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from dscwb import measure
-from dscwb.captured import capture
-from dscwb.checkpoint import Checkpoint, Found
-from dscwb.files import load_profile
-from dscwb.measure import profile
-from dscwb.profiles import Provenance
+from dscwb.capturing.captured import capture
+from dscwb.measuring import measure
+from dscwb.measuring.checkpoint import Checkpoint, Found
+from dscwb.measuring.measure import profile
+from dscwb.profiles.files import load_profile
+from dscwb.profiles.records import Provenance
 from tests.machine import Machine
 from tests.tiny import profile_of, tiny_graph
 

@@ -8,8 +8,8 @@ from torch import nn
 
 import dscwb
 from dscwb import __main__ as cli
-from dscwb.exported import CaptureError
-from dscwb.profiles import Passes
+from dscwb.capturing.exported import CaptureError
+from dscwb.profiles.records import Passes
 from tests.tiny import profile_of, tiny_graph
 
 SMALL = "mobilenetv3_small_050"  # of timm's smallest and quickest

@@ -9,8 +9,8 @@ import pytest
 
 import dscwb
 from dscwb import __main__ as cli
-from dscwb import commands
-from dscwb.profiles import scale_profile
+from dscwb.cli import commands
+from dscwb.profiles.records import scale_profile
 from tests.tiny import profile_of, tiny_graph
 
 MS = 1_000_000

@@ -3,15 +3,15 @@ import pytest
 import torch
 from torch import nn
 
-from dscwb import compiled, measure
-from dscwb.captured import capture
-from dscwb.compiled import CompiledRounds, compiled_cuts, compiler_named
-from dscwb.files import load_profile, save_profile
+from dscwb.capturing.captured import capture
 from dscwb.graph import Block
 from dscwb.latency import cost_lines
-from dscwb.measure import profile
-from dscwb.profiles import ProfileError
-from dscwb.rounds import WARM_PASSES, Plan
+from dscwb.measuring import compiled, measure
+from dscwb.measuring.compiled import CompiledRounds, compiled_cuts, compiler_named
+from dscwb.measuring.measure import profile
+from dscwb.measuring.rounds import WARM_PASSES, Plan
+from dscwb.profiles.files import load_profile, save_profile
+from dscwb.profiles.records import ProfileError
 from dscwb.scenario import Link, Scenario
 from dscwb.units import encoding
 from tests.machine import Machine
@@ -169,7 +169,7 @@ def test_what_was_run_before_a_kill_is_not_run_again(tmp_path, monkeypatch, runs
     assert [p.rounds for p in found.passes] == [ROUNDS, ROUNDS]
     assert len(machine.log) == 8 * (WARM_PASSES + ROUNDS - before)
     np.testing.assert_allclose(found.head_s(2), np.array([0, 200, np.nan, 2000]) * 1e-9)
-    assert not path.exists()
+    assert path.exists()  # until whoever saves the profile removes it
 
 
 def test_the_checkpoint_of_an_uncompiled_measurement_is_not_taken(tmp_path, caplog, monkeypatch):

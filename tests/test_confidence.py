@@ -8,12 +8,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dscwb import resampling
 from dscwb.optimise import best_split
-from dscwb.profiles import NOT_STAMPED, Passes, Profile, Provenance, Separate, scale_profile
-from dscwb.resampling import resampled
+from dscwb.profiles import resampling
+from dscwb.profiles.records import (
+    NOT_STAMPED,
+    Passes,
+    Profile,
+    Provenance,
+    Separate,
+    scale_profile,
+)
+from dscwb.profiles.resampling import resampled
 from dscwb.scenario import Link, PowerModel
-from dscwb.study import sweep
+from dscwb.study.sweeps import sweep
 from tests.tiny import profile_of, tiny_graph
 
 MS = 1_000_000

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dscwb.comparison import GAINS, SHARE, plot_conventions
-from dscwb.conventions import conventions, verdict, worth
-from dscwb.page import caption_of
-from dscwb.profiles import scale_profile
+from dscwb.figures.comparison import GAINS, SHARE, plot_conventions
+from dscwb.figures.page import caption_of
+from dscwb.profiles.records import scale_profile
 from dscwb.scenario import Link, PowerModel
-from dscwb.study import sweep
+from dscwb.study.conventions import conventions, verdict, worth
+from dscwb.study.sweeps import sweep
 from tests.test_curves import MS, tiny_study
 from tests.tiny import profile_of, tiny_graph
 

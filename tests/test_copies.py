@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from dscwb import copies
-from dscwb.copies import REPEATS, WARM_REPEATS, ladder, make_copier, measure_copies
 from dscwb.graph import ModelGraph
-from dscwb.measure import CudaClock
+from dscwb.measuring import copies
+from dscwb.measuring.copies import REPEATS, WARM_REPEATS, ladder, make_copier, measure_copies
+from dscwb.measuring.measure import CudaClock
 from tests.machine import Machine
 from tests.tiny import tiny_graph
 

@@ -7,13 +7,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dscwb.colours import split_colours
-from dscwb.curves import BEST, LINE, NEVER, STATE, SWITCHING, label_sides, plot_latency_vs_rate
-from dscwb.page import LABEL_HEIGHT, caption_of
-from dscwb.profiles import scale_profile
-from dscwb.rates import curve_numbers
+from dscwb.figures.colours import split_colours
+from dscwb.figures.curves import (
+    BEST,
+    LINE,
+    NEVER,
+    STATE,
+    SWITCHING,
+    label_sides,
+    plot_latency_vs_rate,
+)
+from dscwb.figures.page import LABEL_HEIGHT, caption_of
+from dscwb.profiles.records import scale_profile
 from dscwb.scenario import Link, PowerModel
-from dscwb.study import sweep
+from dscwb.study.rates import curve_numbers
+from dscwb.study.sweeps import sweep
 from tests.tiny import profile_of, tiny_graph
 
 MS = 1_000_000

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import data_table
-from dscwb.files import load_profile
+from dscwb.profiles.files import load_profile
 
 PROFILES = sorted((data_table.DATA / "profiles").glob("*.parquet"))
 MOST_BYTES = 1_500_000

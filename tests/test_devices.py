@@ -3,7 +3,14 @@ import re
 
 import pytest
 
-from dscwb.devices import DEFAULT_EFFICIENCY, Device, Efficiency, catalogue, device, devices
+from dscwb.devices.datasheets import (
+    DEFAULT_EFFICIENCY,
+    Device,
+    Efficiency,
+    catalogue,
+    device,
+    devices,
+)
 
 FULL, LOCKED = "RTX 2080 Ti", "RTX 2080 Ti at 300 MHz"
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from dscwb.colours import split_colours
 from dscwb.cuts import all_cuts
-from dscwb.durations import TIME, WHISKER, plot_profile, profile_numbers
-from dscwb.page import caption_of
-from dscwb.profiles import (
+from dscwb.figures.colours import split_colours
+from dscwb.figures.durations import TIME, WHISKER, plot_profile, profile_numbers
+from dscwb.figures.page import caption_of
+from dscwb.profiles.records import (
     NOT_STAMPED,
     Passes,
     Profile,

@@ -13,8 +13,6 @@ import pytest
 
 import dscwb
 from dscwb import figures
-from dscwb.cells import COLUMNS, gain_cells, map_cells, split_cells
-from dscwb.colours import FULL_OFFLOADING_COLOUR, NO_OFFLOADING_COLOUR, split_colours
 from dscwb.cuts import all_cuts
 from dscwb.figures import (
     FigureError,
@@ -24,9 +22,10 @@ from dscwb.figures import (
     plot_maps,
     save_figure,
 )
-from dscwb.graph import Block, Layer, ModelGraph
-from dscwb.maps import GAIN, IMPOSSIBLE, MAP, STATE, SWITCHING, UNDECIDED
-from dscwb.page import (
+from dscwb.figures.cells import COLUMNS, gain_cells, map_cells, split_cells
+from dscwb.figures.colours import FULL_OFFLOADING_COLOUR, NO_OFFLOADING_COLOUR, split_colours
+from dscwb.figures.maps import GAIN, IMPOSSIBLE, MAP, STATE, SWITCHING, UNDECIDED
+from dscwb.figures.page import (
     CAPTION_LINE,
     LABEL_HEIGHT,
     caption_of,
@@ -36,9 +35,10 @@ from dscwb.page import (
     rate_axis,
     row_ticks,
 )
-from dscwb.profiles import scale_profile
+from dscwb.graph import Block, Layer, ModelGraph
+from dscwb.profiles.records import scale_profile
 from dscwb.scenario import Link
-from dscwb.study import sweep
+from dscwb.study.sweeps import sweep
 from tests.tiny import profile_of, spec, tiny_graph
 
 MS = 1_000_000
@@ -361,15 +361,10 @@ def test_percentages(share, text):
 
 
 def test_the_door_leads_to_every_picture_of_the_package():
-    rooms = [path.stem for path in Path(dscwb.__file__).parent.glob("*.py")]
     plots = {
         name
-        for room in rooms
-        for name in re.findall(
-            r"^def (plot_\w+)",
-            (Path(dscwb.__file__).parent / f"{room}.py").read_text("utf-8"),
-            re.M,
-        )
+        for path in Path(figures.__file__).parent.glob("*.py")
+        for name in re.findall(r"^def (plot_\w+)", path.read_text("utf-8"), re.M)
     }
     assert plots == {name for name in figures.__all__ if name.startswith("plot_")}
     assert plots - {"plot_maps"} <= set(dscwb.__all__)  # which only the workbench needs

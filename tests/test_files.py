@@ -12,10 +12,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dscwb import files
-from dscwb.files import load_profile, save_profile
-from dscwb.profiles import NOT_STAMPED, Passes, Profile, ProfileError, Provenance, Separate
-from dscwb.transfers import Transfers
+from dscwb.profiles import files
+from dscwb.profiles.files import load_profile, save_profile
+from dscwb.profiles.records import (
+    NOT_STAMPED,
+    Passes,
+    Profile,
+    ProfileError,
+    Provenance,
+    Separate,
+)
+from dscwb.profiles.transfers import Transfers
 from tests.tiny import profile_of, tiny_graph
 
 PROVENANCE = Provenance(
@@ -198,7 +205,7 @@ def test_sealed_nonsense_is_refused(tmp_path, column, values, reason):
 
 SAVE_FOREVER = """
 import sys
-from dscwb.files import load_profile, save_profile
+from dscwb.profiles.files import load_profile, save_profile
 profile = load_profile(sys.argv[1])
 while True:
     save_profile(profile, sys.argv[2])

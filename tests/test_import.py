@@ -12,7 +12,7 @@ HEAVY = {"torch", "torchvision", "timm", "pandas", "plotly", "ipywidgets", "xarr
 TORCH = ("torch", "torchvision", "timm")
 NOTEBOOK = ("plotly", "ipywidgets", "anywidget", "jupyterlab", "IPython", "xarray", "kaleido")
 
-TORCH_ARM = "import dscwb.captured, dscwb.measure, dscwb.profiles, dscwb.cuts"
+TORCH_ARM = "import dscwb.capturing.captured, dscwb.measuring.measure, dscwb.profiles, dscwb.cuts"
 ANALYSIS_ARM = "import dscwb.latency, dscwb.optimise, dscwb.study, dscwb.figures, dscwb.workbench"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dscwb import lab
+from dscwb.cli import lab
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))
@@ -66,7 +66,9 @@ def test_a_wheel_carries_notebooks_data_and_scripts(tmp_path):
     assert {f"dscwb/notebooks/{name}" for name in NOTEBOOKS} <= set(names)
     profiles = [name for name in names if name.startswith("dscwb/data/profiles/")]
     assert len(profiles) == len(list((ROOT / "data" / "profiles").glob("*.parquet")))
-    assert {"dscwb/canvas.js", "dscwb/devices.toml", "dscwb/py.typed"} <= set(names)
+    assert {"dscwb/workbench/canvas.js", "dscwb/devices/devices.toml", "dscwb/py.typed"} <= set(
+        names
+    )
 
 
 def test_what_the_wheel_installs_finds_its_data_and_notebooks_anywhere(tmp_path):
@@ -77,7 +79,7 @@ def test_what_the_wheel_installs_finds_its_data_and_notebooks_anywhere(tmp_path)
     code = (
         "import dscwb; print(dscwb.__file__); "
         "print(dscwb.shipped_profile('efficientnet_b0').graph.model); "
-        "from pathlib import Path; from dscwb.lab import copy_notebooks; "
+        "from pathlib import Path; from dscwb.cli.lab import copy_notebooks; "
         "print(len(copy_notebooks(Path('mine'))))"
     )
     elsewhere = tmp_path / "elsewhere"

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from dscwb.latency import cost_lines
+from dscwb.profiles.transfers import Transfers
 from dscwb.scenario import Link, Scenario
-from dscwb.transfers import Transfers
 from dscwb.units import encoding
 from tests.tiny import profile_of, tiny_graph
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from dscwb import machine
-from dscwb.captured import capture
-from dscwb.precision import tf32
+from dscwb.capturing.captured import capture
+from dscwb.capturing.precision import tf32
+from dscwb.measuring import machine
 
 
 def captured(**options):

@@ -7,9 +7,9 @@ import pytest
 
 import dscwb
 from dscwb import __main__ as cli
-from dscwb import measure
-from dscwb.profiles import Passes, Profile, Provenance, Separate
-from dscwb.transfers import Transfers
+from dscwb.measuring import measure
+from dscwb.profiles.records import Passes, Profile, Provenance, Separate
+from dscwb.profiles.transfers import Transfers
 from tests.tiny import profile_of, tiny_graph
 
 SMALL = "mobilenetv3_small_050"

@@ -5,8 +5,16 @@ import math
 import numpy as np
 import pytest
 
-from dscwb.cells import ENERGY, PROBABILITY, WAIT, gain_cells, map_cells, outlines, split_cells
-from dscwb.maps import (
+from dscwb.figures.cells import (
+    ENERGY,
+    PROBABILITY,
+    WAIT,
+    gain_cells,
+    map_cells,
+    outlines,
+    split_cells,
+)
+from dscwb.figures.maps import (
     GAIN,
     IMPOSSIBLE,
     MAP,
@@ -19,10 +27,10 @@ from dscwb.maps import (
     plot_maps,
     plot_regret,
 )
-from dscwb.page import caption_of
-from dscwb.profiles import Passes, Profile, Provenance, Separate, scale_profile
+from dscwb.figures.page import caption_of
+from dscwb.profiles.records import Passes, Profile, Provenance, Separate, scale_profile
 from dscwb.scenario import Link, PowerModel
-from dscwb.study import sweep
+from dscwb.study.sweeps import sweep
 from tests.tiny import profile_of, tiny_graph
 
 MS = 1_000_000

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from dscwb.captured import capture
-from dscwb.files import load_profile, save_profile
-from dscwb.measure import CpuClock, CudaClock, profile
-from dscwb.profiles import NOT_STAMPED, ProfileError
-from dscwb.trust import calibration, model_error
+from dscwb.capturing.captured import capture
+from dscwb.measuring.measure import CpuClock, CudaClock, profile
+from dscwb.profiles.files import load_profile, save_profile
+from dscwb.profiles.records import NOT_STAMPED, ProfileError
+from dscwb.profiles.trust import calibration, model_error
 from tests.machine import Machine
 
 ROUNDS = 15  # of 30 passes, half of them plain

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from dscwb import measure
-from dscwb.captured import capture
-from dscwb.files import load_profile, save_profile
-from dscwb.measure import profile
-from dscwb.profiles import ProfileError
+from dscwb.capturing.captured import capture
+from dscwb.measuring import measure
+from dscwb.measuring.measure import profile
+from dscwb.profiles.files import load_profile, save_profile
+from dscwb.profiles.records import ProfileError
 from tests.machine import Machine
 from tests.test_copies import Copier
 from tests.test_nvml import COOL, HOT, WARM, library

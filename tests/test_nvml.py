@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from dscwb.nvml import GpuMonitor
+from dscwb.measuring.nvml import GpuMonitor
 
 EVENTS, THROTTLES = (
     "nvmlDeviceGetCurrentClocksEventReasons",

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from dscwb import paper
-from dscwb.files import load_profile
-from dscwb.profiles import Provenance, scale_profile
+from dscwb.profiles.files import load_profile
+from dscwb.profiles.records import Provenance, scale_profile
 from tests.tiny import profile_of, tiny_graph
 
 MS = 1_000_000

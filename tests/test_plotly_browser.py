@@ -125,7 +125,8 @@ def test_after_a_reload_sliders_and_picture_agree(page):
     start = picture(page)
     rate_slider(page).focus()
     page.keyboard.press("PageUp")
-    before = wait_until(page, f"p.rate !== {start['rate']}")
+    # The whole map's confidence comes once the hand rests.
+    before = wait_until(page, f"p.rate !== {start['rate']} && p.caption.includes('bootstrap')")
     page.keyboard.press("Control+s")
     # Outputs that are not saved are gone after a reload, here as in every notebook.
     page.locator(".lm-DockPanel-tabBar .lm-mod-current:not(.jp-mod-dirty)").wait_for()

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from dscwb import policy as room
 from dscwb.policy import Interval, Policy, PolicyError, load_policy
-from dscwb.profiles import scale_profile
+from dscwb.profiles.records import scale_profile
 from dscwb.scenario import Link, PowerModel
-from dscwb.study import sweep
+from dscwb.study.sweeps import sweep
 from tests.tiny import profile_of, tiny_graph
 
 MS = 1_000_000
@@ -182,7 +182,10 @@ def test_every_cut_off_file_is_refused(saved):
 def test_one_changed_digit_is_noticed(saved):
     text = saved.read_text()
     for at in [i for i, letter in enumerate(text) if letter.isdigit()][20::7]:
-        saved.write_text(f"{text[:at]}{(int(text[at]) + 1) % 10}{text[at + 1 :]}")
+        changed = f"{text[:at]}{(int(text[at]) + 1) % 10}{text[at + 1 :]}"
+        if json.loads(changed) == json.loads(text):
+            continue  # the seventeenth digit of a number may say nothing
+        saved.write_text(changed)
         refused(saved)
 
 

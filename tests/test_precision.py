@@ -3,7 +3,7 @@ import warnings
 import pytest
 import torch
 
-from dscwb import precision
+from dscwb.capturing import precision
 
 SET_BY_THE_PROCESS = [
     "pass",

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dscwb.profiles import (
+from dscwb.profiles.records import (
     NOT_STAMPED,
     Passes,
     Profile,
@@ -10,7 +10,7 @@ from dscwb.profiles import (
     Separate,
     scale_profile,
 )
-from dscwb.transfers import Transfers
+from dscwb.profiles.transfers import Transfers
 from tests.tiny import profile_of, tiny_graph
 
 HERE = Provenance("measured", "bench clock", threads=1)

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 import dscwb
-from dscwb.conventions import verdict
-from dscwb.markup import definitions, escaped, table
-from dscwb.profiles import scale_profile
-from dscwb.reports import report
+from dscwb.profiles.records import scale_profile
+from dscwb.reporting.markup import definitions, escaped, table
+from dscwb.reporting.reports import report
+from dscwb.reporting.sources import recipe
 from dscwb.scenario import Link, PowerModel
-from dscwb.sources import recipe
-from dscwb.study import sweep
+from dscwb.study.conventions import verdict
+from dscwb.study.sweeps import sweep
 from tests.lab import ANSWER_MS, chromium_page
 from tests.tiny import profile_of, tiny_graph
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dscwb.devices import DEFAULT_EFFICIENCY, Device, Efficiency
-from dscwb.files import load_profile, save_profile
+from dscwb.devices.datasheets import DEFAULT_EFFICIENCY, Device, Efficiency
+from dscwb.devices.roofline import fit_efficiency, model_profile, op_classes, suggested_name
 from dscwb.graph import Layer, ModelGraph, TensorSpec
-from dscwb.profiles import scale_profile
-from dscwb.roofline import fit_efficiency, model_profile, op_classes, suggested_name
+from dscwb.profiles.files import load_profile, save_profile
+from dscwb.profiles.records import scale_profile
 from tests.tiny import profile_of, spec, tiny_graph
 
 PERFECT = Efficiency(dense=1.0, depthwise=1.0, product=1.0, memory=1.0)
@@ -155,7 +155,7 @@ def test_classes_of_a_captured_model():
     import torch
     from torch import nn
 
-    from dscwb.captured import capture
+    from dscwb.capturing.captured import capture
 
     model = nn.Sequential(
         nn.Conv2d(8, 32, 3, padding=1),

@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from dscwb.rounds import Plan, Rounds
+from dscwb.measuring.rounds import Plan, Rounds
 from tests.machine import Machine
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import dscwb
-from dscwb.look import Look
-from dscwb.profiles import scale_profile
-from dscwb.scene import LINES, MAX_LINES, scene_of
+from dscwb.profiles.records import scale_profile
+from dscwb.workbench.look import Look
+from dscwb.workbench.scene import LINES, MAX_LINES, scene_of
 from tests.tiny import profile_of, tiny_graph
 
 MS = 1_000_000

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from dscwb.cuts import Cut
 from dscwb.latency import CostLines
-from dscwb.profiles import ProfileError, scale_profile
+from dscwb.profiles.records import ProfileError, scale_profile
 from dscwb.scenario import Link, PowerModel, Scenario
-from dscwb.states import States
-from dscwb.study import sweep
+from dscwb.study.states import States
+from dscwb.study.sweeps import sweep
 from dscwb.units import encoding
 from tests.tiny import profile_of, tiny_graph
 
@@ -184,6 +184,9 @@ def test_weights_by_hand():
     assert study.usefulness([1, 1, 2]) == pytest.approx(1 / 4)
     # Only the fastest state counts: there everything is offloaded.
     assert study.best_static(weights=[0, 0, 1]) == "full offloading"
+    # Over itself nothing is gained; over the best static split of unweighted states, much.
+    assert study.mean_gain("best static", weights=[0, 0, 1]) == 0
+    assert study.mean_gain(study.best_static(), weights=[0, 0, 1]) > 0
 
 
 @pytest.mark.parametrize(

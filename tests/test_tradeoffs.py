@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dscwb.colours import split_colours
-from dscwb.page import caption_of
-from dscwb.pareto import (
+from dscwb.figures.colours import split_colours
+from dscwb.figures.page import caption_of
+from dscwb.figures.pareto import (
     FRONT,
     LABEL_LINE,
     OTHERS,
@@ -21,7 +21,7 @@ from dscwb.pareto import (
     plot_pareto,
 )
 from dscwb.scenario import Link, PowerModel
-from dscwb.tradeoffs import not_dominated, tradeoffs
+from dscwb.study.tradeoffs import not_dominated, tradeoffs
 from tests.test_curves import tiny_study
 
 POWER = PowerModel(compute_w=5, send_w=2, wait_w=1, source="a guess")

@@ -5,7 +5,7 @@ import pytest
 
 from dscwb.cuts import all_cuts
 from dscwb.graph import Layer, ModelGraph
-from dscwb.transfers import Transfers, payload_bytes, payload_terms
+from dscwb.profiles.transfers import Transfers, payload_bytes, payload_terms
 from tests.tiny import spec, tiny_graph
 
 SIZES = np.array([40, 400, 1600])

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from dscwb.profiles import NOT_STAMPED, Passes, Profile, ProfileError, Provenance, Separate
-from dscwb.trust import calibration, half_width, model_error, overhead
+from dscwb.profiles.records import NOT_STAMPED, Passes, Profile, ProfileError, Provenance, Separate
+from dscwb.profiles.trust import calibration, half_width, model_error, overhead
 from tests.tiny import profile_of, tiny_graph
 
 

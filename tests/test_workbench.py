@@ -9,17 +9,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dscwb.cells import map_cells, split_cells
-from dscwb.choices import ASSUMED, LIMITS, PRESETS, STUDY_FIELDS, State
-from dscwb.files import save_profile
-from dscwb.maps import GAIN, MAP, STATE
-from dscwb.page import CAPTION, caption_of
+from dscwb.figures.cells import map_cells, split_cells
+from dscwb.figures.maps import GAIN, MAP, STATE
+from dscwb.figures.page import CAPTION, caption_of
 from dscwb.policy import Policy
-from dscwb.profiles import ProfileError
+from dscwb.profiles.files import save_profile
+from dscwb.profiles.records import ProfileError
 from dscwb.shelf import Shelf, family, find_profiles
-from dscwb.views import differences
-from dscwb.words import in_words
-from dscwb.workbench import SplitWorkbench
+from dscwb.workbench.choices import ASSUMED, LIMITS, PRESETS, STUDY_FIELDS, State
+from dscwb.workbench.session import SplitWorkbench
+from dscwb.workbench.views import differences
+from dscwb.workbench.words import in_words
 from tests.tiny import profile_of, tiny_graph
 
 MS = 1_000_000

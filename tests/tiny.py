@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 
 from dscwb.graph import Block, Layer, ModelGraph, TensorSpec
-from dscwb.profiles import Passes, Profile, Provenance
+from dscwb.profiles.records import Passes, Profile, Provenance
 
 SIZES = {"x": 100, "a": 50, "b": 80, "c": 10}
 

@@ -1,0 +1,271 @@
+"""torch.export's program as records: it goes in, layers and clean FX code come out."""
+
+from __future__ import annotations
+
+import operator
+import re
+import warnings
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.utils import _pytree as pytree
+from torch.utils.flop_counter import FlopCounterMode
+
+from dscwb.capturing.blocks import find_blocks
+from dscwb.graph import Block, Layer, ModelGraph, TensorSpec
+
+# Assertions that torch.export leaves in the graph: they compute nothing.
+_CHECKS = ("_assert", "sym_constrain", "_guards")
+# Only these have FLOPs in torch.utils.flop_counter; asking for the others costs time.
+_COUNTED = re.compile(r"conv|linear|mm|matmul|einsum|attention")
+
+
+class CaptureError(RuntimeError):
+    """A model that cannot be captured: says why and what to do."""
+
+
+def read_program(
+    module: nn.Module, name: str, program: torch.export.ExportedProgram
+) -> tuple[fx.GraphModule, ModelGraph]:
+    """The program as a plain FX module that shares its weights, and as records.
+
+    Every FX node that runs layer k (from 1) carries k in ``node.meta["layer"]`` and the layer's
+    `constant` beside it.
+
+    Raises:
+        CaptureError: A shape does not grow in proportion to the batch size.
+    """
+    clean = _clean(program)
+    reader = _Reader(clean)
+    output = next(node for node in clean.graph.nodes if node.op == "output")
+    graph = ModelGraph(
+        model=name,
+        inputs=tuple(reader.specs[n.name] for n in clean.graph.nodes if n.op == "placeholder"),
+        layers=tuple(reader.layers),
+        outputs=tuple(n.name for n in pytree.tree_leaves(output.args[0]) if isinstance(n, fx.Node)),
+        blocks=_block_ends(module, reader.layers),
+    )
+    return clean, graph
+
+
+def _block_ends(module: nn.Module, layers: list[Layer]) -> tuple[Block, ...]:
+    """Where each block of the module tree ends in execution order; those never run are left out."""
+    units = {member: unit for unit in find_blocks(module) for member in unit.members}
+    ends: dict[str, Block] = {}
+    for k, layer in enumerate(layers, start=1):
+        unit = next((units[path] for path in _parents(layer.module) if path in units), None)
+        if unit is not None:
+            ends[unit.path] = Block(unit.path, unit.kind, k)
+    return tuple(sorted(ends.values(), key=lambda block: block.end))
+
+
+def _parents(path: str) -> list[str]:
+    """A module path and those above it, the innermost first."""
+    parts = path.split(".")
+    return [".".join(parts[:n]) for n in range(len(parts), 0, -1)]
+
+
+def _clean(program: torch.export.ExportedProgram) -> fx.GraphModule:
+    """The program without assertions, weights as attributes with flat names (quick to look up)."""
+    weights = _weights(program)
+    graph = fx.Graph()
+    env: dict[fx.Node, Any] = {}
+    for node in program.graph.nodes:
+        if node.name in weights:
+            env[node] = graph.get_attr(node.name)
+            env[node].meta = dict(node.meta)
+        elif node.op == "output":
+            flat = [env[n] if isinstance(n, fx.Node) else n for n in node.args[0]]
+            graph.output(_structured(flat, program.call_spec.out_spec))
+        else:
+            _copy(node, graph, env, program.graph_module)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # get_attr nodes are checked against a root of tensors
+        return fx.GraphModule(weights, graph, class_name="Captured")
+
+
+def _weights(program: torch.export.ExportedProgram) -> dict[str, torch.Tensor]:
+    """Parameters, buffers and constants by the names of their placeholders."""
+    signature = program.graph_signature
+    sources = {
+        **signature.inputs_to_parameters,
+        **signature.inputs_to_buffers,
+        **signature.inputs_to_lifted_tensor_constants,
+    }
+    held = {**program.constants, **program.state_dict}
+    return {placeholder: held[source] for placeholder, source in sources.items()}
+
+
+def _copy(node: fx.Node, graph: fx.Graph, env: dict[fx.Node, Any], owner: nn.Module) -> None:
+    """Copy one node; assertions vanish, regions without gradient or autocast are inlined."""
+    if node.op == "get_attr" or any(check in str(node.target) for check in _CHECKS):
+        return
+    region = next((n for n in node.args if isinstance(n, fx.Node) and n.op == "get_attr"), None)
+    if region is not None:
+        env[node] = _inlined(node, region, graph, env, owner)
+    elif node.target is operator.getitem and isinstance(env[node.args[0]], tuple | list):  # type: ignore[index]
+        env[node] = env[node.args[0]][node.args[1]]  # type: ignore[index]
+    else:
+        env[node] = graph.node_copy(node, env.__getitem__)
+
+
+def _inlined(
+    node: fx.Node, region: fx.Node, graph: fx.Graph, env: dict[fx.Node, Any], owner: nn.Module
+) -> Any:
+    """The results of a region that torch.export keeps as a graph of its own."""
+    name = str(node.target)
+    autocast = "autocast" in name and node.args[2]  # (device, dtype, enabled, ...)
+    if autocast or not ("autocast" in name or "set_grad" in name):
+        raise CaptureError(
+            f"{_module_path(node) or 'The model'} uses {name}, which cannot be cut; run it without "
+            "autocast or control-flow operators."
+        )
+    inner = getattr(owner, str(region.target))
+    given = iter(node.args[node.args.index(region) + 1 :])
+    inside: dict[fx.Node, Any] = {}
+    for step in inner.graph.nodes:
+        if step.op == "placeholder":
+            inside[step] = fx.map_arg(next(given), env.__getitem__)
+        elif step.op == "output":
+            return fx.map_arg(step.args[0], inside.__getitem__)
+        else:
+            _copy(step, graph, inside, inner)
+    return ()
+
+
+def _structured(flat: list[Any], spec: Any) -> Any:
+    """The model's own output structure where FX can write it (tuple, list, dict), else a tuple."""
+    value = pytree.tree_unflatten(flat, spec) if spec is not None else tuple(flat)
+    return value if isinstance(value, (fx.Node, tuple, list, dict)) else tuple(flat)
+
+
+class _Reader:
+    """Reads the clean FX graph into layers.
+
+    Attributes:
+        layers: The operations in execution order.
+        specs: Every tensor by its name.
+    """
+
+    def __init__(self, clean: fx.GraphModule) -> None:
+        self.layers: list[Layer] = []
+        self.specs: dict[str, TensorSpec] = {}
+        self._sizes: dict[Any, tuple[int, int]] = {}
+        self._owner: dict[Any, str] = {}  # storage to the tensor that owns it
+        self._constant: set[str] = set()
+        for node in clean.graph.nodes:
+            if node.op == "placeholder":
+                self._spec(node)
+                self._owner[storage(node)] = node.name
+            elif _runs_layer(node):
+                self._layer(node)
+
+    def _layer(self, node: fx.Node) -> None:
+        made = [node] if isinstance(node.meta["val"], torch.Tensor) else list(node.users)
+        made = [n for n in made if isinstance(n.meta.get("val"), torch.Tensor)]
+        if not made:
+            return
+        read = [n for n in node.all_input_nodes if isinstance(n.meta.get("val"), torch.Tensor)]
+        active = [n for n in read if n.op != "get_attr"]
+        constant = all(n.name in self._constant for n in active)
+        writes = mutates(node)
+        view_of = None if writes else self._owner.get(storage(made[0]))
+        for n in made:
+            self._spec(n)
+            if writes:
+                self._owner[storage(n)] = n.name
+            else:
+                self._owner.setdefault(storage(n), n.name)
+            if constant:
+                self._constant.add(n.name)
+        self.layers.append(
+            Layer(
+                op=getattr(node.target, "_opname", getattr(node.target, "__name__", "op")),
+                module=_module_path(node),
+                inputs=tuple(dict.fromkeys(n.name for n in active)),
+                outputs=tuple(self.specs[n.name] for n in made),
+                view_of=view_of,
+                constant=constant,
+                flops=self._flops(node),
+                weight_bytes=sum(n.meta["val"].nbytes for n in read if n.op == "get_attr"),
+                read_bytes=sum(int(self.specs[n.name].nbytes()) for n in active),
+                written_bytes=0 if view_of else sum(int(self.specs[n.name].nbytes()) for n in made),
+            )
+        )
+        node.meta |= {"layer": len(self.layers), "constant": constant}
+
+    def _spec(self, node: fx.Node) -> None:
+        value = node.meta["val"]
+        shape, batch_axes = [], []
+        for axis, length in enumerate(value.shape):
+            one, two = self._size(length)
+            shape.append(one)
+            if two not in (one, 2 * one):
+                raise CaptureError(
+                    f"{node.name}: shape {tuple(value.shape)} does not grow in proportion to the "
+                    "batch size; such models are not supported."
+                )
+            if two != one:
+                batch_axes.append(axis)
+        dtype = str(value.dtype).removeprefix("torch.")
+        self.specs[node.name] = TensorSpec(node.name, tuple(shape), tuple(batch_axes), dtype)
+
+    def _size(self, length: Any) -> tuple[int, int]:
+        """A symbolic length at batch sizes 1 and 2."""
+        if isinstance(length, int):
+            return length, length
+        expression = length.node.expr
+        if expression not in self._sizes:
+            self._sizes[expression] = length_at_one_and_two(length)
+        return self._sizes[expression]
+
+    def _flops(self, node: fx.Node) -> int:
+        """FLOPs at batch size 1, by running the operation on meta tensors."""
+        if not _COUNTED.search(str(node.target)):
+            return 0
+        args, kwargs = pytree.tree_map_only(fx.Node, self._meta, (node.args, node.kwargs))
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            node.target(*args, **kwargs)  # type: ignore[operator]
+        return int(counter.get_total_flops())
+
+    def _meta(self, node: fx.Node) -> Any:
+        value = node.meta["val"]
+        if isinstance(value, torch.Tensor):
+            shape = [self._size(length)[0] for length in value.shape]
+            return torch.empty(shape, dtype=value.dtype, device="meta")
+        return self._size(value)[0] if isinstance(value, torch.SymInt) else value
+
+
+def _runs_layer(node: fx.Node) -> bool:
+    """Whether it makes tensors itself: getitem only unpacks, sizes are numbers."""
+    made = pytree.tree_leaves(node.meta.get("val"))
+    makes = any(isinstance(value, torch.Tensor) for value in made)
+    return node.op == "call_function" and node.target is not operator.getitem and makes
+
+
+def storage(node: fx.Node) -> Any:
+    """Identity of the memory behind a node's (first) tensor; None where it makes none."""
+    made = (v for v in pytree.tree_leaves(node.meta.get("val")) if isinstance(v, torch.Tensor))
+    first = next(made, None)
+    return None if first is None else first.untyped_storage()._cdata
+
+
+def length_at_one_and_two(length: torch.SymInt) -> tuple[int, int]:
+    """A symbolic length at batch sizes 1 and 2."""
+    expression = length.node.expr
+    one, two = (
+        int(expression.subs(dict.fromkeys(expression.free_symbols, size))) for size in (1, 2)
+    )
+    return one, two
+
+
+def mutates(node: fx.Node) -> bool:
+    """Whether the operation writes into a tensor that it was given."""
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and schema.is_mutable
+
+
+def _module_path(node: fx.Node) -> str:
+    stack = list(node.meta.get("nn_module_stack", {}).values())
+    return re.sub(r"@\d+", "", stack[-1][0]) if stack else ""

@@ -1,0 +1,152 @@
+"""Runnable halves: a captured module and a cut go in, head and tail on shared weights come out."""
+
+from __future__ import annotations
+
+import operator
+import warnings
+from collections.abc import Callable
+from itertools import takewhile
+from typing import Any
+
+import torch
+from torch import fx
+
+from dscwb.capturing.exported import length_at_one_and_two, mutates, storage
+from dscwb.cuts import Cut
+from dscwb.graph import ModelGraph, TensorSpec
+
+
+def make_head(module: fx.GraphModule, graph: ModelGraph, cut: Cut) -> fx.GraphModule:
+    """The layers up to the cut; takes the model's inputs, returns the frontier as a tuple."""
+    rebuilt = _Rebuilt(module, graph)
+    rebuilt.take_inputs()
+    for node in rebuilt.until(cut.index):
+        rebuilt.copy(node)
+    return rebuilt.finish(tuple(rebuilt.need(spec.name) for spec in cut.frontier))
+
+
+def make_tail(module: fx.GraphModule, graph: ModelGraph, cut: Cut) -> fx.GraphModule:
+    """The layers after the cut; takes the frontier as a tuple, returns the model's output."""
+    rebuilt = _Rebuilt(module, graph)
+    rebuilt.take_frontier(cut)
+    for node in rebuilt.after(cut.index):
+        rebuilt.copy(node)
+    return rebuilt.finish(rebuilt.output())
+
+
+def make_stamped(module: fx.GraphModule, graph: ModelGraph) -> fx.GraphModule:
+    """The whole model with one more argument, ``clock``: calls ``clock.stamp(k)`` after layer k."""
+    rebuilt = _Rebuilt(module, graph)
+    rebuilt.take_inputs()
+    clock = rebuilt.graph.placeholder("clock")
+    for node in rebuilt.nodes:
+        rebuilt.copy(node)
+        if "layer" in node.meta:
+            rebuilt.graph.call_method("stamp", (clock, node.meta["layer"]))
+    return rebuilt.finish(rebuilt.output())
+
+
+class _Rebuilt:
+    """A new FX graph of some of the captured nodes, in their order; the weights are shared."""
+
+    def __init__(self, module: fx.GraphModule, records: ModelGraph) -> None:
+        self.graph = fx.Graph()
+        self._module = module
+        self._records = records
+        every = list(module.graph.nodes)
+        self.nodes = [n for n in every if n.op == "call_function"]
+        self._by_name = {n.name: n for n in every}
+        self._env: dict[fx.Node, fx.Node] = {}
+        self._given: tuple[TensorSpec, ...] = ()
+        self._batch: fx.Node | None = None
+        self._skipped: list[fx.Node] = []
+
+    def take_inputs(self) -> None:
+        specs = self._records.inputs
+        self._give(specs, [self.graph.placeholder(spec.name) for spec in specs])
+
+    def take_frontier(self, cut: Cut) -> None:
+        sent = self.graph.placeholder("frontier")
+        getitem: Callable[..., Any] = operator.getitem
+        parts = [self.graph.call_function(getitem, (sent, i)) for i in range(len(cut.frontier))]
+        self._give(cut.frontier, parts)
+        self._skipped = self.until(cut.index)
+
+    def _give(self, specs: tuple[TensorSpec, ...], values: list[fx.Node]) -> None:
+        """Bind tensors from outside; those written in place are cloned, the caller's stay whole."""
+        written = self._written()
+        for spec, value in zip(specs, values, strict=True):
+            if spec.name in written:
+                value = self.graph.call_function(torch.ops.aten.clone.default, (value,))
+            self._env[self._by_name[spec.name]] = value
+        self._given = specs
+
+    def _written(self) -> set[str]:
+        """Names of all tensors in whose memory some operation writes."""
+        owner = {
+            spec.name: layer.view_of or spec.name
+            for layer in self._records.layers
+            for spec in layer.outputs
+        }
+        targets = (n.args[0] for n in self.nodes if mutates(n) and isinstance(n.args[0], fx.Node))
+        names = {n.name for n in targets}
+        return names | {owner.get(name, name) for name in names}
+
+    def until(self, index: int) -> list[fx.Node]:
+        """The nodes of the first `index` layers and the bookkeeping between them."""
+        return list(takewhile(lambda node: node.meta.get("layer", 0) <= index, self.nodes))
+
+    def after(self, index: int) -> list[fx.Node]:
+        """The nodes behind the first `index` layers."""
+        return self.nodes[len(self.until(index)) :]
+
+    def copy(self, node: fx.Node) -> None:
+        if node not in self._env:
+            self._env[node] = self.graph.node_copy(node, lambda n: self._value(n))
+
+    def need(self, name: str) -> fx.Node:
+        return self._value(self._by_name[name])
+
+    def _value(self, node: fx.Node) -> fx.Node:
+        """A node's copy; one that was not sent (weight, size, constant, view) is made anew."""
+        if node not in self._env:
+            on_input = node.target is torch.ops.aten.sym_size.int
+            if on_input and node.args[0] not in self._env:
+                self._env[node] = self._size(node)
+            else:
+                for other in self._same_memory(node):
+                    self.copy(other)
+        return self._env[node]
+
+    def _same_memory(self, node: fx.Node) -> list[fx.Node]:
+        """What must run to have a node anew: itself; all steps of a constant written in place."""
+        if not node.meta.get("constant"):
+            return [node]
+        touching = [n for n in self._skipped if storage(n) == storage(node)]
+        return touching if any(map(mutates, touching)) else [node]
+
+    def _size(self, node: fx.Node) -> fx.Node:
+        """A symbolic length from the batch size of what was sent."""
+        one, two = length_at_one_and_two(node.meta["val"])
+        scaled = self.graph.call_function(operator.mul, (self._batch_size(), two - one))
+        return self.graph.call_function(operator.add, (scaled, 2 * one - two))
+
+    def _batch_size(self) -> fx.Node:
+        if self._batch is None:
+            spec = next(s for s in self._given if s.batch_axes)
+            axis = spec.batch_axes[0]
+            length = self.graph.call_function(
+                torch.ops.aten.sym_size.int, (self._env[self._by_name[spec.name]], axis)
+            )
+            self._batch = self.graph.call_function(operator.floordiv, (length, spec.shape[axis]))
+        return self._batch
+
+    def output(self) -> Any:
+        output = next(n for n in self._module.graph.nodes if n.op == "output")
+        return fx.map_arg(output.args[0], self._value)
+
+    def finish(self, result: Any) -> fx.GraphModule:
+        self.graph.output(result)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return fx.GraphModule(self._module, self.graph, class_name="Half")

@@ -1,0 +1,136 @@
+"""Hardware one does not own: a name goes in, what its documents state comes out.
+
+The figures and their sources stand in ``devices.toml``; `roofline` turns them into modelled times.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Device:
+    """What documents state of a board or card.
+
+    Attributes:
+        name: What the catalogue, tables and figures call it.
+        kind: ``cpu`` or ``gpu``, the processor that runs the model.
+        peak_flop_per_s: FLOP/s by element type, dense, a multiply-add counted as two.
+        bandwidth_bytes_per_s: Of the memory, bytes/s.
+        memory_bytes: Size of the memory, bytes.
+        assumed_overhead_s: Seconds that launching one operation costs: an assumption.
+        source: Title, publisher and year of the document.
+        power_w: Watts, where stated.
+        derived: Which figures no document states, and their formula.
+        notes: What else a reader should know.
+    """
+
+    name: str
+    kind: Literal["cpu", "gpu"]
+    peak_flop_per_s: Mapping[str, float]
+    bandwidth_bytes_per_s: float
+    memory_bytes: float
+    assumed_overhead_s: float
+    source: str
+    power_w: float | None = None
+    derived: str = ""
+    notes: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse figures that no hardware has."""
+        sizes = (self.bandwidth_bytes_per_s, self.memory_bytes, *self.peak_flop_per_s.values())
+        figures = (*sizes, self.power_w or 1.0, self.assumed_overhead_s or 1.0)
+        if not self.peak_flop_per_s or not all(0 < figure < math.inf for figure in figures):
+            raise ValueError(f"Device {self.name!r}: every figure must be finite and above zero.")
+
+
+@dataclass(frozen=True)
+class Efficiency:
+    """What programs reach of a device's peak; shares above 1 beat it (a cache, TF32).
+
+    Attributes:
+        dense: Share of the FLOP/s in convolutions over all channels.
+        depthwise: The same in depthwise and other grouped convolutions.
+        product: The same in matrix products and attention.
+        memory: Share of the memory's bandwidth, whatever the operation.
+        overhead_s: Seconds that launching one operation costs; None for the device's assumption.
+        first_touch_bytes_per_s: Bytes/s at which a CPU gets new pages for outputs above 32 MiB.
+        origin: Where the shares come from, in words.
+    """
+
+    dense: float
+    depthwise: float
+    product: float
+    memory: float
+    overhead_s: float | None = None
+    first_touch_bytes_per_s: float = math.inf
+    origin: str = "given by hand"
+
+    def __str__(self) -> str:
+        """For captions: ``rough default: dense 0.45, depthwise 0.1, product 0.6, memory 0.6``."""
+        names = ("dense", "depthwise", "product", "memory")
+        parts = [f"{name} {getattr(self, name):.2g}" for name in names]
+        if self.overhead_s is not None:
+            parts.append(f"{self.overhead_s * 1e6:.2g} µs an op")
+        return f"{self.origin}: {', '.join(parts)}"
+
+
+# For a device without measured profiles: expect a factor of two, either way. Large float32
+# convolutions reach half of a GPU's peak (RTX 2080 Ti: 6 of 13 TFLOP/s) or of a CPU's (a server's
+# core: 75 GFLOP/s of about 120, products 85); depthwise ones (11 there) reuse no input across
+# channels, so that wide units starve. A page of 4 KiB is mapped and zeroed in about 2 µs.
+DEFAULT_EFFICIENCY = {
+    "gpu": Efficiency(0.45, 0.1, 0.6, 0.6, origin="rough default"),
+    "cpu": Efficiency(0.5, 0.1, 0.6, 0.5, first_touch_bytes_per_s=2e9, origin="rough default"),
+}
+
+
+def catalogue() -> tuple[Device, ...]:
+    """All devices of ``devices.toml``, in its order."""
+    text = (files("dscwb.devices") / "devices.toml").read_text(encoding="utf-8")
+    return tuple(Device(**record) for record in tomllib.loads(text)["device"])
+
+
+def devices() -> pd.DataFrame:
+    """The catalogue as a table: one row a device, a column a figure; NaN where nothing is stated.
+
+    Peaks are columns of their own, ``float32_flop_per_s`` and so on.
+    """
+    import pandas as pd
+
+    def row(one: Device) -> dict[str, Any]:
+        record: dict[str, Any] = {}
+        for field in fields(one):
+            value = getattr(one, field.name)
+            if field.name == "peak_flop_per_s":
+                record |= {f"{dtype}_flop_per_s": peak for dtype, peak in value.items()}
+            else:
+                record[field.name] = value
+        return record
+
+    return pd.DataFrame([row(one) for one in catalogue()]).astype({"power_w": float})
+
+
+def device(name: str) -> Device:
+    """Look a device of the catalogue up by its name, capitals or not.
+
+    Raises:
+        ValueError: The name is unknown; the nearest ones are named.
+    """
+    known = {one.name.lower(): one for one in catalogue()}
+    if name.lower() in known:
+        return known[name.lower()]
+    near = difflib.get_close_matches(name.lower(), known, cutoff=0.4) or list(known)
+    raise ValueError(
+        f"Unknown device {name!r}; did you mean {' or '.join(known[n].name for n in near)}? "
+        "devices() lists all, Device(...) makes one of your own."
+    )

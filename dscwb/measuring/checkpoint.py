@@ -1,0 +1,146 @@
+"""What an interrupted measurement leaves: passes so far go into a file, and come back out of it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from dscwb.graph import ModelGraph
+from dscwb.profiles.files import load_profile, save_profile
+from dscwb.profiles.records import Passes, Profile, ProfileError, Provenance
+
+UNFINISHED = "unfinished"
+DIGITS = 12  # of a hash, enough to tell two apart
+
+
+class Found(NamedTuple):
+    """What an unfinished measurement left.
+
+    Attributes:
+        passes: Its rounds; empty where there are none, or where the conditions have changed.
+        words: What was found, for the log; empty where there was no file.
+        throttled: What held the clocks down while these rounds ran.
+    """
+
+    passes: tuple[Passes, ...] = ()
+    words: str = ""
+    throttled: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The file of one measurement in progress.
+
+    Attributes:
+        path: The file; there until whoever saves the profile removes it.
+        graph: The model that is measured.
+        here: The conditions under which it is measured now.
+    """
+
+    path: Path
+    graph: ModelGraph
+    here: Provenance
+
+    def resume(self) -> Found:
+        """Passes of an unfinished measurement under these conditions, and in words what was found.
+
+        Where there is none, or conditions have changed, there are no passes.
+        """
+        if not self.path.exists():
+            return Found()
+        try:
+            earlier = load_profile(self.path)
+        except ProfileError as error:
+            return Found(words=f"measuring from the start: {error}")
+        note = earlier.provenance.note.removesuffix(UNFINISHED).removesuffix(", ")
+        changed = changes(replace(earlier, provenance=replace(earlier.provenance, note=note)), self)
+        if changed:
+            reasons = "; ".join(changed)
+            return Found(words=f"measuring from the start, for there has changed: {reasons}")
+        rounds = sum(passes.rounds for passes in earlier.passes)
+        words = f"going on after {rounds} rounds of an interrupted measurement"
+        return Found(earlier.passes, words, earlier.provenance.throttled)
+
+    def keep(self, passes: Sequence[Passes], throttled: tuple[str, ...] = ()) -> None:
+        """Write what has been measured so far; the file before stays whole until this one is."""
+        if not passes:
+            return
+        note = ", ".join(part for part in (self.here.note, UNFINISHED) if part)
+        here = replace(self.here, note=note, throttled=throttled)
+        save_profile(Profile(self.graph, here, tuple(passes)), self.path)
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Keep other processes from measuring into this file; one that is killed lets go of it.
+
+    They could overwrite each other's rounds, and would disturb each other's times anyhow. Where
+    the system has no such locks, all go ahead.
+
+    Raises:
+        ProfileError: Another process is at it.
+    """
+    lock = path.with_name(f"{path.name}.lock")
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    handle = _locked(lock)
+    if handle is None:
+        raise ProfileError(
+            f"another process is measuring into {path}; wait for it, or give another file and run "
+            "them one after the other, since two at a time slow each other down."
+        )
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)  # while it is still held, so that nobody else's is removed
+        os.close(handle)
+
+
+def _locked(lock: Path) -> int | None:
+    """The lock's file descriptor; None where another process holds it."""
+    while True:
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            if _take(handle) and os.path.samestat(os.fstat(handle), lock.stat()):
+                return handle
+        except BlockingIOError:
+            os.close(handle)
+            return None
+        except FileNotFoundError:
+            pass
+        os.close(handle)  # its last holder has removed it meanwhile: make another
+
+
+def _take(handle: int) -> bool:
+    """Lock an open file.
+
+    Raises:
+        BlockingIOError: It is locked.
+    """
+    if sys.platform != "win32":
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return True
+
+
+def changes(earlier: Profile, now: Checkpoint) -> list[str]:
+    """What differs between the conditions of a profile and those of now, in words; dates may."""
+    if earlier.graph.fingerprint() != now.graph.fingerprint() or earlier.graph != now.graph:
+        return [f"the model ({earlier.graph.model}, now {now.graph.model})"]
+    a, b = earlier.provenance, now.here
+    pairs = [
+        ("device", a.device, b.device),
+        ("threads", a.threads, b.threads),
+        ("dtype", a.dtype, b.dtype),
+        ("protocol", a.protocol, b.protocol),
+        ("settings", a.note, b.note),
+        ("weights", a.weights_sha256[:DIGITS], b.weights_sha256[:DIGITS]),
+    ]
+    before, after = dict(a.versions), dict(b.versions)
+    pairs += [(name, before.get(name), after.get(name)) for name in {**before, **after}]
+    return [f"{name} ({old}, now {new})" for name, old, new in pairs if old != new]

@@ -1,0 +1,126 @@
+"""This machine in words: a captured model goes in, the provenance of what is measured comes out.
+
+No host names, users or paths: a profile is made to be handed on.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+
+import torch
+
+from dscwb.capturing.captured import CapturedModel
+from dscwb.capturing.precision import in_words
+from dscwb.profiles.records import Provenance
+
+LIBRARIES = ("dscwb", "torch", "timm", "numpy")
+# A board names itself here; its processor's name says less.
+_BOARD = Path("/proc/device-tree/model")
+_PROCESSOR = Path("/proc/cpuinfo")
+_GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq")
+_KHZ_PER_GHZ = 1e6
+_MHZ_PER_GHZ = 1e3
+
+
+def describe(
+    captured: CapturedModel,
+    protocol: str,
+    date: str,
+    note: str = "",
+    compiler: str = "",
+) -> Provenance:
+    """Provenance of a measurement under the present settings of torch.
+
+    Args:
+        captured: The model, where it is measured.
+        protocol: Name and version of the measuring protocol.
+        date: UTC date and time, ISO 8601.
+        note: What a reader should know beside the memory format and TF32, which are told anyway.
+        compiler: Backend of torch.compile if one was used. A compiled model is another thing to
+            measure, so the device's name says it, wherever that is shown.
+
+    Returns:
+        The clocks of a GPU are left empty: they are known only after it was measured.
+    """
+    device = captured.device
+    on_gpu = device.type == "cuda"
+    name = torch.cuda.get_device_name(device) if on_gpu else processor()
+    notes = [
+        _memory_format(captured),
+        in_words(captured.dtype) if on_gpu else "",
+        f"torch.compile ({compiler}), halves run apart" if compiler else "",
+        note,
+    ]
+    return Provenance(
+        origin="measured",
+        device=f"{name}, compiled" if compiler else name,
+        threads=None if on_gpu else torch.get_num_threads(),
+        clocks="" if on_gpu else _clocks(),
+        dtype=captured.dtype,
+        versions=(*_versions(), *(_cuda_versions() if on_gpu else ())),
+        date=date,
+        protocol=protocol,
+        note=", ".join(part for part in notes if part),
+        weights_sha256=captured.weights_sha256(),
+    )
+
+
+def processor() -> str:
+    """Name of the board or, where none is given, of the processor."""
+    for path, pattern in ((_BOARD, r"([^\0\n]+)"), (_PROCESSOR, r"model name\s*:\s*(.+)")):
+        if found := re.search(pattern, _text(path)):
+            return found[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
+def _clocks() -> str:
+    """Clock rate as the system reports it, its governor, and the number of cores."""
+    governor = _text(_GOVERNOR / "scaling_governor").strip()
+    most = _text(_GOVERNOR / "scaling_max_freq").strip()
+    now = re.search(r"cpu MHz\s*:\s*([\d.]+)", _text(_PROCESSOR))
+    words = [f"{os.cpu_count()} logical cores"]
+    if most:
+        words.append(f"up to {int(most) / _KHZ_PER_GHZ:.2f} GHz")
+    elif now:
+        words.append(f"{float(now[1]) / _MHZ_PER_GHZ:.2f} GHz as reported")
+    return ", ".join([*words, f"governor {governor}"] if governor else words)
+
+
+def _versions() -> tuple[tuple[str, str], ...]:
+    kernel = ".".join(re.findall(r"\d+", platform.release())[:2])
+    system = f"{platform.system()} {kernel} {platform.machine()}"
+    installed = tuple((name, str(import_module(name).__version__)) for name in LIBRARIES)
+    return (*installed, ("python", platform.python_version()), ("system", system))
+
+
+def _cuda_versions() -> tuple[tuple[str, str], ...]:
+    """CUDA that torch was built for, cuDNN, and the driver where nvidia-ml-py tells it."""
+    cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+    found = [("cuda", str(torch.version.cuda)), ("cudnn", str(cudnn))]
+    with suppress(Exception):  # whatever NVML lacks here, it must not cost the measurement
+        import pynvml
+
+        pynvml.nvmlInit()
+        try:
+            found.append(("driver", str(pynvml.nvmlSystemGetDriverVersion())))
+        finally:
+            pynvml.nvmlShutdown()
+    return tuple(found)
+
+
+def _memory_format(captured: CapturedModel) -> str:
+    four = [x for x in captured.example_inputs if x.ndim == 4 and not x.is_contiguous()]
+    last = any(x.is_contiguous(memory_format=torch.channels_last) for x in four)
+    return "channels last" if last else ""

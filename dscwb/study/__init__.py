@@ -1,0 +1,9 @@
+"""Studies: two profiles and a scenario go in, the answer for every state comes out.
+
+`sweeps` makes a `Study` of the `states` below it, `confidence` says how sure it is, `thresholds`
+turns it into a policy; `conventions`, `tradeoffs` and `rates` ask it further questions.
+"""
+
+from dscwb.study.sweeps import Study, study_of, sweep
+
+__all__ = ["Study", "study_of", "sweep"]

@@ -1,0 +1,347 @@
+"""Scenario and sweep: two profiles go in, labelled best splits, gains, switching rates come out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dscwb.cuts import Granularity
+from dscwb.latency import FULL_OFFLOADING, NO_OFFLOADING, cost_lines
+from dscwb.optimise import checked_rates
+from dscwb.policy import Policy
+from dscwb.profiles.records import Profile
+from dscwb.scenario import Link, Objective, PowerModel, Scenario
+from dscwb.study.confidence import Confidence, bootstrap
+from dscwb.study.states import States
+from dscwb.study.thresholds import policy_of
+from dscwb.units import BITS_PER_BYTE, Encoding, encoding
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+FORMATS = (".csv", ".parquet", ".nc")
+
+
+class Study(States):
+    """Best splits over a grid of states, with names: tables, and files of them.
+
+    Made by `sweep`. The arrays behind it are those of `States`.
+    """
+
+    def best_split(self) -> pd.DataFrame:
+        """Name of the best split: rows are batch sizes, columns data rates in bit/s."""
+        return self._frame(np.array(self.splits, dtype=object)[self.best])
+
+    def gain(self, baseline: str = NO_OFFLOADING) -> pd.DataFrame:
+        """Relative gain (C_baseline - C_best) / C_baseline of choosing the split in every state.
+
+        C is the latency, or the device's energy where that is the objective.
+
+        Args:
+            baseline: ``no offloading``, ``full offloading``, ``best static`` (by mean),
+                ``minimax-regret static`` or a split's name.
+
+        Returns:
+            Rows are batch sizes, columns data rates in bit/s; never negative, never clipped; NaN
+            where the baseline is not possible.
+
+        Raises:
+            ValueError: The baseline is not a candidate.
+        """
+        return self._frame(self.gains(baseline))
+
+    def regret(self, static: str) -> pd.DataFrame:
+        """What always using one split costs more than the best one, in seconds (or joules).
+
+        Args:
+            static: A split's name or a baseline, as in `gain`.
+
+        Returns:
+            Rows are batch sizes, columns data rates in bit/s.
+
+        Raises:
+            ValueError: It is not a candidate.
+        """
+        return self._frame(self.regrets(static))
+
+    def switching_rates(self) -> pd.DataFrame:
+        """Exact data rates at which the best split changes.
+
+        Returns:
+            One row a change: ``batch_size``, ``data_rate_bps``, the split that is best at and
+            ``below`` that rate and the one ``above`` it.
+        """
+        import pandas as pd
+
+        names = self.splits
+        rows = [
+            (size, rate, names[low], names[high])
+            for size, e in zip(self.batch_sizes, self.envelopes, strict=True)
+            for rate, low, high in zip(
+                e.switching_rates_bps, e.splits[:-1], e.splits[1:], strict=True
+            )
+        ]
+        return pd.DataFrame(rows, columns=["batch_size", "data_rate_bps", "below", "above"])
+
+    def static_splits(self) -> pd.DataFrame:
+        """Every split if it were always used, over the grid.
+
+        Returns:
+            One row a candidate, from input to output: ``split``, ``mean_gain`` of choosing
+            dynamically instead, ``mean_regret`` and ``max_regret`` in seconds (or joules), and the
+            ``share`` of states in which it is the best one. NaN where it is not possible in every
+            state.
+        """
+        import pandas as pd
+
+        regrets = [self.regrets(name) for name in self.splits]
+        return pd.DataFrame(
+            {
+                "split": self.splits,
+                "mean_gain": [self.mean_gain(name) for name in self.splits],
+                "mean_regret": [float(regret.mean()) for regret in regrets],
+                "max_regret": [float(regret.max()) for regret in regrets],
+                "share": [float((self.best == i).mean()) for i in range(len(self.splits))],
+            }
+        )
+
+    def confidence(self, replicates: int = 1000, seed: int = 0) -> Confidence:
+        """How sure the decisions are: a bootstrap over the raw passes, see `confidence.bootstrap`.
+
+        Args:
+            replicates: How often all passes are drawn anew, from 40 up.
+            seed: The same seed gives the same numbers.
+
+        Raises:
+            ValueError: Too few replicates, or a negative seed.
+        """
+        return bootstrap(self, replicates, seed)
+
+    def policy(self, confidence: Confidence | None = None) -> Policy:
+        """The best split of every state as thresholds, for a small file on the device itself.
+
+        The thresholds are the exact switching rates: they hold for every rate above zero, not only
+        for those of this grid. Batch sizes are those of this grid.
+
+        Args:
+            confidence: What `confidence` gave; each threshold then carries its 95 % interval.
+
+        Raises:
+            ValueError: The confidence is of another study.
+        """
+        return policy_of(self, self.stamp(), confidence)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The grid as a long table, one row a state, with latency and gains."""
+        import pandas as pd
+
+        rows, columns = np.indices(self.best.shape).reshape(2, -1)
+        split = self.best.ravel()
+        lines = self.lines
+        table = {
+            "batch_size": np.array(self.batch_sizes)[rows],
+            "data_rate_bps": self.data_rates_bps[columns],
+            "best_split": np.array(self.splits, dtype=object)[split],
+            "latency_s": self.latency_s.ravel(),
+            "wait_s": lines.wait_s[rows],
+            "head_s": lines.head_s[rows, split],
+            "tail_s": lines.tail_s[rows, split],
+            "payload_bytes": lines.bits[rows, split] / BITS_PER_BYTE,
+            "interpolated": lines.interpolated[rows],
+        }
+        if self.unit == "J":
+            table["device_energy_j"] = self.cost.ravel()
+        for baseline in (NO_OFFLOADING, FULL_OFFLOADING):
+            if baseline in self.splits:
+                name = f"gain_over_{baseline.replace(' ', '_')}"
+                table[name] = self.gains(baseline).ravel()
+        return pd.DataFrame(table)
+
+    def to_xarray(self) -> xr.Dataset:
+        """The grid as a labelled dataset; needs xarray.
+
+        Dimensions ``batch_size``, ``data_rate_bps`` (bit/s) and ``split``. Over batch size and
+        rate: ``best_split`` (name), ``latency_s``, gains over no and full offloading. Over batch
+        size and split: ``head_s``, ``tail_s``, ``link_s``, ``payload_bytes``. Over batch size:
+        ``wait_s``, ``interpolated``. Attributes say model, machines, scenario and version.
+        """
+        import xarray as xr
+
+        states, candidates = ("batch_size", "data_rate_bps"), ("batch_size", "split")
+        lines = self.lines
+        values: dict[str, Any] = {
+            "best_split": (states, np.array(self.splits)[self.best]),
+            "latency_s": (states, self.latency_s, {"units": "s"}),
+            "head_s": (candidates, lines.head_s, {"units": "s"}),
+            "tail_s": (candidates, lines.tail_s, {"units": "s"}),
+            "link_s": (candidates, lines.link_s, {"units": "s"}),
+            "payload_bytes": (candidates, lines.bits / BITS_PER_BYTE, {"units": "byte"}),
+            "wait_s": (("batch_size",), lines.wait_s, {"units": "s"}),
+            "interpolated": (("batch_size",), lines.interpolated.astype(np.int8)),
+        }
+        if self.unit == "J":
+            values["device_energy_j"] = (states, self.cost, {"units": "J"})
+        for baseline in (NO_OFFLOADING, FULL_OFFLOADING):
+            if baseline in self.splits:
+                values[f"gain_over_{baseline.replace(' ', '_')}"] = (states, self.gains(baseline))
+        places = {
+            "batch_size": np.array(self.batch_sizes, dtype=np.int32),
+            "data_rate_bps": ("data_rate_bps", self.data_rates_bps, {"units": "bit/s"}),
+            "split": np.array(self.splits),
+        }
+        return xr.Dataset(values, places, attrs=self.stamp())
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the grid to a file: ``.csv`` and ``.parquet`` as `to_pandas`, ``.nc`` as NetCDF.
+
+        Every file says of which model, machines and scenario it is: a CSV in its last columns, a
+        Parquet file in the table's ``attrs``, NetCDF in its attributes. NetCDF is of version 3,
+        which needs no library beyond xarray and scipy.
+
+        Returns:
+            The path written.
+
+        Raises:
+            ValueError: Another ending.
+        """
+        path = Path(path)
+        kind = path.suffix.lower()
+        if kind not in FORMATS:
+            raise ValueError(
+                f"{path.name!r}: cannot write a study as {kind or 'a file without ending'}; "
+                f"choose one of {', '.join(FORMATS)}."
+            )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if kind == ".csv":
+            self.to_pandas().assign(**self.stamp()).to_csv(path, index=False)
+        elif kind == ".parquet":
+            table = self.to_pandas()
+            table.attrs.update(self.stamp())
+            table.to_parquet(path, index=False)
+        else:
+            self.to_xarray().to_netcdf(path, engine="scipy")
+        return path
+
+    def stamp(self) -> dict[str, str]:
+        """Where the numbers come from, in words: what every file and figure must say."""
+        from dscwb import __version__
+
+        graph = self.edge.graph
+        size = "×".join(str(n) for n in graph.inputs[0].shape[1:])
+        return {
+            "model": f"{graph.model} at {size}",
+            "device": self.edge.provenance.label(),
+            "server": self.server.provenance.label(),
+            "scenario": self.scenario.label(),
+            "dscwb_version": __version__,
+        }
+
+    def label(self) -> str:
+        """Model, machines and scenario in words: what every figure's caption must say."""
+        stamp = self.stamp()
+        return (
+            f"{stamp['model']}. Device: {stamp['device']}. Server: {stamp['server']}. "
+            f"{stamp['scenario']}."
+        )
+
+    def _frame(self, values: NDArray[Any]) -> pd.DataFrame:
+        import pandas as pd
+
+        index = pd.Index(self.batch_sizes, name="batch_size")
+        columns = pd.Index(self.data_rates_bps, name="data_rate_bps")
+        return pd.DataFrame(values, index=index, columns=columns)
+
+
+def sweep(
+    edge: Profile,
+    server: Profile,
+    *,
+    link: Link,
+    input_encoding: str | Encoding,
+    feature_encoding: str | Encoding,
+    data_rates_bps: ArrayLike,
+    batch_sizes: Sequence[int] | None = None,
+    granularity: Granularity = "block",
+    server_load: float = 1.0,
+    device_slowdown: float = 1.0,
+    private_input: bool = False,
+    min_depth: int = 0,
+    memory_cap_bytes: float | None = None,
+    arrival_rate_hz: float | None = None,
+    objective: Objective = "latency",
+    power: PowerModel | None = None,
+) -> Study:
+    """Find the best split in every state (batch size, data rate).
+
+    The encodings have no default on purpose: a float32 feature against a uint8 image decides
+    whether splitting pays at all.
+
+    Args:
+        edge: Profile of the device.
+        server: Profile of the same model on the server.
+        link: Round trip, overhead and downlink.
+        input_encoding: How the input is sent when everything is offloaded, ``uint8`` or
+            ``jpeg 10:1``.
+        feature_encoding: How intermediate tensors are sent, ``float32``.
+        data_rates_bps: Data rates in bit/s, ``(rate,)``.
+        batch_sizes: Batch sizes, ``(batch,)``; those between measured ones are interpolated. All
+            from the smallest to the largest that both profiles cover when left out.
+        granularity: ``block``, ``op`` or ``compressive``: where the model may be split.
+        server_load: Factor on every tail's time, 1 for an idle server.
+        device_slowdown: Factor on every head's time, 1 for the device as it was measured.
+        private_input: True if inputs must not leave the device.
+        min_depth: Blocks that must run on the device.
+        memory_cap_bytes: What the head may take on the device, see `cuts.head_memory_bytes`.
+        arrival_rate_hz: Samples that arrive in a second, if batches wait to fill.
+        objective: ``latency`` or the device's ``energy``.
+        power: The device's power, needed for ``energy``.
+
+    Raises:
+        ValueError: A rate, encoding, load or batch size that cannot be used.
+        ProfileError: The profiles do not fit each other, the batch sizes or the memory cap.
+    """
+    scenario = Scenario(
+        link,
+        encoding(input_encoding),
+        encoding(feature_encoding),
+        granularity,
+        server_load,
+        device_slowdown,
+        private_input,
+        min_depth,
+        memory_cap_bytes,
+        arrival_rate_hz,
+        objective,
+        power,
+    )
+    return study_of(edge, server, scenario, data_rates_bps, batch_sizes)
+
+
+def study_of(
+    edge: Profile,
+    server: Profile,
+    scenario: Scenario,
+    data_rates_bps: ArrayLike,
+    batch_sizes: Sequence[int] | None = None,
+) -> Study:
+    """`sweep` with the scenario as one record; raises the same."""
+    rates = checked_rates(data_rates_bps)
+    sizes = common_batch_sizes(edge, server) if batch_sizes is None else tuple(batch_sizes)
+    if len(set(sizes)) < len(sizes) or any(size != int(size) for size in sizes):
+        raise ValueError(f"batch_sizes is {list(sizes)}; give whole numbers, each once.")
+    if not sizes:
+        raise ValueError("No batch size is covered by both profiles; profile a common one.")
+    return Study.of(edge, server, scenario, cost_lines(edge, server, scenario, sizes), rates)
+
+
+def common_batch_sizes(edge: Profile, server: Profile) -> tuple[int, ...]:
+    """Every batch size that both profiles cover, measured or in between."""
+    low = max(min(edge.batch_sizes, default=1), min(server.batch_sizes, default=1))
+    high = min(max(edge.batch_sizes, default=0), max(server.batch_sizes, default=0))
+    return tuple(range(low, high + 1))

@@ -1,0 +1,95 @@
+"""Making policies: decided states go in, their exact thresholds come out, ready to be written."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from dscwb.policy import Choice, Interval, Origin, Policy, Thresholds
+from dscwb.profiles.records import Profile
+from dscwb.study.confidence import Confidence
+from dscwb.study.states import States
+from dscwb.units import BITS_PER_BYTE
+
+Intervals = Mapping[tuple[int, float], Interval]
+"""How sure a threshold is, by batch size and data rate in bit/s."""
+
+
+FEW_SIZES = 8  # thresholds of more batch sizes would fill screen and page
+
+
+def few_batch_sizes(states: States) -> tuple[int, ...]:
+    """All batch sizes if they are few, or else those with times of their own, ascending."""
+    both = list(zip(states.batch_sizes, states.lines.interpolated.tolist(), strict=True))
+    own = sorted(size for size, between in both if not between)
+    return tuple(own if own and len(both) > FEW_SIZES else sorted(states.batch_sizes))
+
+
+def policy_of(states: States, stamp: Mapping[str, str], confidence: Confidence | None) -> Policy:
+    """The policy of a study.
+
+    Args:
+        states: The study.
+        stamp: Where its numbers come from, see `Study.stamp`.
+        confidence: What its bootstrap gave; None if it was not asked.
+
+    Raises:
+        ValueError: The confidence is of another study.
+    """
+    intervals = _intervals(states, confidence)
+    origin = Origin(
+        **{name: stamp[name] for name in ("model", "device", "server", "scenario")},
+        objective=states.scenario.objective,
+        device_profile=fingerprint(states.edge),
+        server_profile=fingerprint(states.server),
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        dscwb_version=stamp["dscwb_version"],
+        confidence="" if confidence is None else confidence.label(),
+    )
+    rows = sorted(range(len(states.batch_sizes)), key=states.batch_sizes.__getitem__)
+    return Policy(tuple(_thresholds(states, row, intervals) for row in rows), origin)
+
+
+def _thresholds(states: States, row: int, intervals: Intervals) -> Thresholds:
+    envelope, lines, size = states.envelopes[row], states.lines, states.batch_sizes[row]
+    rates = envelope.switching_rates_bps.tolist()
+    sent = (lines.bits[row] / BITS_PER_BYTE).tolist()
+    return Thresholds(
+        size,
+        tuple(
+            Choice(states.splits[i], lines.splits[i].index, sent[i])
+            for i in envelope.splits.tolist()
+        ),
+        tuple(rates),
+        tuple(intervals.get((size, rate)) for rate in rates),
+        bool(lines.interpolated[row]),
+    )
+
+
+def _intervals(states: States, confidence: Confidence | None) -> Intervals:
+    if confidence is None:
+        return {}
+    columns = ["batch_size", "data_rate_bps", "low_bps", "high_bps"]
+    table = confidence.switching_rates()[columns]
+    found = {
+        (int(size), rate): Interval(low, high)
+        for size, rate, low, high in table.itertuples(index=False)
+    }
+    both = zip(states.batch_sizes, states.envelopes, strict=True)
+    if set(found) != {(size, rate) for size, e in both for rate in e.switching_rates_bps.tolist()}:
+        raise ValueError("This confidence is of another study; take it from study.confidence().")
+    return found
+
+
+def fingerprint(profile: Profile) -> str:
+    """Hash of a profile's numbers, by which a file of results names it."""
+    source, copies = profile.provenance, profile.transfers
+    parts = [profile.graph.fingerprint(), source.device, source.date, repr(profile.time_scale)]
+    arrays = [copies.sizes_bytes, copies.to_host_ns, copies.to_device_ns] if copies else []
+    for passes in profile.passes:
+        parts.append(f"{passes.batch_size}")
+        arrays += [passes.plain_ns, passes.stamped_ns]
+        arrays += [times for one in passes.separate for times in one.times()]
+    parts += [array.tobytes().hex() for array in arrays]
+    return hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]

@@ -1,0 +1,113 @@
+"""Trade-offs in one state: a study and a state go in, what each candidate costs whom comes out.
+
+Latency is not all that counts: bytes on the link, seconds of a shared server and the device's
+energy may each ask for another split. No sum of them is taken; a candidate is on the front where no
+other one is at least as good in everything and better in something.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dscwb.optimise import checked_rates
+from dscwb.scenario import PowerModel
+from dscwb.study.sweeps import Study
+from dscwb.units import BITS_PER_BYTE
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ENERGY = "device_energy_j"
+COLUMNS = ("latency_s", "payload_bytes", "server_s", ENERGY)
+
+
+def tradeoffs(
+    study: Study,
+    batch_size: int,
+    data_rate_bps: float,
+    power: PowerModel | None = None,
+    *,
+    objectives: Sequence[str] | None = None,
+) -> pd.DataFrame:
+    """What every candidate costs in one state, and which of them no other one beats.
+
+    Args:
+        study: Profiles and scenario; its own objective plays no part here.
+        batch_size: One of the study's.
+        data_rate_bps: In bit/s, any above zero.
+        power: What the device draws; the scenario's when left out.
+        objectives: Columns that count for ``pareto``; all when left out.
+
+    Returns:
+        One row a candidate, from input to output: ``split``, ``latency_s``, ``payload_bytes``
+        (overhead included), ``server_s`` (seconds that the server computes), ``device_energy_j``
+        (only with a power model, see `PowerModel`), and ``pareto``: True where no other candidate
+        is at least as small in all objectives and smaller in one. Candidates with equal numbers
+        beat neither each other. Without times, or where the head does not fit, all is NaN but the
+        payload, and ``pareto`` is False.
+
+    Raises:
+        ValueError: The batch size is not on the grid, the rate not above zero, a column unknown.
+    """
+    import pandas as pd
+
+    row = study.row(batch_size)
+    rate = float(checked_rates(data_rate_bps)[0])
+    lines, used = study.lines, power or study.scenario.power
+    latency = lines.intercept_s[row] + lines.bits[row] / rate
+    columns = {
+        "latency_s": latency,
+        "payload_bytes": lines.bits[row] / BITS_PER_BYTE,
+        "server_s": np.where(np.isnan(latency), np.nan, lines.tail_s[row]),
+    }
+    if used is not None:
+        scenario = replace(study.scenario, objective="energy", power=used)
+        joules, per_rate = lines.costs(scenario)
+        columns[ENERGY] = joules[row] + per_rate[row] / rate
+    counted = _checked(objectives, tuple(columns))
+    values = np.stack([columns[name] for name in counted], axis=-1)
+    timed = ~np.isnan(latency)
+    front = np.zeros(len(latency), dtype=np.bool_)
+    front[timed] = not_dominated(values[timed])
+    return pd.DataFrame({"split": study.splits, **columns, "pareto": front})
+
+
+def not_dominated(values: ArrayLike) -> NDArray[np.bool_]:
+    """The Pareto front of rows whose every column should be small.
+
+    Row j dominates row i if it is nowhere larger and somewhere smaller. Equal rows do not dominate
+    each other, so either all of them are on the front or none is.
+
+    Args:
+        values: ``(point, objective)``, without NaN.
+
+    Returns:
+        True for rows that no other one dominates, ``(point,)``.
+    """
+    points = np.asarray(values, dtype=np.float64)
+    front = np.ones(len(points), dtype=np.bool_)
+    for i, point in enumerate(points):
+        no_larger = (points <= point).all(axis=1)
+        front[i] = not (no_larger & (points < point).any(axis=1)).any()
+    return front
+
+
+def _checked(objectives: Sequence[str] | None, columns: tuple[str, ...]) -> tuple[str, ...]:
+    """The columns that count, or why they cannot."""
+    wanted = columns if objectives is None else tuple(objectives)
+    if not wanted:
+        raise ValueError(f"objectives is empty; give one or more of {', '.join(columns)}.")
+    for name in wanted:
+        if name == ENERGY and name not in columns:
+            raise ValueError(
+                f"{ENERGY!r} needs the device's power; give power=dscwb.PowerModel(compute_w, "
+                "send_w, wait_w, source)."
+            )
+        if name not in columns:
+            raise ValueError(f"Unknown column {name!r}; choose from {', '.join(columns)}.")
+    return wanted

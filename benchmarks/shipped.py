@@ -2,6 +2,8 @@
 
 On a machine with several cores keep the others' work off the core that measures, for example with
 ``taskset -c 1``. Models that have a file already are left alone, so an interrupted run goes on.
+With ``--threads 2`` nothing else may run: these are the faster machine of the measured pair that
+``03-paper`` compares.
 """
 
 from __future__ import annotations
@@ -45,22 +47,25 @@ MODELS: tuple[tuple[str, int, tuple[int, ...]], ...] = (
     ("efficientnet_b7", 600, (1,)),
     ("tf_efficientnetv2_l", 480, (1,)),
 )
-THREADS = 1
 
 
 def main() -> None:
     """Measure every model that has no file yet."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--label", default="epyc-1t", help="the machine's name in file names")
+    parser.add_argument("--machine", default="epyc", help="its name in file names")
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--only", nargs="*", help="these models")
+    parser.add_argument("--largest", type=int, default=max(SMALL), help="batch size")
     options = parser.parse_args()
-    for model, side, batch_sizes in MODELS:
-        path = FOLDER / f"{model}-{side}-{options.label}-float32{SUFFIX}"
+    for model, side, sizes in MODELS:
+        batch_sizes = [size for size in sizes if size <= options.largest]
+        label = f"{options.machine}-{options.threads}t"
+        path = FOLDER / f"{model}-{side}-{label}-float32{SUFFIX}"
         if path.exists() or (options.only and model not in options.only):
             continue
         captured = dscwb.capture(model, side, device=options.device)
-        profile = dscwb.profile(captured, batch_sizes, threads=THREADS, progress=True)
+        profile = dscwb.profile(captured, batch_sizes, threads=options.threads, progress=True)
         dscwb.save_profile(profile, path)
         states = ", ".join(f"{size}: {profile.status(size)}" for size in profile.batch_sizes)
         sys.stdout.write(f"{path.name}: {path.stat().st_size / 1e3:.0f} kB; {states}\n")

@@ -372,3 +372,17 @@ def test_misuse_is_named():
         found.at(1, 0)
     with pytest.raises(ValueError, match="'z' is not a candidate here"):
         found.mean_gain("z")
+
+
+def test_progress_is_told_and_may_end_the_work():
+    study = b_or_nothing()
+    told = []
+    found = study.confidence(40, progress=lambda done, steps: told.append((done, steps)))
+    assert told == [(0, 2), (1, 2)]  # one batch size, looked at twice
+    np.testing.assert_array_equal(found.probability, study.confidence(40).probability)
+
+    def enough(done, steps):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        study.confidence(40, progress=enough)

@@ -1,7 +1,9 @@
 """Every control driven from Python, and what the picture, the words and the files say then."""
 
+import asyncio
 import re
 import struct
+import threading
 from contextlib import suppress
 from dataclasses import asdict, fields, replace
 
@@ -16,6 +18,8 @@ from dscwb.policy import Policy
 from dscwb.profiles.files import save_profile
 from dscwb.profiles.records import ProfileError
 from dscwb.shelf import Shelf, family, find_profiles
+from dscwb.study.sweeps import Study
+from dscwb.workbench import session
 from dscwb.workbench.choices import ASSUMED, LIMITS, PRESETS, STUDY_FIELDS, State
 from dscwb.workbench.session import SplitWorkbench
 from dscwb.workbench.views import differences
@@ -537,6 +541,71 @@ def test_confidence_comes_with_the_answer_and_hatches_the_map(bench):
     assert bench._confidence is None  # of another study
 
 
+def test_a_long_check_shows_how_far_it_is_and_can_be_stopped(monkeypatch):
+    monkeypatch.setattr(session, "REST_S", 0)
+    monkeypatch.setattr(session, "PATIENCE_S", 0)
+    told, stopped = threading.Event(), threading.Event()
+    ends = []
+
+    def slow(self, replicates, *, progress):
+        progress(1, 4)
+        told.set()
+        assert stopped.wait(60)
+        try:
+            progress(2, 4)
+        except Exception as end:
+            ends.append(end)
+            raise
+
+    async def use():
+        bench = SplitWorkbench(profile(), backend="widget")
+        row = bench._progress.widget
+        assert row.layout.visibility == "hidden"
+        # Not of the batch size alone, which is quick.
+        monkeypatch.setattr(Study, "confidence", slow)
+        await asyncio.to_thread(told.wait, 60)
+        await asyncio.sleep(0)
+        assert row.layout.visibility == "visible"
+        assert (row.children[1].value, row.children[1].max) == (1, 4)
+        press(bench, "Stop")
+        stopped.set()
+        await bench._checking
+        assert row.layout.visibility == "hidden"
+        assert "Not checked how sure every state is" in bench.message
+        return bench
+
+    bench = asyncio.run(use())
+    assert len(ends) == 1
+    assert bench._confidence is None
+
+
+def test_a_newer_study_ends_the_check_of_the_old_one(monkeypatch):
+    monkeypatch.setattr(session, "REST_S", 0)
+    real = Study.confidence
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(self, replicates, **options):
+        if "progress" in options:
+            begun.set()
+            assert go_on.wait(60)
+        return real(self, replicates, **options)
+
+    async def use():
+        bench = SplitWorkbench(profile(), backend="widget")
+        monkeypatch.setattr(Study, "confidence", slow)
+        await asyncio.to_thread(begun.wait, 60)
+        first = bench._checking
+        bench.update(server_load=2.0)
+        go_on.set()
+        await asyncio.gather(first, return_exceptions=True)
+        assert first.cancelled()
+        await bench._checking
+        return bench
+
+    bench = asyncio.run(use())
+    assert bench._confidence.states.scenario.server_load == 2
+
+
 def test_times_without_spread_say_so(bench):
     bench.update(edge="T4 (modelled)", server="H100 SXM (modelled)")
     assert "how sure is not known (times without spread)" in bench.answer
@@ -554,9 +623,13 @@ def test_each_picture_is_a_figure(bench, which):
 
 
 def press(bench, label):
-    groups = [group for row in bench._box.children for group in getattr(row, "children", ())]
-    found = [one for group in groups for one in getattr(group, "children", ())]
-    next(one for one in found if getattr(one, "description", "") == label).click()
+    waiting = [bench._box]
+    while waiting:
+        one = waiting.pop()
+        if getattr(one, "description", "") == label:
+            return one.click()
+        waiting.extend(getattr(one, "children", ()))
+    raise AssertionError(f"no button {label}")
 
 
 def test_csv_button_writes_the_numbers_of_the_study(bench, tmp_path, monkeypatch):

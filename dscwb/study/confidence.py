@@ -8,7 +8,7 @@ an error of interpolation. Of fewer than about ten passes its intervals are too 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -186,7 +186,12 @@ class Confidence:
         return np.stack([noise.intercepts(row)[:, 0] for row in range(len(self.intercepts))])
 
 
-def bootstrap(states: States, replicates: int = 1000, seed: int = 0) -> Confidence:
+def bootstrap(
+    states: States,
+    replicates: int = 1000,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Confidence:
     """Draw all passes anew, so many times, and decide every state again.
 
     Rounds are drawn as a whole, a plain pass with the stamped pass that ran next to it, a head with
@@ -197,6 +202,7 @@ def bootstrap(states: States, replicates: int = 1000, seed: int = 0) -> Confiden
         states: What to ask about.
         replicates: How often, from 40 up.
         seed: A whole number from zero up.
+        progress: Called with steps done and steps in all; what it raises ends the work.
 
     Raises:
         ValueError: Too few replicates, or a negative seed.
@@ -206,11 +212,24 @@ def bootstrap(states: States, replicates: int = 1000, seed: int = 0) -> Confiden
             raise ValueError(f"{name} is {value}; give a whole number from {least} up.")
     noise = _Noise.of(states, replicates, seed, range(len(states.splits)))
     rows = range(len(states.batch_sizes))
-    winners = np.unique(np.concatenate([noise.winners(row) for row in rows]))
-    intercepts = np.stack([noise.intercepts(row)[:, winners] for row in rows])
+    steps = _told(2 * len(rows), progress)
+    winners = np.unique(
+        np.concatenate([noise.winners(row) for row, _ in zip(rows, steps, strict=False)])
+    )
+    intercepts = np.stack(
+        [noise.intercepts(row)[:, winners] for row, _ in zip(rows, steps, strict=False)]
+    )
     nothing = np.empty((len(rows), 0, len(winners)))
     found = Confidence(states, replicates, seed, noise.exact, winners, nothing, intercepts)
     return found.at_rates(states.data_rates_bps)
+
+
+def _told(steps: int, progress: Callable[[int, int], None] | None) -> Iterator[int]:
+    """Each step, once the one before it has been told of."""
+    for step in range(steps):
+        if progress is not None:
+            progress(step, steps)
+        yield step
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,17 +111,24 @@ class Study(States):
             }
         )
 
-    def confidence(self, replicates: int = 1000, seed: int = 0) -> Confidence:
+    def confidence(
+        self,
+        replicates: int = 1000,
+        seed: int = 0,
+        *,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Confidence:
         """How sure the decisions are: a bootstrap over the raw passes, see `confidence.bootstrap`.
 
         Args:
             replicates: How often all passes are drawn anew, from 40 up.
             seed: The same seed gives the same numbers.
+            progress: Called with steps done and steps in all; what it raises ends the work.
 
         Raises:
             ValueError: Too few replicates, or a negative seed.
         """
-        return bootstrap(self, replicates, seed)
+        return bootstrap(self, replicates, seed, progress)
 
     def policy(self, confidence: Confidence | None = None) -> Policy:
         """The best split of every state as thresholds, for a small file on the device itself.

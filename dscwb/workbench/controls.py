@@ -284,6 +284,31 @@ class Line:
         self.widget.value = f"<div {role} {look}>{html.escape(text)}</div>" if text else ""
 
 
+class Progress:
+    """How far some longer work is, and a button that ends it; out of sight between times."""
+
+    def __init__(self, words: str, stop: Callable[[], None]) -> None:
+        """Start hidden.
+
+        Args:
+            words: What is being done.
+            stop: Called when a person has had enough of it.
+        """
+        self._bar = widgets.IntProgress(layout={"width": "120px"})
+        label = widgets.Label(words)
+        stops = buttons({"Stop": ("Leave it", stop)})
+        # Hidden, it keeps its place, so that nothing below jumps when it comes.
+        self.widget = widgets.HBox([label, self._bar, stops], layout={"visibility": "hidden"})
+
+    def say(self, done: int, steps: int) -> None:
+        """Show how many steps are done."""
+        self._bar.max, self._bar.value = steps, done
+
+    def show(self, visible: bool = True) -> None:
+        """Come into sight, or leave it."""
+        self.widget.layout.visibility = "visible" if visible else "hidden"
+
+
 def buttons(actions: Mapping[str, tuple[str, Callable[[], None]]]) -> widgets.HBox:
     """A row of buttons: label to tooltip and what a click does."""
 

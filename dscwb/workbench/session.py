@@ -36,7 +36,7 @@ from dscwb.study.sweeps import FORMATS, Study, study_of
 from dscwb.units import BITS_PER_BYTE
 from dscwb.workbench.canvas import CanvasView
 from dscwb.workbench.choices import ASSUMED, CHOICES, LIMITS, STUDY_FIELDS, State, Value
-from dscwb.workbench.controls import Controls, Line, buttons
+from dscwb.workbench.controls import Controls, Line, Progress, buttons
 from dscwb.workbench.views import FrontEnd, PlotlyView, StaticView, View
 from dscwb.workbench.words import in_words
 
@@ -54,7 +54,12 @@ EXPORT_WIDTH = 1280  # pixels: two maps side by side
 IMAGES, TABLES, POLICY = ("PNG", "SVG", "PDF", "HTML"), ("CSV", "Parquet"), "Policy"
 REPLICATES = 400  # of the bootstrap: a share of 95 % is then known to about 1 %
 REST_S = 0.5  # a hand rests that long before the whole grid is bootstrapped
+PATIENCE_S = 0.5  # work that is over sooner shows no progress, which would only flicker
 FIGURES = ("maps", "latency", "breakdown", "compression")
+
+
+class _StoppedError(Exception):
+    """The confidence of a study that is wanted no more."""
 
 
 class SplitWorkbench:
@@ -95,6 +100,7 @@ class SplitWorkbench:
         self._confidence: Confidence | None = None
         self._sure: dict[int, Confidence] = {}
         self._checking: asyncio.Task[None] | None = None
+        self._unchecked: Study | None = None  # that whose check a person stopped
         state = State(model or self._shelf.models[0], server_speedup=server_speedup)
         state = self._fitted(state, {})
         self._study = self._sweep(state)
@@ -103,6 +109,7 @@ class SplitWorkbench:
             self._shelf.families(), lambda changes: self._guarded(lambda: self.update(**changes))
         )
         self._answer, self._message = Line(), Line()
+        self._progress = Progress("How sure is every state?", self._stop_checking)
         self._text = widgets.Textarea(layout={"width": "100%", "height": "80px"})
         self._view = BACKENDS[backend]()
         self._view.on_click(self._clicked)
@@ -309,7 +316,10 @@ class SplitWorkbench:
                 self._controls.widget,
                 self._answer.widget,
                 self._view.widget,
-                widgets.HBox([buttons(actions), buttons(exports)], layout={"flex_flow": "wrap"}),
+                widgets.HBox(
+                    [buttons(actions), buttons(exports), self._progress.widget],
+                    layout={"flex_flow": "wrap"},
+                ),
                 self._message.widget,
                 share,
             ]
@@ -331,7 +341,7 @@ class SplitWorkbench:
                 answer=words,
             )
         self._show_words(words)
-        if self._confidence is None:
+        if self._confidence is None and study is not self._unchecked:
             self._check_when_idle()
 
     def _show_words(self, words: str) -> None:
@@ -370,7 +380,26 @@ class SplitWorkbench:
 
     async def _check(self, study: Study) -> None:
         await asyncio.sleep(REST_S)
-        self._hatch(study, await asyncio.to_thread(study.confidence, REPLICATES))
+        loop = asyncio.get_running_loop()
+
+        def progress(done: int, steps: int) -> None:
+            if study is not self._study or study is self._unchecked:
+                raise _StoppedError
+            loop.call_soon_threadsafe(self._progress.say, done, steps)
+
+        late = loop.call_later(PATIENCE_S, self._progress.show)
+        try:
+            found = await asyncio.to_thread(study.confidence, REPLICATES, progress=progress)
+        except _StoppedError:
+            return
+        finally:
+            late.cancel()
+            self._progress.show(False)
+        self._hatch(study, found)
+
+    def _stop_checking(self) -> None:
+        self._unchecked = self._study
+        self._message.say("Not checked how sure every state is; another scenario is checked again.")
 
     def _hatch(self, study: Study, confidence: Confidence) -> None:
         if study is self._study:

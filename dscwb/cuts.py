@@ -184,6 +184,13 @@ def bottlenecks(graph: ModelGraph, granularity: Granularity = "block") -> pd.Dat
 
     Raises:
         ValueError: Unknown granularity, or no blocks were found in the model.
+
+    Example:
+        >>> import dscwb
+        >>> table = dscwb.bottlenecks(dscwb.shipped_profile("efficientnet_b0").graph)
+        >>> table.loc[table["compressive"], ["name", "ratio"]].round(3).values.tolist()
+        [['blocks.1.0', 0.5], ['blocks.2.0', 0.208], ['blocks.3.0', 0.104],
+        ['blocks.5.0', 0.062]]
     """
     import pandas as pd
 

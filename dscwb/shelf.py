@@ -176,6 +176,11 @@ def shipped_profile(model: str) -> Profile:
     Raises:
         ValueError: No profile of this model; the message names those there are.
         ProfileError: The shipped data are not there.
+
+    Example:
+        >>> profile = shipped_profile("efficientnet_b0")
+        >>> profile.provenance.origin, profile.batch_sizes
+        ('measured', (1, 2, 4, 8, 16))
     """
     return Shelf("data/profiles").profile(model)
 

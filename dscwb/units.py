@@ -86,6 +86,10 @@ def encoding(name: str | Encoding) -> Encoding:
 
     Raises:
         ValueError: The name is unknown.
+
+    Example:
+        >>> encoding("jpeg 10:1").bytes_per_element
+        0.1
     """
     if isinstance(name, Encoding):
         return name

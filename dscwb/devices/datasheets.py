@@ -125,6 +125,10 @@ def device(name: str) -> Device:
 
     Raises:
         ValueError: The name is unknown; the nearest ones are named.
+
+    Example:
+        >>> device("jetson agx orin 64gb").name
+        'Jetson AGX Orin 64GB'
     """
     known = {one.name.lower(): one for one in catalogue()}
     if name.lower() in known:

@@ -141,6 +141,20 @@ class Study(States):
 
         Raises:
             ValueError: The confidence is of another study.
+
+        Example:
+            >>> import dscwb
+            >>> edge = dscwb.shipped_profile("efficientnet_b0")
+            >>> study = dscwb.sweep(
+            ...     edge,
+            ...     dscwb.scale_profile(edge, speedup=20),
+            ...     link=dscwb.Link(round_trip_s=0.005),
+            ...     input_encoding="uint8",
+            ...     feature_encoding="int8",
+            ...     data_rates_bps=[1e6, 2e7, 1e9],
+            ... )
+            >>> study.policy().best_split(batch_size=1, data_rate_bps=1e9)
+            'full offloading'
         """
         return policy_of(self, self.stamp(), confidence)
 
@@ -312,6 +326,20 @@ def sweep(
     Raises:
         ValueError: A rate, encoding, load or batch size that cannot be used.
         ProfileError: The profiles do not fit each other, the batch sizes or the memory cap.
+
+    Example:
+        >>> import dscwb
+        >>> edge = dscwb.shipped_profile("efficientnet_b0")
+        >>> study = dscwb.sweep(
+        ...     edge,
+        ...     dscwb.scale_profile(edge, speedup=20),
+        ...     link=dscwb.Link(round_trip_s=0.005),
+        ...     input_encoding="uint8",
+        ...     feature_encoding="int8",
+        ...     data_rates_bps=[1e6, 2e7, 1e9],
+        ... )
+        >>> study.best_split().loc[1].tolist()
+        ['no offloading', 'blocks.3.0', 'full offloading']
     """
     scenario = Scenario(
         link,

@@ -19,7 +19,7 @@ from dscwb.profiles.files import save_profile
 from dscwb.profiles.records import ProfileError
 from dscwb.shelf import Shelf, family, find_profiles
 from dscwb.study.sweeps import Study
-from dscwb.workbench import session
+from dscwb.workbench import checks
 from dscwb.workbench.choices import ASSUMED, LIMITS, PRESETS, STUDY_FIELDS, State
 from dscwb.workbench.session import SplitWorkbench
 from dscwb.workbench.views import differences
@@ -542,8 +542,8 @@ def test_confidence_comes_with_the_answer_and_hatches_the_map(bench):
 
 
 def test_a_long_check_shows_how_far_it_is_and_can_be_stopped(monkeypatch):
-    monkeypatch.setattr(session, "REST_S", 0)
-    monkeypatch.setattr(session, "PATIENCE_S", 0)
+    monkeypatch.setattr(checks, "REST_S", 0)
+    monkeypatch.setattr(checks, "PATIENCE_S", 0)
     told, stopped = threading.Event(), threading.Event()
     ends = []
 
@@ -559,7 +559,7 @@ def test_a_long_check_shows_how_far_it_is_and_can_be_stopped(monkeypatch):
 
     async def use():
         bench = SplitWorkbench(profile(), backend="widget")
-        row = bench._progress.widget
+        row = bench._check.progress.widget
         assert row.layout.visibility == "hidden"
         # Not of the batch size alone, which is quick.
         monkeypatch.setattr(Study, "confidence", slow)
@@ -569,7 +569,7 @@ def test_a_long_check_shows_how_far_it_is_and_can_be_stopped(monkeypatch):
         assert (row.children[1].value, row.children[1].max) == (1, 4)
         press(bench, "Stop")
         stopped.set()
-        await bench._checking
+        await bench._check.task
         assert row.layout.visibility == "hidden"
         assert "Not checked how sure every state is" in bench.message
         return bench
@@ -580,7 +580,7 @@ def test_a_long_check_shows_how_far_it_is_and_can_be_stopped(monkeypatch):
 
 
 def test_a_newer_study_ends_the_check_of_the_old_one(monkeypatch):
-    monkeypatch.setattr(session, "REST_S", 0)
+    monkeypatch.setattr(checks, "REST_S", 0)
     real = Study.confidence
     begun, go_on = threading.Event(), threading.Event()
 
@@ -594,12 +594,12 @@ def test_a_newer_study_ends_the_check_of_the_old_one(monkeypatch):
         bench = SplitWorkbench(profile(), backend="widget")
         monkeypatch.setattr(Study, "confidence", slow)
         await asyncio.to_thread(begun.wait, 60)
-        first = bench._checking
+        first = bench._check.task
         bench.update(server_load=2.0)
         go_on.set()
         await asyncio.gather(first, return_exceptions=True)
         assert first.cancelled()
-        await bench._checking
+        await bench._check.task
         return bench
 
     bench = asyncio.run(use())

@@ -10,7 +10,7 @@ from typing import Any
 
 from dscwb.latency import FULL_OFFLOADING, NO_OFFLOADING
 from dscwb.scenario import CANDIDATES, Link, PowerModel, Scenario
-from dscwb.study.states import BEST_STATIC, MINIMAX_STATIC
+from dscwb.study.states import BEST_STATIC, MINIMAX_STATIC, States
 from dscwb.units import ENCODINGS, encoding
 
 Value = str | int | float | bool
@@ -216,3 +216,13 @@ def _of_kind(value: Any, like: Value) -> bool:
     if isinstance(like, float):
         return isinstance(value, int | float) and not math.isnan(value)
     return isinstance(value, str)
+
+
+def baselines(study: States) -> tuple[str, ...]:
+    """The named baselines that are possible, then the splits that are best somewhere."""
+    named = [
+        name
+        for name in CHOICES["baseline"]
+        if name in study.splits or name not in (NO_OFFLOADING, FULL_OFFLOADING)
+    ]
+    return tuple(dict.fromkeys((*named, *study.chosen)))

@@ -6,7 +6,6 @@ drawing from `figures` and the views, everything else on the screen from `contro
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -20,7 +19,6 @@ import numpy as np
 import plotly.graph_objects as go
 
 from dscwb.figures import (
-    FigureError,
     plot_compression,
     plot_latency_breakdown,
     plot_latency_vs_rate,
@@ -35,10 +33,11 @@ from dscwb.study.confidence import Confidence
 from dscwb.study.sweeps import FORMATS, Study, study_of
 from dscwb.units import BITS_PER_BYTE
 from dscwb.workbench.canvas import CanvasView
-from dscwb.workbench.choices import ASSUMED, CHOICES, LIMITS, STUDY_FIELDS, State, Value
-from dscwb.workbench.controls import Controls, Line, Progress, buttons
+from dscwb.workbench.checks import REPLICATES, Check
+from dscwb.workbench.choices import ASSUMED, LIMITS, STUDY_FIELDS, State, Value, baselines
+from dscwb.workbench.controls import Controls, Line, buttons
 from dscwb.workbench.views import FrontEnd, PlotlyView, StaticView, View
-from dscwb.workbench.words import in_words
+from dscwb.workbench.words import in_words, one_line
 
 PathLike = str | os.PathLike[str]
 Backend = Literal["canvas", "widget", "static"]
@@ -52,14 +51,8 @@ BACKENDS: dict[str, Callable[[], View]] = {
 DATA_RATES_BPS = np.geomspace(*LIMITS["data_rate_bps"], num=241)
 EXPORT_WIDTH = 1280  # pixels: two maps side by side
 IMAGES, TABLES, POLICY = ("PNG", "SVG", "PDF", "HTML"), ("CSV", "Parquet"), "Policy"
-REPLICATES = 400  # of the bootstrap: a share of 95 % is then known to about 1 %
-REST_S = 0.5  # a hand rests that long before the whole grid is bootstrapped
-PATIENCE_S = 0.5  # work that is over sooner shows no progress, which would only flicker
+UNCHECKED = "Not checked how sure every state is; another scenario is checked again."
 FIGURES = ("maps", "latency", "breakdown", "compression")
-
-
-class _StoppedError(Exception):
-    """The confidence of a study that is wanted no more."""
 
 
 class SplitWorkbench:
@@ -99,8 +92,6 @@ class SplitWorkbench:
         self._last_changed: frozenset[str] = frozenset()
         self._confidence: Confidence | None = None
         self._sure: dict[int, Confidence] = {}
-        self._checking: asyncio.Task[None] | None = None
-        self._unchecked: Study | None = None  # that whose check a person stopped
         state = State(model or self._shelf.models[0], server_speedup=server_speedup)
         state = self._fitted(state, {})
         self._study = self._sweep(state)
@@ -109,7 +100,7 @@ class SplitWorkbench:
             self._shelf.families(), lambda changes: self._guarded(lambda: self.update(**changes))
         )
         self._answer, self._message = Line(), Line()
-        self._progress = Progress("How sure is every state?", self._stop_checking)
+        self._check = Check(self._hatch, lambda: self._message.say(UNCHECKED))
         self._text = widgets.Textarea(layout={"width": "100%", "height": "80px"})
         self._view = BACKENDS[backend]()
         self._view.on_click(self._clicked)
@@ -317,7 +308,7 @@ class SplitWorkbench:
                 self._answer.widget,
                 self._view.widget,
                 widgets.HBox(
-                    [buttons(actions), buttons(exports), self._progress.widget],
+                    [buttons(actions), buttons(exports), self._check.progress.widget],
                     layout={"flex_flow": "wrap"},
                 ),
                 self._message.widget,
@@ -341,8 +332,8 @@ class SplitWorkbench:
                 answer=words,
             )
         self._show_words(words)
-        if self._confidence is None and study is not self._unchecked:
-            self._check_when_idle()
+        if self._confidence is None:
+            self._check.begin(study)
 
     def _show_words(self, words: str) -> None:
         study, state = self._study, self._state
@@ -352,7 +343,7 @@ class SplitWorkbench:
         self._controls.offer("batch_size", sizes)
         self._controls.offer("edge", machines)
         self._controls.offer("server", (ASSUMED, *machines))
-        self._controls.offer("baseline", _baselines(study))
+        self._controls.offer("baseline", baselines(study))
         megabytes = number(state.data_rate_bps / BITS_PER_BYTE / 1e6)
         self._controls.write(asdict(state), f"Mbit/s = {megabytes} MB/s")
         self._answer.say(words)
@@ -367,39 +358,6 @@ class SplitWorkbench:
             row = study_of(study.edge, study.server, study.scenario, [1e6], [size])
             self._sure[size] = row.confidence(REPLICATES)
         return self._sure[size]
-
-    def _check_when_idle(self) -> None:
-        """Bootstrap the whole grid beside the kernel's other work; a newer study calls it off."""
-        if self._checking is not None:
-            self._checking.cancel()
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:  # no notebook
-            return
-        self._checking = loop.create_task(self._check(self._study))
-
-    async def _check(self, study: Study) -> None:
-        await asyncio.sleep(REST_S)
-        loop = asyncio.get_running_loop()
-
-        def progress(done: int, steps: int) -> None:
-            if study is not self._study or study is self._unchecked:
-                raise _StoppedError
-            loop.call_soon_threadsafe(self._progress.say, done, steps)
-
-        late = loop.call_later(PATIENCE_S, self._progress.show)
-        try:
-            found = await asyncio.to_thread(study.confidence, REPLICATES, progress=progress)
-        except _StoppedError:
-            return
-        finally:
-            late.cancel()
-            self._progress.show(False)
-        self._hatch(study, found)
-
-    def _stop_checking(self) -> None:
-        self._unchecked = self._study
-        self._message.say("Not checked how sure every state is; another scenario is checked again.")
 
     def _hatch(self, study: Study, confidence: Confidence) -> None:
         if study is self._study:
@@ -431,23 +389,5 @@ class SplitWorkbench:
         except Exception as error:
             # Controls back to what the picture shows.
             self._show_words(self._answer.text)
-            self._message.say(_one_line(error), error=True)
+            self._message.say(one_line(error), error=True)
             raise
-
-
-def _baselines(study: Study) -> tuple[str, ...]:
-    """The named baselines that are possible, then the splits that are best somewhere."""
-    named = [
-        name
-        for name in CHOICES["baseline"]
-        if name in study.splits or name not in (NO_OFFLOADING, FULL_OFFLOADING)
-    ]
-    return tuple(dict.fromkeys((*named, *study.chosen)))
-
-
-def _one_line(error: Exception) -> str:
-    """What went wrong, in one line; our own errors bring the remedy with them."""
-    text = " ".join(str(error).split())
-    if isinstance(error, ValueError | FigureError):
-        return text
-    return f"{type(error).__name__}: {text}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from dscwb.figures.page import number, percent
+from dscwb.figures.page import FigureError, number, percent
 from dscwb.latency import FULL_OFFLOADING, NO_OFFLOADING
 from dscwb.study.confidence import DECIDED_FROM, Confidence
 from dscwb.study.states import Decision
@@ -98,3 +98,11 @@ def _sure(best: Decision, confidence: Confidence | None) -> str:
         return f"; {share} sure"
     rival = f" against {best.runner_up}" if best.runner_up else ""
     return f"; undecided, {share} sure{rival}"
+
+
+def one_line(error: Exception) -> str:
+    """What went wrong, in one line; our own errors bring the remedy with them."""
+    text = " ".join(str(error).split())
+    if isinstance(error, ValueError | FigureError):
+        return text
+    return f"{type(error).__name__}: {text}"

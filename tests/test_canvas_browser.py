@@ -340,11 +340,12 @@ def test_after_a_reload_picture_and_slider_agree(page):
     wait_until(page, f"rate < {before[1]}")
 
 
-def test_a_kernel_that_starts_anew_leaves_a_quiet_picture(page):
+def test_a_kernel_that_starts_anew_leaves_a_picture_that_says_so(page):
     page.get_by_role("menuitem", name="Kernel", exact=True).click()
     page.locator(".lm-Menu-item", has_text="Restart Kernel…").first.click()
     page.locator("dialog.jp-Dialog button.jp-mod-accept").last.click()
     page.locator("dialog.jp-Dialog").wait_for(state="detached")
+    page.locator(".dscwb-canvas .lost").first.wait_for()
     click(page, "splits", 0.2, 0.2)
     page.locator("canvas.splits").first.focus()
     page.keyboard.press("ArrowRight")
@@ -359,6 +360,7 @@ def test_a_kernel_that_starts_anew_leaves_a_quiet_picture(page):
         timeout=FIRST_PAINT_MS,
     )
     wait_until(page, "size === 1 && rate === 1e5")
+    assert not page.locator(".dscwb-canvas .lost").first.is_visible()
 
 
 def test_the_page_reported_no_errors(page):

@@ -9,6 +9,7 @@ const NARROWEST = 560; // below, the view scrolls sideways
 const KEY_PX = 720; // all that can stand in the key of the breakdown, in one line
 const WIDE = 1000; // pixels; from here on three views stand in the lower row
 const KEY_STEP = 0.02; // of the exponent of ten, as the slider of data rates
+const LOST = "The kernel behind this picture is gone or was started anew; run the cell again.";
 const AIM_MS = 1000; // so long a wish that Python has not answered counts as the state
 
 const STYLE = `
@@ -38,6 +39,8 @@ const STYLE = `
   background: var(--jp-layout-color1, #fff); border: 1px solid var(--jp-border-color0, #888);
   border-radius: 3px; box-shadow: 0 1px 4px rgba(0, 0, 0, 0.35); }
 .dscwb-canvas .tip::first-line { font-weight: 600; }
+.dscwb-canvas .lost { margin: 4px 0; padding: 5px 8px; border-radius: 3px;
+  border: 1px solid var(--jp-error-color1, #b00020); color: var(--jp-error-color1, #b00020); }
 `;
 
 // --- the view ------------------------------------------------------------------------------------
@@ -133,6 +136,10 @@ class View {
     this.model = model;
     this.root = element("div", "dscwb-canvas", parent);
     element("style", "", this.root).textContent = STYLE;
+    this.lost = element("div", "lost", this.root);
+    this.lost.setAttribute("role", "alert");
+    this.lost.textContent = LOST;
+    this.lost.hidden = true;
     this.upper = element("div", "row", this.root);
     this.lower = element("div", "row low", this.root);
     this.panels = this.makePanels();
@@ -161,6 +168,11 @@ class View {
     const { signal } = this.gone;
     this.changed = () => this.read();
     this.model.on("change", this.changed);
+    // After the widget is made this says one thing only: its kernel has gone.
+    this.left = () => { this.lost.hidden = false; };
+    this.answered = () => { this.lost.hidden = true; };
+    this.model.on("comm_live_update", this.left);
+    for (const name of ["change:at", "change:scene"]) this.model.on(name, this.answered);
     this.sizes = new ResizeObserver(() => this.schedule());
     this.sizes.observe(this.root);
     window.addEventListener("resize", () => this.schedule(), { signal }); // also another screen
@@ -195,6 +207,8 @@ class View {
   destroy() {
     this.gone.abort();
     this.model.off("change", this.changed);
+    this.model.off("comm_live_update", this.left);
+    for (const name of ["change:at", "change:scene"]) this.model.off(name, this.answered);
     this.sizes.disconnect();
     this.themes.disconnect();
     cancelAnimationFrame(this.frame);

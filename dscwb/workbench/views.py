@@ -80,7 +80,8 @@ class FrontEnd(anywidget.AnyWidget):
 
     As an anywidget, a FigureWidget is drawn before it stands anywhere, 700 pixels wide, and hears
     only of changes of the whole window, not of a side bar that opens. And JupyterLab takes the
-    arrow keys of a focused list of choices for itself and moves to another cell.
+    arrow keys of a focused list of choices for itself and moves to another cell; Notebook 7 takes
+    those of a slider as well.
     """
 
     _esm = """
@@ -99,7 +100,9 @@ class FrontEnd(anywidget.AnyWidget):
         arrivals.observe(document.body, { childList: true, subtree: true });
         look();
         const keep = ({ target }) => {
-          if (target.matches?.(".dscwb select")) target.dataset.lmSuppressShortcuts = "";
+          if (target.matches?.(".dscwb select, .dscwb .noUi-handle")) {
+            target.dataset.lmSuppressShortcuts = "";
+          }
         };
         document.addEventListener("focusin", keep);
         return () => {

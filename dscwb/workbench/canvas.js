@@ -137,7 +137,7 @@ class View {
     this.root = element("div", "dscwb-canvas", parent);
     element("style", "", this.root).textContent = STYLE;
     this.lost = element("div", "lost", this.root);
-    this.lost.setAttribute("role", "alert");
+    this.lost.setAttribute("role", "status");
     this.lost.textContent = LOST;
     this.lost.hidden = true;
     this.upper = element("div", "row", this.root);

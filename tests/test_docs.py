@@ -22,15 +22,26 @@ def examples():
 
 
 EXAMPLES = examples()
+SWEEP = next(example for example in EXAMPLES if example.name.endswith(".sweep"))
 
 
-def failures(example):
-    return doctest.DocTestRunner(optionflags=OPTIONS, verbose=False).run(example).failed
+def failures(example, **names):
+    """How many of its lines say something else; `names` are what an earlier example made."""
+    example.globs.update(names)
+    runner = doctest.DocTestRunner(optionflags=OPTIONS, verbose=False)
+    return runner.run(example, clear_globs=False).failed
+
+
+@pytest.fixture(scope="module")
+def study():
+    """What the example of `sweep` makes, to which others refer."""
+    assert failures(SWEEP) == 0
+    return SWEEP.globs["study"]
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
-def test_an_example_prints_what_it_says(example):
-    assert failures(example) == 0
+def test_an_example_prints_what_it_says(example, study):
+    assert failures(example, study=study) == 0
 
 
 def test_examples_are_found_and_can_fail():

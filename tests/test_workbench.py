@@ -606,6 +606,15 @@ def test_a_newer_study_ends_the_check_of_the_old_one(monkeypatch):
     assert bench._confidence.states.scenario.server_load == 2
 
 
+def test_a_text_half_typed_outlives_a_check_that_ends_meanwhile(bench):
+    assert State.from_json(bench._text.value) == bench.state
+    bench._text.value = "half a text"
+    bench.check_confidence()
+    assert bench._text.value == "half a text"
+    bench.update(batch_size=1, data_rate_bps=2e6)
+    assert State.from_json(bench._text.value) == bench.state
+
+
 def test_times_without_spread_say_so(bench):
     bench.update(edge="T4 (modelled)", server="H100 SXM (modelled)")
     assert "how sure is not known (times without spread)" in bench.answer

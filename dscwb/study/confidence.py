@@ -211,25 +211,19 @@ def bootstrap(
         if value != int(value) or value < least:
             raise ValueError(f"{name} is {value}; give a whole number from {least} up.")
     noise = _Noise.of(states, replicates, seed, range(len(states.splits)))
-    rows = range(len(states.batch_sizes))
-    steps = _told(2 * len(rows), progress)
-    winners = np.unique(
-        np.concatenate([noise.winners(row) for row, _ in zip(rows, steps, strict=False)])
-    )
-    intercepts = np.stack(
-        [noise.intercepts(row)[:, winners] for row, _ in zip(rows, steps, strict=False)]
-    )
-    nothing = np.empty((len(rows), 0, len(winners)))
+    count = len(states.batch_sizes)
+
+    def rows(before: int) -> Iterator[int]:
+        for row in range(count):
+            if progress is not None:
+                progress(before + row, 2 * count)
+            yield row
+
+    winners = np.unique(np.concatenate([noise.winners(row) for row in rows(0)]))
+    intercepts = np.stack([noise.intercepts(row)[:, winners] for row in rows(count)])
+    nothing = np.empty((count, 0, len(winners)))
     found = Confidence(states, replicates, seed, noise.exact, winners, nothing, intercepts)
     return found.at_rates(states.data_rates_bps)
-
-
-def _told(steps: int, progress: Callable[[int, int], None] | None) -> Iterator[int]:
-    """Each step, once the one before it has been told of."""
-    for step in range(steps):
-        if progress is not None:
-            progress(step, steps)
-        yield step
 
 
 @dataclass(frozen=True, eq=False)

@@ -143,16 +143,8 @@ class Study(States):
             ValueError: The confidence is of another study.
 
         Example:
-            >>> import dscwb
-            >>> edge = dscwb.shipped_profile("efficientnet_b0")
-            >>> study = dscwb.sweep(
-            ...     edge,
-            ...     dscwb.scale_profile(edge, speedup=20),
-            ...     link=dscwb.Link(round_trip_s=0.005),
-            ...     input_encoding="uint8",
-            ...     feature_encoding="int8",
-            ...     data_rates_bps=[1e6, 2e7, 1e9],
-            ... )
+            Of the study in the example of `sweep`:
+
             >>> study.policy().best_split(batch_size=1, data_rate_bps=1e9)
             'full offloading'
         """

@@ -55,17 +55,9 @@ def tradeoffs(
         ValueError: The batch size is not on the grid, the rate not above zero, a column unknown.
 
     Example:
-        >>> import dscwb
-        >>> edge = dscwb.shipped_profile("efficientnet_b0")
-        >>> study = dscwb.sweep(
-        ...     edge,
-        ...     dscwb.scale_profile(edge, speedup=20),
-        ...     link=dscwb.Link(round_trip_s=0.005),
-        ...     input_encoding="uint8",
-        ...     feature_encoding="int8",
-        ...     data_rates_bps=[1e6, 2e7, 1e9],
-        ... )
-        >>> table = dscwb.tradeoffs(study, batch_size=1, data_rate_bps=2e7)
+        Of the study in the example of `sweep`:
+
+        >>> table = tradeoffs(study, batch_size=1, data_rate_bps=2e7)
         >>> table.loc[table["pareto"], "split"].tolist()
         ['blocks.3.0', 'blocks.3.1', 'no offloading']
     """

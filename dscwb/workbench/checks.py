@@ -42,11 +42,11 @@ class Check:
 
     def begin(self, study: Study) -> None:
         """Check this study when the hand rests, unless a person stopped that before."""
+        if self.task is not None:
+            self.task.cancel()
         if study is self._unwanted:
             return
         self._study = study
-        if self.task is not None:
-            self.task.cancel()
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:  # no notebook
@@ -55,10 +55,11 @@ class Check:
 
     async def _run(self, study: Study) -> None:
         await asyncio.sleep(REST_S)
-        loop = asyncio.get_running_loop()
+        loop, own = asyncio.get_running_loop(), asyncio.current_task()
 
         def progress(done: int, steps: int) -> None:
-            if study is not self._study or study is self._unwanted:
+            # Cancelling a task does not end the thread that it waits for.
+            if self.task is not own or study is self._unwanted:
                 raise _StoppedError
             loop.call_soon_threadsafe(self.progress.say, done, steps)
 
@@ -69,7 +70,8 @@ class Check:
             return
         finally:
             late.cancel()
-            self.progress.show(False)
+            if self.task is own:
+                self.progress.show(False)
         self._found(study, found)
 
     def _stop(self) -> None:

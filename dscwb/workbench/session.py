@@ -101,7 +101,9 @@ class SplitWorkbench:
         )
         self._answer, self._message = Line(), Line()
         self._check = Check(self._hatch, lambda: self._message.say(UNCHECKED))
-        self._text = widgets.Textarea(layout={"width": "100%", "height": "80px"})
+        self._text = widgets.Textarea(
+            self._state.to_json(), layout={"width": "100%", "height": "80px"}
+        )
         self._view = BACKENDS[backend]()
         self._view.on_click(self._clicked)
         self._show()
@@ -239,6 +241,7 @@ class SplitWorkbench:
         if not same:
             self._confidence, self._sure = None, {}
         self._state, self._study = state, study
+        self._text.value = state.to_json()  # not in _show, which comes by itself: a text half typed
         self._show(moved)
 
     def _step(self, back: list[State], forth: list[State]) -> None:
@@ -347,7 +350,6 @@ class SplitWorkbench:
         megabytes = number(state.data_rate_bps / BITS_PER_BYTE / 1e6)
         self._controls.write(asdict(state), f"Mbit/s = {megabytes} MB/s")
         self._answer.say(words)
-        self._text.value = state.to_json()
 
     def _confidence_here(self) -> Confidence:
         """The bootstrap of the current batch size alone, which takes milliseconds."""

@@ -343,8 +343,15 @@ def _believable(profile: Profile, passes: Passes) -> tuple[int, str, str]:
     return (
         2 * passes.rounds,
         f"{ratio:.3f} ({low:.3f}–{high:.3f})",
-        f"{error.head:+.1%} {error.tail:+.1%}" if error.cuts else "not checked",
+        f"{_give_or_take(error.head, error.head_half_width)}, "
+        f"{_give_or_take(error.tail, error.tail_half_width)}"
+        if error.cuts
+        else "not checked",
     )
+
+
+def _give_or_take(share: float, half_width: float) -> str:
+    return f"{100 * share:+.1f} ± {100 * half_width:.1f} %"
 
 
 def _copies(transfers: Transfers) -> str:

@@ -47,6 +47,16 @@ def test_every_candidate_runs_even_in_few_rounds():
     assert len(rounds.measured()[0].separate) == 10
 
 
+def test_after_the_least_rounds_candidates_take_turns():
+    machine = Machine([100] * 4, slower=lambda n: 1 + (n * 0.618) % 1)
+    plan = Plan((1,), 5, 50e3, verify=True, seed=0)
+    rounds = Rounds(machine.model(), machine.clock(), plan)
+    counts = []
+    rounds.run(lambda *seconds: counts.append([len(r) for r in rounds.records[0].apart.values()]))
+    assert counts[4] == [1, 1, 1]
+    assert counts[5:9] == [[2, 1, 1], [2, 2, 1], [2, 2, 2], [3, 2, 2]]
+
+
 def test_time_left_falls_to_zero():
     machine = Machine(slower=lambda n: 1 + (n * 0.618) % 1)
     told = []

@@ -114,12 +114,29 @@ def test_model_error_is_taken_next_to_the_whole_pass():
     assert error.head == pytest.approx((-0.02 + 0) / 2)
     assert error.tail == pytest.approx((0 - 0.03) / 2)
     assert error.cuts == 2
+    # Of six runs, three at -0.02 and three at 0, a 95 % interval leaves none out.
+    assert error.head_half_width == pytest.approx(0.01)
+    assert error.tail_half_width == pytest.approx(0.015)
+
+
+def test_model_error_is_within_its_half_width_19_times_in_20():
+    rng = np.random.default_rng(1)
+    whole, hits = np.full(10, 100_000), 0
+    for _ in range(200):
+        heads = [(share * whole * (1 + 0.05 * rng.standard_normal(10))) for share in (0.1, 0.4)]
+        separate = [
+            Separate(cut, head.astype(int), whole - head.astype(int), whole)
+            for cut, head in enumerate(heads, 1)
+        ]
+        error = model_error(profile_with(tuple(separate)), 1)
+        hits += abs(error.head) <= error.head_half_width
+    assert hits / 200 == pytest.approx(0.95, abs=0.05)
 
 
 def test_model_error_needs_whole_passes():
     error = model_error(profile_with((Separate(1, np.array([100]), np.array([900])),)), 1)
     assert error.cuts == 0
-    assert np.isnan([error.head, error.tail]).all()
+    assert np.isnan([error.head, error.tail, error.head_half_width]).all()
 
 
 def test_a_profile_of_halves_alone_has_no_model_error():

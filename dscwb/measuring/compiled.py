@@ -130,8 +130,15 @@ class CompiledRounds(Rounds):
         self.records = [CompiledRecord(size) for size in plan.batch_sizes]
 
     def _jobs(self, record: Record) -> list[Callable[[Record], None]]:
-        halves = [partial(self._run_apart, cut=cut.index) for cut in self._cuts_run]
+        halves = [partial(self._run_beside_whole, cut=cut.index) for cut in self._cuts_run]
         return [self._plain_pass, *halves]
+
+    def _run_beside_whole(self, record: Record, cut: int) -> None:
+        """Head, then tail, and a whole pass before or after them, which scales them."""
+        whole_first = self._rng.random() < 0.5
+        whole_ns = self._whole(record) if whole_first else 0
+        halves = self._run_apart(record, cut)
+        record.apart.setdefault(cut, []).append((*halves, whole_ns or self._whole(record)))
 
     def _warm_up(self, record: Record) -> None:
         """Compile, which the first call does, and run everything a few times that do not count."""

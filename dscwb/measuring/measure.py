@@ -111,9 +111,9 @@ def profile(
 ) -> Profile:
     """Measure head and tail of every cut, on the device where the captured model lies.
 
-    Passes go on until the 95 % half-width of T and of the heads is under 1 % of T. An interrupt
-    (Ctrl-C) ends the measurement early: batch sizes with at least ten passes are kept, and the
-    provenance says so; where there are none the interrupt goes on to the caller.
+    Passes go on until the 95 % half-widths of T, of the heads and of the model error are under 1 %
+    of T. An interrupt (Ctrl-C) ends the measurement early: batch sizes with at least ten passes are
+    kept, and the provenance says so; where there are none the interrupt goes on to the caller.
 
     On a GPU the copies of the payloads to and from the host are measured afterwards, and clocks
     are sampled between rounds where nvidia-ml-py is installed.
@@ -137,7 +137,8 @@ def profile(
         clock: What takes the times; the device's own if left out.
         progress: Show the time left on stderr.
         verify: Also run head and tail of the cuts with record-low payload and of three others on
-            their own, for `trust.model_error`; takes twice as long. Without meaning if compiled.
+            their own, for `trust.model_error`: each once within `passes`, then one a round. Without
+            meaning if compiled.
         checkpoint: File that keeps the rounds so far while measuring goes on. If it is there when
             measuring starts and nothing of the conditions has changed, they are not run again. It
             stays at the end: remove it when the profile is saved, and nothing is ever lost. What

@@ -1,7 +1,8 @@
 """Rounds of passes in random order: a plan and a clock go in, the raw times of each batch size out.
 
-A round has one plain and one stamped pass of every batch size, and the halves that are due. Random
-order lets the machine's drift fall on all of them alike; a fixed one can fake a speed-up.
+A round has one plain and one stamped pass of every batch size; beside the plain one run the halves
+of the candidates whose turn it is. Random order lets the machine's drift fall on all of them alike;
+a fixed one can fake a speed-up.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ from dscwb.capturing.captured import CapturedModel, Inputs
 from dscwb.cuts import Cut, Granularity, all_cuts
 from dscwb.graph import ModelGraph
 from dscwb.profiles.records import NOT_STAMPED, NS, Nanoseconds, Passes, ProfileError, Separate
-from dscwb.profiles.trust import half_width, overhead
+from dscwb.profiles.trust import error_of_passes, half_width, overhead
 
 MIN_PASSES = 10  # plain and stamped together; fewer give no median worth the name
 WARM_PASSES = 3  # passes in a row that must agree before anything counts,
 WARM_WITHIN = 0.05  # to this share of the shortest,
 MOST_WARM_PASSES = 6  # or else the machine is noisy and going on does not help
 CHECK_EVERY = 5  # rounds between two looks at the half-width, which cost milliseconds
-HALF_WIDTH_BELOW = 0.01  # of T, for the 95 % half-width at which measuring stops
+HALF_WIDTH_BELOW = 0.01  # of T, for the 95 % half-widths at which measuring stops
 MOST_OVERHEAD = 0.02  # of a stamped pass; above, a pass stamps only every m-th cut, in rotation
 ROUNDS_TO_JUDGE = 15  # below, noise is taken for overhead too often
 TURNS = 5  # least number of stamps at each cut where they rotate
@@ -201,11 +202,16 @@ class Rounds:
         return tuple(record.passes(self._cuts) for record in begun)
 
     def _jobs(self, record: Record) -> list[_Job]:
-        """This round's passes; the candidates take turns, so that the least rounds have each."""
-        period = min(self._plan.rounds, max(1, len(self._halves)))
-        due = [cut for i, cut in enumerate(self._halves) if (record.rounds - i) % period == 0]
-        halves: list[_Job] = [partial(self._run_apart, cut=cut) for cut in due]
-        return [self._plain_pass, self._stamped_pass, *halves]
+        """This round's passes, to be run in any order."""
+        due = self._due(record.rounds)
+        return [partial(self._verified_pass, cuts=due), self._stamped_pass]
+
+    def _due(self, nth: int) -> list[int]:
+        """Candidates of the n-th round: each once in the least rounds, then by turns."""
+        candidates, least = [*self._halves], self._plan.rounds
+        if nth < least:
+            return candidates[nth::least]
+        return candidates[(nth - least) % len(candidates) :][:1] if candidates else []
 
     def _attempt(self, record: Record, job: _Job) -> None:
         """Run a job; where memory runs out, give up this batch size and all above it."""
@@ -249,15 +255,23 @@ class Rounds:
         args = (*record.inputs, self._clock)
         record.stamped.append(self._timed(record, self._stamped, *args, wanted=wanted)[0])
 
-    def _run_apart(self, record: Record, cut: int) -> None:
-        """Head, then tail, and a whole pass before or after them, to be compared with."""
+    def _verified_pass(self, record: Record, cuts: Sequence[int]) -> None:
+        """A plain pass, and before or after it halves of these cuts, to be compared with it."""
+        plain_first = self._rng.random() < 0.5
+        if plain_first:
+            self._plain_pass(record)
+        halves = [self._run_apart(record, cut) for cut in cuts]
+        if not plain_first:
+            self._plain_pass(record)
+        for cut, times in zip(cuts, halves, strict=True):
+            record.apart.setdefault(cut, []).append((*times, record.plain[-1]))
+
+    def _run_apart(self, record: Record, cut: int) -> tuple[int, int]:
+        """Nanoseconds of head and tail, one after the other."""
         head, tail = self._halves_at(record, cut)
-        whole_first = self._rng.random() < 0.5
-        whole_ns = self._whole(record) if whole_first else 0
         head_ns, frontier = self._timed(record, head, *record.inputs)
         tail_ns, _ = self._timed(record, tail, frontier)
-        whole_ns = whole_ns or self._whole(record)
-        record.apart.setdefault(cut, []).append((int(head_ns[-1]), int(tail_ns[-1]), whole_ns))
+        return int(head_ns[-1]), int(tail_ns[-1])
 
     def _halves_at(self, record: Record, cut: int) -> Halves:
         """What runs as head and tail of a cut."""
@@ -289,8 +303,15 @@ class Rounds:
                 # What was stamped so far carries the cost of all stamps.
                 record.every, record.plain, record.stamped = every, [], []
                 return
-            enough = half_width(*passes) < HALF_WIDTH_BELOW
+            enough = half_width(*passes) < HALF_WIDTH_BELOW and self._verified(record)
         record.done = enough or record.spent_ns >= self._plan.budget_ns
+
+    def _verified(self, record: Record) -> bool:
+        """Whether the model error is known as well as the times; so it is where none is wanted."""
+        if not self._halves:
+            return True
+        error = error_of_passes(record.passes(self._cuts))
+        return max(error.head_half_width, error.tail_half_width) < HALF_WIDTH_BELOW
 
     def _least(self, record: Record) -> int:
         return max(self._plan.rounds, TURNS * record.every if record.every > 1 else 0)

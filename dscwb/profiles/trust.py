@@ -23,14 +23,20 @@ SEED = 0  # of a bootstrap: the same passes always give the same interval
 class ModelError:
     """One-pass times against halves really run, positive where the one-pass time is longer.
 
+    All as shares of T, and NaN where no halves were run.
+
     Attributes:
-        head: Median over the cuts of the difference of heads, as a share of T.
+        head: Median over all runs, at whichever cut, of the difference of heads.
         tail: The same for tails.
-        cuts: Number of cuts whose halves were run; without any, both shares are NaN.
+        head_half_width: Half of the 95 % interval of `head`.
+        tail_half_width: Half of the 95 % interval of `tail`.
+        cuts: Number of cuts whose halves were run.
     """
 
     head: float
     tail: float
+    head_half_width: float
+    tail_half_width: float
     cuts: int
 
 
@@ -43,19 +49,25 @@ def model_error(profile: Profile, batch_size: int) -> ModelError:
     Raises:
         ProfileError: The profile has no times at this batch size.
     """
-    shares = profile.head_s(batch_size) / profile.total_s(batch_size)
-    errors = [
-        (
-            shares[one.cut] - np.median(one.head_ns / one.whole_ns),
-            1 - shares[one.cut] - np.median(one.tail_ns / one.whole_ns),
-        )
-        for one in _passes(profile, batch_size).separate
-        if len(one.whole_ns)
-    ]
-    if not errors or not len(_passes(profile, batch_size).stamped_ns):
-        return ModelError(float("nan"), float("nan"), 0)
-    head, tail = np.median(errors, axis=0)
-    return ModelError(float(head), float(tail), len(errors))
+    profile.total_s(batch_size)
+    return error_of_passes(_passes(profile, batch_size))
+
+
+def error_of_passes(passes: Passes) -> ModelError:
+    """`model_error` of raw passes."""
+    run = [one for one in passes.separate if len(one.whole_ns)]
+    if not run or not len(passes.stamped_ns):
+        nan = float("nan")
+        return ModelError(nan, nan, nan, nan, 0)
+    stamps = passes.stamped_ns[:, [one.cut for one in run]]
+    shares = np.where(stamps == NOT_STAMPED, np.nan, stamps / passes.stamped_ns[:, -1:])
+    read_off = list(zip(np.nanmedian(shares, axis=0), run, strict=True))
+    heads = [share - one.head_ns / one.whole_ns for share, one in read_off]
+    tails = [1 - share - one.tail_ns / one.whole_ns for share, one in read_off]
+    head, head_low, head_high = _median_interval(np.concatenate(heads))
+    tail, tail_low, tail_high = _median_interval(np.concatenate(tails))
+    widths = (head_high - head_low) / 2, (tail_high - tail_low) / 2
+    return ModelError(head, tail, *widths, cuts=len(run))
 
 
 def calibration(profile: Profile, batch_size: int) -> tuple[float, float, float]:
@@ -79,9 +91,14 @@ def overhead(plain_ns: Nanoseconds, stamped_ns: Nanoseconds) -> tuple[float, flo
     """`calibration` of raw passes: ``(round,)`` plain and ``(round, cut)`` stamped."""
     if not len(stamped_ns):
         return (float("nan"),) * 3
-    ratios = np.sort(stamped_ns[:, -1] / plain_ns)
-    outside = _left_out(len(ratios))
-    return float(np.median(ratios)), float(ratios[outside]), float(ratios[-1 - outside])
+    return _median_interval(stamped_ns[:, -1] / plain_ns)
+
+
+def _median_interval(samples: Floats) -> tuple[float, float, float]:
+    """The median, and two of the samples between which that of all lies in 95 % of cases."""
+    ordered = np.sort(samples)
+    outside = _left_out(len(ordered))
+    return float(np.median(ordered)), float(ordered[outside]), float(ordered[-1 - outside])
 
 
 def _left_out(samples: int) -> int:

@@ -4,7 +4,7 @@
 # Nothing asks the network once .venv stands and a browser is found.
 
 .DEFAULT_GOAL := help
-.PHONY: help env lab test lint browser picture bench bench-ui clean
+.PHONY: help env lab test lint browser picture bench bench-ui soak clean
 
 # The Python that .venv is made from: the first of these that runs and is new enough (a shim may
 # exist and fail), or the one named by PYTHON=.
@@ -74,6 +74,10 @@ bench: env  ## measure the project's own speed, as ratios
 
 bench-ui: browser  ## measure how long a slider takes to repaint, in a real browser
 	.venv/bin/python -m benchmarks.bench_ui
+
+soak: env  ## test the files longer: 100,000 mutated ones, 100 writers killed (DSCWB_MUTATIONS, DSCWB_KILLS)
+	DSCWB_MUTATIONS=$${DSCWB_MUTATIONS:-100000} DSCWB_KILLS=$${DSCWB_KILLS:-100} \
+	    .venv/bin/python -m pytest -q tests/test_files.py
 
 clean:  ## remove caches and builds; .venv stays
 	rm -rf build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -141,21 +141,23 @@ def profiles(every: bool) -> Iterator[Row]:
     import dscwb
 
     captured = dscwb.capture("efficientnet_b0", 224)
-    for verify in (False, True):
+    for verify, sizes in ((False, (1,)), (True, (1,)), (True, (1, 2, 4))):
         ratios, totals = [], []
         for _ in range(PROFILES):
             start = time.perf_counter()
-            profile = dscwb.profile(captured, threads=1, passes=PASSES, budget_s=0, verify=verify)
+            profile = dscwb.profile(
+                captured, sizes, threads=1, passes=PASSES, budget_s=0, verify=verify
+            )
             took = time.perf_counter() - start
-            totals.append(profile.total_s(1))
+            totals.append(sum(map(profile.total_s, sizes)))
             ratios.append(took / (PASSES * totals[-1]))
         how = ", ".join(f"{ratio:.2f}" for ratio in ratios) + " in turn; "
-        how += f"plain pass {1e3 * statistics.median(totals):.1f} ms, {profile.cuts} cuts"
+        how += f"plain {1e3 * statistics.median(totals):.1f} ms, {profile.cuts} cuts"
         what = f"profile / its {PASSES} plain passes, efficientnet_b0"
         if verify:
             apart = profile.passes[0].separate
-            what = f"  with halves of {len(apart)} cuts really run"
-            # Head and tail take as long as a pass.
+            what = f"  with halves of {len(apart)} cuts run, batch {', '.join(map(str, sizes))}"
+            # Head and tail take as long as a pass; making them takes its time once a profile.
             least = 1 + sum(len(one.head_ns) for one in apart) / PASSES
             how += f"; {least:.2f} by the passes alone"
         yield Row(what, statistics.median(ratios), bound=PROFILE_BOUND, how=how)

@@ -317,8 +317,12 @@ def _show(profile: Profile) -> None:
     from dscwb.units import format_seconds
 
     print(f"{profile.graph.model} on {profile.provenance.label()}, {profile.cuts} cuts")
-    line = "{:>5}  {:>8}  {:>6}  {:>6}  {:>22}  {:>13}  {}"
-    print(line.format("batch", "T", "IQR/T", "passes", "stamped/plain (95 %)", "model error", ""))
+    line = "{:>5}  {:>8}  {:>6}  {:>6}  {:>22}  {:>26}  {}"
+    print(
+        line.format(
+            "batch", "T", "IQR/T", "passes", "stamped/plain (95 %)", "model error: head, tail", ""
+        )
+    )
     for passes in profile.passes:
         size, status = passes.batch_size, profile.status(passes.batch_size)
         if passes.oom:

@@ -85,13 +85,23 @@ def test_a_compiled_profile_is_measured_shown_and_saved(run, tmp_path, monkeypat
     found = dscwb.load_profile(path)
     cuts = int(np.isfinite(found.head_s(1)).sum()) - 2  # without the ends
     assert cuts >= 3
-    assert f" 5            none stamped     {cuts} cuts run " in out[2]
+    assert f"5 none stamped {cuts} cuts run" in " ".join(out[2].split())
     assert out[-1] == f"saved {path}"
 
 
 def shown(capsys, profile):
     cli._show(profile)
     return capsys.readouterr().out.splitlines()
+
+
+def test_the_model_error_is_shown_with_its_half_width(capsys):
+    graph, rounds = tiny_graph(), np.array([100] * 5)
+    stamped = np.linspace([0] * 5, rounds, len(graph.layers) + 1, dtype=int).T
+    # Heads of 30 and 32 beside a whole of 100, where the one pass says 33.
+    halves = Separate(1, np.array([30, 32]), np.array([67, 67]), np.array([100, 100]))
+    passes = Passes(1, rounds, stamped, (halves,))
+    measured = Profile(graph, Provenance("measured", "bench clock"), (passes,))
+    assert "+2.0 ± 1.0 %, +0.0 ± 0.0 %" in shown(capsys, measured)[2]
 
 
 def test_copies_and_throttling_are_shown(capsys):

@@ -355,7 +355,7 @@ def _believable(profile: Profile, passes: Passes) -> tuple[int, str, str]:
 
 
 def _give_or_take(share: float, half_width: float) -> str:
-    return f"{100 * share:+.1f} ± {100 * half_width:.1f} %"
+    return f"{100 * share:+z.1f} ± {100 * half_width:.1f} %"
 
 
 def _copies(transfers: Transfers) -> str:

@@ -270,6 +270,22 @@ def test_a_random_model_is_refused():
         capture(Noisy().eval(), (4,))
 
 
+@pytest.mark.parametrize(
+    ("alone", "difference"),
+    # The trace, of two samples, holds their branch only: half of what one sample would get.
+    [(lambda x: 2 * x, "0.5"), (lambda x: x[0], "inf")],
+    ids=["values", "shape"],
+)
+def test_a_model_that_treats_one_sample_differently_is_refused(alone, difference):
+    class Branches(nn.Module):
+        def forward(self, x):
+            return x + x - x if x.shape[0] > 1 else alone(x)
+
+    with pytest.raises(CaptureError, match=rf"differs .* by up to {difference}; .* batch size"):
+        capture(Branches().eval(), (4,))
+    assert len(capture(Branches().eval(), (4,), check=False).graph.layers) == 2
+
+
 def test_control_flow_on_values_names_the_line():
     class Branching(nn.Module):
         def forward(self, x):

@@ -2,6 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 
 from dscwb.measuring.rounds import Plan, Rounds
 from tests.machine import Machine
@@ -80,3 +81,21 @@ def test_an_interrupt_while_warming_up_leaves_no_round():
     with pytest.raises(KeyboardInterrupt):
         rounds.run(lambda spent_s, left_s: None)
     assert rounds.so_far() == ()
+
+
+def test_all_batch_sizes_share_the_memory_of_the_largest_that_fits():
+    """Or inputs alone would fill a small board's memory, and batch sizes that fit would be oom."""
+
+    def fail(kind, batch_size):
+        if batch_size == 5:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    machine = Machine(fail=fail)
+    plan = Plan((1, 2, 4, 5), 15, 0.0, verify=False, seed=0)
+    rounds = Rounds(machine.model(), machine.clock(), plan)
+    rounds.run(lambda spent_s, left_s: None)
+    inputs = [record.inputs[0] for record in rounds.records[:3]]
+    assert [len(x) for x in inputs] == [1, 2, 4]
+    assert {x.untyped_storage().nbytes() for x in inputs} == {4 * 100 * 4}
+    assert len({x.data_ptr() for x in inputs}) == 1
+    assert not rounds.records[3].inputs

@@ -1,9 +1,9 @@
-"""Measure the profiles that stand in ``data/profiles``: ``python -m benchmarks.shipped``.
+"""Measure all profiles of ``data/profiles``: ``python -m benchmarks.shipped``, or into a FOLDER.
 
-On a machine with several cores keep the others' work off the core that measures, for example with
-``taskset -c 1``. Models that have a file already are left alone, so an interrupted run goes on.
-With ``--threads 2`` nothing else may run: these are the faster machine of the measured pair that
-``03-paper`` compares.
+Every model on one thread, the EfficientNets on two as well: these are the measured pair that
+``03-paper`` compares, so the two are measured one after the other, in the same mood of the machine.
+Nothing else may run meanwhile. A file that is there is left alone and an interrupted one goes on,
+so the command can be given again until all are there.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from __future__ import annotations
 import argparse
 import gc
 import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import dscwb
@@ -47,30 +50,63 @@ MODELS: tuple[tuple[str, int, tuple[int, ...]], ...] = (
     ("efficientnet_b7", 600, (1,)),
     ("tf_efficientnetv2_l", 480, (1,)),
 )
+# Threads, and the largest batch size that fits into the time.
+PAIRED, PAIR = ("efficientnet", "tf_efficientnetv2"), {1: max(SMALL), 2: 4}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file to be measured."""
+
+    path: Path
+    model: str
+    side: int
+    batch_sizes: list[int]
+    threads: int
+
+    @property
+    def missing(self) -> bool:
+        return not self.path.exists()
+
+
+def jobs(folder: Path, machine: str, only: Sequence[str]) -> Iterator[Job]:
+    """Every file, those of one model one after the other."""
+    for model, side, sizes in MODELS:
+        for threads, largest in PAIR.items() if model.startswith(PAIRED) else [(1, max(sizes))]:
+            path = folder / f"{model}-{side}-{machine}-{threads}t-float32{SUFFIX}"
+            if not only or model in only:
+                yield Job(path, model, side, [n for n in sizes if n <= largest], threads)
+
+
+def measured(captured: dscwb.CapturedModel, job: Job) -> str:
+    """Measure into a file; what was measured, in words."""
+    unfinished = job.path.with_name(f"{job.path.name}.unfinished")
+    profile = dscwb.profile(
+        captured, job.batch_sizes, threads=job.threads, progress=True, checkpoint=unfinished
+    )
+    if "interrupted" in profile.provenance.note:
+        raise KeyboardInterrupt
+    dscwb.save_profile(profile, job.path)
+    unfinished.unlink(missing_ok=True)
+    states = ", ".join(f"{size}: {profile.status(size)}" for size in profile.batch_sizes)
+    return f"{job.path.name}: {job.path.stat().st_size / 1e3:.0f} kB; {states}"
 
 
 def main() -> None:
-    """Measure every model that has no file yet."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--device", default="cpu")
+    """Measure whatever has no file yet."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.shipped", description=__doc__)
+    parser.add_argument("folder", type=Path, nargs="?", default=FOLDER)
     parser.add_argument("--machine", default="epyc", help="its name in file names")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--only", nargs="*", help="these models")
-    parser.add_argument("--largest", type=int, default=max(SMALL), help="batch size")
+    parser.add_argument("--only", nargs="*", default=(), help="these models")
     options = parser.parse_args()
-    for model, side, sizes in MODELS:
-        batch_sizes = [size for size in sizes if size <= options.largest]
-        label = f"{options.machine}-{options.threads}t"
-        path = FOLDER / f"{model}-{side}-{label}-float32{SUFFIX}"
-        if path.exists() or (options.only and model not in options.only):
-            continue
-        captured = dscwb.capture(model, side, device=options.device)
-        profile = dscwb.profile(captured, batch_sizes, threads=options.threads, progress=True)
-        dscwb.save_profile(profile, path)
-        states = ", ".join(f"{size}: {profile.status(size)}" for size in profile.batch_sizes)
-        sys.stdout.write(f"{path.name}: {path.stat().st_size / 1e3:.0f} kB; {states}\n")
-        sys.stdout.flush()
-        del captured, profile
+    missing = [job for job in jobs(options.folder, options.machine, options.only) if job.missing]
+    for model, of_model in groupby(missing, key=lambda job: job.model):
+        todo = list(of_model)
+        captured = dscwb.capture(model, todo[0].side)
+        for job in todo:
+            sys.stdout.write(f"{measured(captured, job)}\n")
+            sys.stdout.flush()
+        del captured
         gc.collect()
 
 

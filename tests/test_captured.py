@@ -217,7 +217,8 @@ def test_neither_half_writes_into_what_it_is_given():
         assert torch.equal(inputs[0], captured.inputs(3)[0])
 
 
-def test_stamps_come_after_every_layer_and_change_nothing():
+@pytest.mark.parametrize("wanted", [None, range(0, 1000, 3), [2, 7], []])
+def test_stamps_come_after_the_layers_asked_for_and_change_nothing(wanted):
     class Clock:
         def __init__(self):
             self.seen = []
@@ -228,9 +229,22 @@ def test_stamps_come_after_every_layer_and_change_nothing():
     captured = capture("test_vit", check=False)
     clock, inputs = Clock(), captured.inputs(3)
     with torch.inference_mode():
-        stamped = captured.stamped()(*inputs, clock)
+        stamped = captured.stamped(wanted)(*inputs, clock)
         assert torch.equal(stamped, captured.module(*inputs))
-    assert clock.seen == list(range(1, len(captured.graph.layers) + 1))
+    every = range(1, len(captured.graph.layers) + 1)
+    assert clock.seen == [layer for layer in every if wanted is None or layer in wanted]
+
+
+def test_weights_are_looked_up_as_ordinary_attributes_and_shared():
+    """`nn.Module.__getattr__` would take its time at every weight, most in a small model."""
+    captured = capture("test_resnet", check=False)
+    head, tail = captured.split(all_cuts(captured.graph)[5])
+    for module in (captured.module, captured.stamped(), head, tail):
+        names = [node.target for node in module.graph.nodes if node.op == "get_attr"]
+        assert names
+        assert set(names) <= set(vars(module))
+        assert all(vars(module)[name] is getattr(captured.module, name) for name in names)
+        assert set(names) <= set(module.state_dict())
 
 
 def test_dtype_and_memory_format():

@@ -258,6 +258,18 @@ def test_rotation_measures_longer_and_drops_what_all_stamps_slowed():
     assert len(machine.log) == 6 + 2 * ROUNDS + 2 * 25  # stamped and plain passes never agree
 
 
+def test_a_cost_that_shows_only_after_many_rounds_lets_stamps_rotate_too():
+    # 4 %; among passes that scatter by a fifth, 15 rounds cannot tell it from nothing.
+    scatter = np.random.default_rng(0).uniform(1, 1.2, 10_000)
+    few, many = (
+        measure(Machine([1000] * 20, slower=scatter.__getitem__), stamp_ns=40, budget_s=budget_s)
+        for budget_s in (0, 0.01)
+    )
+    assert (few.passes[0].stamped_ns != NOT_STAMPED).all()
+    assert (many.passes[0].stamped_ns == NOT_STAMPED).any()
+    assert calibration(many, 1)[1] < 1.02
+
+
 def test_cheap_stamps_do_not_rotate():
     found = measure(Machine([1000] * 20), stamp_ns=10)
     assert (found.passes[0].stamped_ns != NOT_STAMPED).all()

@@ -12,7 +12,7 @@ import linecache
 import re
 import traceback
 import warnings
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import timm
@@ -69,9 +69,14 @@ class CapturedModel:
         head = make_head(self.module, self.graph, cut)
         return head, make_tail(self.module, self.graph, cut)
 
-    def stamped(self) -> fx.GraphModule:
-        """The model with one more argument, a clock: calls ``clock.stamp(k)`` after layer k."""
-        return make_stamped(self.module, self.graph)
+    def stamped(self, cuts: Collection[int] | None = None) -> fx.GraphModule:
+        """The model with one more argument, a clock: calls ``clock.stamp(k)`` after layer k.
+
+        Args:
+            cuts: The layers k after which it does, all if left out. Even a call that takes no time
+                costs some, so a pass that stamps few cuts needs code that calls at these only.
+        """
+        return make_stamped(self.module, self.graph, cuts)
 
     def weights_sha256(self) -> str:
         """SHA-256 of names, shapes and bytes of all weights and buffers, hexadecimal.

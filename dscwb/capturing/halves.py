@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import operator
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from itertools import takewhile
 from typing import Any
 
 import torch
 from torch import fx
 
-from dscwb.capturing.exported import length_at_one_and_two, mutates, storage
+from dscwb.capturing.exported import length_at_one_and_two, mutates, runnable, storage
 from dscwb.cuts import Cut
 from dscwb.graph import ModelGraph, TensorSpec
 
@@ -34,15 +33,21 @@ def make_tail(module: fx.GraphModule, graph: ModelGraph, cut: Cut) -> fx.GraphMo
     return rebuilt.finish(rebuilt.output())
 
 
-def make_stamped(module: fx.GraphModule, graph: ModelGraph) -> fx.GraphModule:
-    """The whole model with one more argument, ``clock``: calls ``clock.stamp(k)`` after layer k."""
+def make_stamped(
+    module: fx.GraphModule, graph: ModelGraph, cuts: Collection[int] | None = None
+) -> fx.GraphModule:
+    """The whole model with one more argument, ``clock``: calls ``clock.stamp(k)`` after layer k.
+
+    It does so after the layers k in `cuts`, after all if left out.
+    """
     rebuilt = _Rebuilt(module, graph)
     rebuilt.take_inputs()
     clock = rebuilt.graph.placeholder("clock")
     for node in rebuilt.nodes:
         rebuilt.copy(node)
-        if "layer" in node.meta:
-            rebuilt.graph.call_method("stamp", (clock, node.meta["layer"]))
+        layer = node.meta.get("layer")
+        if layer is not None and (cuts is None or layer in cuts):
+            rebuilt.graph.call_method("stamp", (clock, layer))
     return rebuilt.finish(rebuilt.output())
 
 
@@ -147,6 +152,4 @@ class _Rebuilt:
 
     def finish(self, result: Any) -> fx.GraphModule:
         self.graph.output(result)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return fx.GraphModule(self._module, self.graph, class_name="Half")
+        return runnable(self._module, self.graph, "Half")

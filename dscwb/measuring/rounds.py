@@ -157,7 +157,7 @@ class Rounds:
         self._captured, self._clock, self._plan = captured, clock, plan
         self._rng = np.random.default_rng(plan.seed)
         self._cuts = len(captured.graph.layers) + 1
-        self._stamped = captured.stamped()
+        self._stampers: dict[tuple[int, int], Callable[..., Any]] = {(1, 0): captured.stamped()}
         candidates = _candidates(captured.graph, self._rng) if plan.verify else []
         self._halves: dict[int, Halves] = {cut.index: captured.split(cut) for cut in candidates}
         self.records: Sequence[Record] = [Record(size) for size in plan.batch_sizes]
@@ -248,7 +248,7 @@ class Rounds:
             record.spent_ns = spent_before
 
     def _share_inputs(self, largest: Record) -> None:
-        """Let smaller batches be the first rows of this one's inputs, which repeat the same samples.
+        """Let smaller batches be the first rows of this one's inputs: the same samples, repeated.
 
         Inputs of their own would fill the memory: those of batch sizes 1 to 62 are 1,953 samples.
         """
@@ -262,8 +262,15 @@ class Rounds:
     def _stamped_pass(self, record: Record) -> None:
         turn = len(record.stamped) % record.every
         wanted = [cut % record.every == turn for cut in range(self._cuts)]
+        stamped = self._stamping(record.every, turn)
         args = (*record.inputs, self._clock)
-        record.stamped.append(self._timed(record, self._stamped, *args, wanted=wanted)[0])
+        record.stamped.append(self._timed(record, stamped, *args, wanted=wanted)[0])
+
+    def _stamping(self, every: int, turn: int) -> Callable[..., Any]:
+        """The code that stamps the cuts of one turn, made when it is first needed."""
+        if (every, turn) not in self._stampers:
+            self._stampers[every, turn] = self._captured.stamped(range(turn, self._cuts, every))
+        return self._stampers[every, turn]
 
     def _verified_pass(self, record: Record, cuts: Sequence[int]) -> None:
         """A plain pass, and before or after it halves of these cuts, to be compared with it."""
@@ -309,7 +316,7 @@ class Rounds:
         enough = False
         if beyond % CHECK_EVERY == 0:
             passes = record.arrays()
-            if record.every == 1 and beyond == 0 and (every := _rotation(*passes)) > 1:
+            if record.every == 1 and (every := _rotation(*passes)) > 1:
                 # What was stamped so far carries the cost of all stamps.
                 record.every, record.plain, record.stamped = every, [], []
                 return

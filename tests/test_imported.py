@@ -103,6 +103,30 @@ def test_errors_name_the_line(tmp_path, old, new, message):
         imported(tmp_path, TABLE.replace(old, new, 1))
 
 
+def test_bytes_on_the_wire_stay_as_they_were_sent(tmp_path):
+    """A pickle of 263 bytes is no whole number of floats, and no other encoding of it is known."""
+    text = TABLE.replace(",200,", ",263,")
+    with pytest.raises(ProfileError, match=r"or uint8 as dtype where they are bytes on the wire"):
+        imported(tmp_path, text)
+    profile = imported(tmp_path, text, dtype="uint8")
+    assert "imported: payloads as they were sent, whatever the encoding, head + tail" in (
+        profile.provenance.label()
+    )
+    for encoding in ("uint8", "float32"):
+        study = sweep(
+            profile,
+            profile,
+            link=Link(),
+            input_encoding=encoding,
+            feature_encoding=encoding,
+            data_rates_bps=[1e5],
+        )
+        bits = [400 * 8, 263 * 8, 320 * 8, 0]
+        times = [0.006, 0.015, 0.033, 0.060]
+        want = min(t + b / 1e5 for t, b in zip(times, bits, strict=True))
+        np.testing.assert_allclose(study.latency_s, [[want]])
+
+
 def test_errors_against_a_graph_and_of_the_file(tmp_path):
     with pytest.raises(
         ProfileError, match=r"line 3: payload_bytes is 300, but 200 bytes cross 'a'"

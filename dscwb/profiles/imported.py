@@ -20,7 +20,7 @@ import numpy as np
 from dscwb.cuts import Cut, all_cuts
 from dscwb.graph import Block, Layer, ModelGraph, TensorSpec
 from dscwb.profiles.records import NS, Passes, Profile, ProfileError, Provenance, Separate
-from dscwb.units import DTYPE_BYTES
+from dscwb.units import DTYPE_BYTES, FLOAT_DTYPES
 
 COLUMNS = ("split", "batch_size", "head_s", "tail_s", "payload_bytes")
 INPUT, OUTPUT = "input", "output"
@@ -61,7 +61,9 @@ def profile_from_csv(
         graph: The captured model, if there is one; splits are then names of its blocks or layers
             and payloads must agree with it. Otherwise a graph is made from the file.
         model: Name of the model where there is no graph; the file's name if left out.
-        dtype: Element type in which `payload_bytes` is counted.
+        dtype: Element type in which `payload_bytes` is counted, so that a study can ask for other
+            encodings of it. Bytes as they really went over the wire (quantised, compressed, with
+            headers) are ``uint8``: no encoding changes them, and the note says so.
 
     Raises:
         ProfileError: Names the line and what is wrong with it.
@@ -79,7 +81,7 @@ def profile_from_csv(
     )
     date = datetime.now(UTC).isoformat(timespec="seconds")
     provenance = Provenance(
-        "imported", device, dtype=dtype, date=date, protocol="csv/1", note=_note(rows)
+        "imported", device, dtype=dtype, date=date, protocol="csv/1", note=_note(rows, dtype)
     )
     return Profile(graph, provenance, passes)
 
@@ -137,8 +139,9 @@ def _graph(path: Path, rows: list[_Row], model: str, dtype: str) -> ModelGraph:
         count = row.payload_bytes / row.batch_size / DTYPE_BYTES[dtype]
         if row.split != OUTPUT and (count < 1 or count != int(count)):
             raise ProfileError(
-                f"{path}, line {row.line}: payload_bytes {row.payload_bytes:g} is not a whole "
-                f"number of {dtype} elements for each of {row.batch_size} samples."
+                f"{path}, line {row.line}: payload_bytes {row.payload_bytes:.12g} is not a whole "
+                f"number of {dtype} elements for each of {row.batch_size} samples; give the bytes "
+                "of the tensors themselves, or uint8 as dtype where they are bytes on the wire."
             )
         if elements.setdefault(row.split, int(count)) != int(count) and row.split != OUTPUT:
             raise ProfileError(
@@ -194,14 +197,15 @@ def _passes(batch_size: int, rows: list[_Row], cuts: dict[str, int], number: int
     return Passes(batch_size, none[:, 0], none, separate)
 
 
-def _note(rows: list[_Row]) -> str:
-    """By how much head plus tail leaves the whole model's time, where the whole is given."""
+def _note(rows: list[_Row], dtype: str) -> str:
+    """Whether payloads can be encoded otherwise; by how much heads and tails leave the whole."""
+    notes = [] if dtype in FLOAT_DTYPES else ["payloads as they were sent, whatever the encoding"]
     whole = {row.batch_size: row.head_s for row in rows if row.split == OUTPUT}
     sums = [
         (row.head_s + row.tail_s) / whole[row.batch_size]
         for row in rows
         if row.split not in (INPUT, OUTPUT) and whole.get(row.batch_size)
     ]
-    if not sums:
-        return ""
-    return f"head + tail = {min(sums):.2f} to {max(sums):.2f} × the whole on the device"
+    if sums:
+        notes.append(f"head + tail = {min(sums):.2f} to {max(sums):.2f} × the whole on the device")
+    return ", ".join(notes)

@@ -221,7 +221,8 @@ def profile(
     """Measure head and tail of every cut on this machine.
 
     A batch size that does not fit into memory is marked oom. After an interruption, Ctrl-C or
-    worse, the same command goes on where it was; until then FILE.unfinished holds what was run.
+    worse, the same command goes on where it was; until then FILE.unfinished holds what was run. It
+    adds further batch sizes to a finished file. What it cannot go on from, it sets aside.
 
     \b
     Examples:
@@ -230,6 +231,8 @@ def profile(
       dscwb profile resnet50 --device cuda --tf32 --compile -o resnet50-compiled.parquet
     """  # noqa: D301
     import torch
+
+    from dscwb.measuring.checkpoint import take_up
 
     sizes = commands.whole_numbers(batch_sizes)
     _check_device(device)
@@ -242,6 +245,7 @@ def profile(
         raise ValueError(f"{output} is a folder; give a file.")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     unfinished = output.with_name(f"{output.name}.unfinished")
+    earlier = take_up(output, unfinished)
     captured = dscwb.capture(
         model,
         image_size,
@@ -262,13 +266,23 @@ def profile(
         checkpoint=unfinished,
     )
     interrupted = "interrupted" in measured.provenance.note
-    dscwb.save_profile(measured, output)
-    if not interrupted:
-        unfinished.unlink(missing_ok=True)
+    kept = _keep(measured, output, earlier)
     _show(measured)
-    print(f"saved {output}")
+    print(kept)
     if interrupted:
         raise typer.Exit(INTERRUPTED)
+    unfinished.unlink(missing_ok=True)
+
+
+def _keep(measured: Profile, output: Path, earlier: Profile | None) -> str:
+    """Write the profile and lose nothing that stood in the file before; in words what was done."""
+    from dscwb.measuring.checkpoint import set_aside, within
+
+    if earlier and within(measured, earlier):
+        return f"{output} has all of this already; to measure it anew, give another file"
+    moved = earlier and not within(earlier, measured) and set_aside(output, earlier)
+    dscwb.save_profile(measured, output)
+    return f"saved {output}" + (f"; what was there before is now in {moved}" if moved else "")
 
 
 @app.command(name="import")

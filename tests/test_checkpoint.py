@@ -8,10 +8,10 @@ from torch import nn
 
 from dscwb.capturing.captured import capture
 from dscwb.measuring import measure
-from dscwb.measuring.checkpoint import Checkpoint, Found
+from dscwb.measuring.checkpoint import Checkpoint, Found, set_aside, within
 from dscwb.measuring.measure import profile
 from dscwb.profiles.files import load_profile
-from dscwb.profiles.records import Provenance
+from dscwb.profiles.records import Provenance, Separate
 from tests.machine import Machine
 from tests.tiny import profile_of, tiny_graph
 
@@ -55,7 +55,7 @@ def test_what_was_run_before_a_kill_is_not_run_again(tmp_path, caplog, verify):
     again = Machine()
     with caplog.at_level(logging.INFO, "dscwb"):
         whole = run(again, path, verify=verify)
-    assert f"going on after {before} rounds of an interrupted measurement" in caplog.text
+    assert f"going on after {before} rounds of an earlier measurement" in caplog.text
     plain = [len(p.plain_ns) for p in whole.passes]
     assert plain == [10, 10]
     stamped = sum(kind == "stamped" for kind, _ in again.log)
@@ -171,4 +171,50 @@ def test_the_same_weights_go_on(tmp_path):
     found = kept.resume()
     assert len(found.passes) == 1
     assert found.throttled == ("hardware slowdown",)
-    assert found.words == "going on after 3 rounds of an interrupted measurement"
+    assert found.words == "going on after 3 rounds of an earlier measurement"
+
+
+def test_within_asks_for_every_pass():
+    earlier = profile_of(tiny_graph(), {1: [1, 2, 3], 2: [2, 4, 6]}, rounds=5)
+    first = replace(earlier, passes=earlier.passes[:1])
+    fewer = replace(
+        first,
+        passes=(
+            replace(
+                first.passes[0],
+                plain_ns=first.passes[0].plain_ns[:3],
+                stamped_ns=first.passes[0].stamped_ns[:3],
+            ),
+        ),
+    )
+    assert within(earlier, earlier)
+    assert within(first, earlier)
+    assert not within(earlier, first)
+    assert within(fewer, first)
+    assert not within(first, fewer)
+    assert not within(first, profile_of(tiny_graph(), {1: [1, 2, 4]}, rounds=5))
+    assert not within(first, profile_of(tiny_graph("other"), {1: [1, 2, 3]}, rounds=5))
+
+
+def test_halves_count_as_passes_too():
+    halves = Separate(1, *(np.array([n, n + 1]) for n in (10, 20, 30)))
+    with_halves = profile_of(tiny_graph(), {1: [1, 2, 3]})
+    with_halves = replace(with_halves, passes=(replace(with_halves.passes[0], separate=(halves,)),))
+    assert within(with_halves, with_halves)
+    assert not within(with_halves, profile_of(tiny_graph(), {1: [1, 2, 3]}))
+
+
+def test_a_file_set_aside_never_replaces_another(tmp_path):
+    earlier = profile_of(tiny_graph(), {1: [1, 2, 3]})
+    earlier = replace(
+        earlier, provenance=replace(earlier.provenance, date="2026-11-25T10:55:42+00:00")
+    )
+    names = []
+    for text in ("first", "second"):
+        (tmp_path / "b0.parquet").write_text(text)
+        names.append(set_aside(tmp_path / "b0.parquet", earlier))
+    assert [path.name for path in names] == [
+        "b0-20261125105542.parquet",
+        "b0-20261125105542+.parquet",
+    ]
+    assert [path.read_text() for path in names] == ["first", "second"]

@@ -285,6 +285,6 @@ def test_a_killed_measurement_goes_on_where_it_was(tmp_path):
         [*command, "--passes", "20", "--budget", "0"], capture_output=True, text=True
     )
     assert again.returncode == 0, again.stderr
-    assert "of an interrupted measurement" in again.stderr
+    assert "of an earlier measurement" in again.stderr
     assert len(dscwb.load_profile(path).passes[0].plain_ns) > 10
     assert [p.name for p in tmp_path.iterdir()] == ["p.parquet"]

@@ -132,3 +132,46 @@ def test_a_compiled_profile_by_hand(capsys):
     one = Passes(1, none, none.reshape(0, 4), separate)
     out = shown(capsys, Profile(tiny_graph(), here, (one,)))
     assert " ".join(out[2].split()) == "1 6 µs 0.0% 3 none stamped 1 cuts run ok"
+
+
+def test_a_file_that_is_there_is_gone_on_from_and_nothing_in_it_is_lost(run, tmp_path, caplog):
+    path = tmp_path / "p.parquet"
+    command = ("profile", "test_resnet", "--image-size", 32, "--passes", 10, "--budget", 0)
+
+    def measure(*more):
+        caplog.clear()
+        with caplog.at_level("INFO", "dscwb"):
+            status, out, _ = run(*command, *more, "-o", path)
+        assert status == 0
+        assert not list(tmp_path.glob("*.unfinished"))
+        return out[-1], caplog.text, dscwb.load_profile(path)
+
+    last, _, first = measure("--threads", 1)
+    assert last == f"saved {path}"
+    written = path.read_bytes()
+
+    last, log, _ = measure("--threads", 1)
+    assert last == f"{path} has all of this already; to measure it anew, give another file"
+    assert "going on after 5 rounds of an earlier measurement" in log
+    assert path.read_bytes() == written
+
+    last, _, both = measure("--threads", 1, "--batch-sizes", "1,2")
+    assert (last, both.batch_sizes) == (f"saved {path}", (1, 2))
+    np.testing.assert_array_equal(both.passes[0].plain_ns, first.passes[0].plain_ns)
+
+    last, log, other = measure("--threads", 2)
+    assert "measuring from the start, for there has changed: threads (1, now 2)" in log
+    assert other.provenance.threads == 2
+    aside = next(tmp_path.glob("p-*.parquet"))
+    assert last == f"saved {path}; what was there before is now in {aside}"
+    assert dscwb.load_profile(aside).batch_sizes == (1, 2)
+
+
+@pytest.mark.parametrize("content", [b"a letter", b"PAR1 cut short"])
+def test_a_file_that_is_no_profile_is_left_alone(run, tmp_path, content):
+    path = tmp_path / "letter.txt"
+    path.write_bytes(content)
+    status, _, error = run("profile", "test_resnet", "--image-size", 32, "-o", path)
+    assert status == 2
+    assert "Remove it, or write to another file." in error
+    assert path.read_bytes() == content

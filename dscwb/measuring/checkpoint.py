@@ -1,8 +1,9 @@
-"""What an interrupted measurement leaves: passes so far go into a file, and come back out of it."""
+"""What an earlier measurement left: passes so far go into a file, and come back out of it."""
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,12 +11,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from dscwb.graph import ModelGraph
 from dscwb.profiles.files import load_profile, save_profile
 from dscwb.profiles.records import Passes, Profile, ProfileError, Provenance
 
-UNFINISHED = "unfinished"
+UNFINISHED, INTERRUPTED = "unfinished", "interrupted"
 DIGITS = 12  # of a hash, enough to tell two apart
+SECONDS = 14  # digits of a date to the second
 
 
 class Found(NamedTuple):
@@ -57,14 +61,15 @@ class Checkpoint:
             earlier = load_profile(self.path)
         except ProfileError as error:
             return Found(words=f"measuring from the start: {error}")
-        note = earlier.provenance.note.removesuffix(UNFINISHED).removesuffix(", ")
+        words = earlier.provenance.note.split(", ")
+        note = ", ".join(word for word in words if word not in (UNFINISHED, INTERRUPTED))
         changed = changes(replace(earlier, provenance=replace(earlier.provenance, note=note)), self)
         if changed:
             reasons = "; ".join(changed)
             return Found(words=f"measuring from the start, for there has changed: {reasons}")
         rounds = sum(passes.rounds for passes in earlier.passes)
-        words = f"going on after {rounds} rounds of an interrupted measurement"
-        return Found(earlier.passes, words, earlier.provenance.throttled)
+        found = f"going on after {rounds} rounds of an earlier measurement"
+        return Found(earlier.passes, found, earlier.provenance.throttled)
 
     def keep(self, passes: Sequence[Passes], throttled: tuple[str, ...] = ()) -> None:
         """Write what has been measured so far; the file before stays whole until this one is."""
@@ -73,6 +78,54 @@ class Checkpoint:
         note = ", ".join(part for part in (self.here.note, UNFINISHED) if part)
         here = replace(self.here, note=note, throttled=throttled)
         save_profile(Profile(self.graph, here, tuple(passes)), self.path)
+
+
+def take_up(path: Path, unfinished: Path) -> Profile | None:
+    """The profile that stands in a file already; measuring goes on from it.
+
+    Args:
+        path: The file that is to be written.
+        unfinished: Its checkpoint, made from it where there is none.
+
+    Raises:
+        ProfileError: The file is not a profile, or a damaged one; it stays as it is.
+    """
+    if not path.exists():
+        return None
+    try:
+        earlier = load_profile(path)
+    except ProfileError as error:
+        raise ProfileError(f"{error} Remove it, or write to another file.") from None
+    if not unfinished.exists():
+        save_profile(earlier, unfinished)
+    return earlier
+
+
+def within(earlier: Profile, later: Profile) -> bool:
+    """Whether a profile has every pass of an earlier one."""
+    known = {passes.batch_size: passes for passes in later.passes}
+    return earlier.graph == later.graph and all(
+        one.batch_size in known and _begins(known[one.batch_size], one) for one in earlier.passes
+    )
+
+
+def _begins(later: Passes, earlier: Passes) -> bool:
+    """Whether the later passes start with all of the earlier ones."""
+    heads = {one.cut: one.head_ns for one in later.separate}
+    pairs = [(later.plain_ns, earlier.plain_ns), (later.stamped_ns, earlier.stamped_ns)]
+    pairs += [(heads.get(one.cut, one.head_ns[:0]), one.head_ns) for one in earlier.separate]
+    same = (np.array_equal(long[: len(short)], short) for long, short in pairs)
+    return later.oom == earlier.oom and all(same)
+
+
+def set_aside(path: Path, earlier: Profile) -> Path:
+    """Give the file of an earlier profile another name, by its date, and return that."""
+    date = re.sub(r"\D", "", earlier.provenance.date)[:SECONDS]
+    aside = path.with_name(f"{path.stem}-{date or 'before'}{path.suffix}")
+    while aside.exists():
+        aside = aside.with_name(f"{aside.stem}+{aside.suffix}")
+    os.replace(path, aside)
+    return aside
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from dscwb.capturing.captured import CapturedModel
 from dscwb.capturing.precision import tf32 as with_tf32
-from dscwb.measuring.checkpoint import Checkpoint, alone
+from dscwb.measuring.checkpoint import INTERRUPTED, Checkpoint, alone
 from dscwb.measuring.compiled import CompiledRounds, compiler_named
 from dscwb.measuring.copies import ladder, make_copier, measure_copies
 from dscwb.measuring.machine import describe
@@ -171,7 +171,7 @@ def profile(
                 kept.keep(rounds.so_far(), monitor.throttled() if monitor else ())
             if all(passes.oom for passes in rounds.measured()):
                 raise
-            note = "interrupted"
+            note = INTERRUPTED
         provenance = _finished(here, note, monitor, throttled)
         if kept is not None and not note:
             kept.keep(rounds.so_far(), monitor.throttled() if monitor else ())

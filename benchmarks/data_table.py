@@ -30,14 +30,16 @@ def _line(path: Path, profile: Profile) -> str:
     sizes = profile.batch_sizes
     spreads = [profile.spread(size) for size in sizes]
     errors = [model_error(profile, size) for size in sizes]
-    worst = max((abs(e) for error in errors for e in (error.head, error.tail)), default=0.0)
+    found = [(e.head, e.head_half_width) for e in errors]
+    found += [(e.tail, e.tail_half_width) for e in errors]
+    worst, give_or_take = max(found, key=lambda pair: abs(pair[0]))
     cells = (
         f"`{path.name}`",
         profile.provenance.origin,
         ", ".join(map(str, sizes)),
         format_seconds(profile.total_s(sizes[0])),
         f"{min(spreads):.0%} to {max(spreads):.0%}",
-        f"≤ {worst:.1%}",
+        f"{100 * worst:+z.1f} ± {100 * give_or_take:.1f} %",
         profile.provenance.date[:10],
         f"`{hashlib.sha256(path.read_bytes()).hexdigest()}`",
     )

@@ -1,3 +1,4 @@
+import copy
 from itertools import pairwise
 
 import pytest
@@ -245,6 +246,19 @@ def test_weights_are_looked_up_as_ordinary_attributes_and_shared():
         assert set(names) <= set(vars(module))
         assert all(vars(module)[name] is getattr(captured.module, name) for name in names)
         assert set(names) <= set(module.state_dict())
+
+
+def test_halves_can_be_copied_and_converted():
+    captured = capture("test_resnet", check=False)
+    _, tail = captured.split(all_cuts(captured.graph)[5])
+    copied = copy.deepcopy(tail).double()
+    frontier = captured.split(all_cuts(captured.graph)[5])[0](*captured.inputs(2))
+    with torch.inference_mode():
+        want = tail(frontier)
+        got = copied(tuple(x.double() for x in frontier))
+    assert got.dtype == torch.float64
+    torch.testing.assert_close(got.float(), want)
+    assert all(x.dtype != torch.float64 for x in tail.state_dict().values())
 
 
 def test_dtype_and_memory_format():

@@ -55,11 +55,11 @@ def tradeoffs(
         ValueError: The batch size is not on the grid, the rate not above zero, a column unknown.
 
     Example:
-        Of the study in the example of `sweep`:
+        Of the study in the example of `sweep`; nothing sends less than no offloading:
 
         >>> table = tradeoffs(study, batch_size=1, data_rate_bps=2e7)
-        >>> table.loc[table["pareto"], "split"].tolist()
-        ['blocks.3.0', 'blocks.3.1', 'no offloading']
+        >>> table.loc[table["pareto"], "split"].tolist()[-1]
+        'no offloading'
     """
     import pandas as pd
 

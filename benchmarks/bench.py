@@ -235,7 +235,7 @@ def _apart(what: str, a: dscwb.Profile, b: dscwb.Profile, how: str) -> Iterator[
 
 
 def _width(profile: dscwb.Profile) -> float:
-    from dscwb.profiles.trust import half_width
+    from dscwb.profiles.passes import half_width
 
     return half_width(profile.passes[0].plain_ns, profile.passes[0].stamped_ns)
 

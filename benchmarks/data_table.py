@@ -6,8 +6,7 @@ import hashlib
 from pathlib import Path
 
 from dscwb.profiles.files import SUFFIX, load_profile
-from dscwb.profiles.records import Profile
-from dscwb.profiles.trust import model_error
+from dscwb.profiles.records import Profile, model_error
 from dscwb.units import format_seconds
 
 DATA = Path(__file__).parent.parent / "data"

@@ -31,9 +31,9 @@ from .profiles.files import save_profile as save_profile
 from .profiles.imported import profile_from_csv as profile_from_csv
 from .profiles.records import Profile as Profile
 from .profiles.records import ProfileError as ProfileError
+from .profiles.records import calibration as calibration
+from .profiles.records import model_error as model_error
 from .profiles.records import scale_profile as scale_profile
-from .profiles.trust import calibration as calibration
-from .profiles.trust import model_error as model_error
 from .reporting.reports import report as report
 from .scenario import Link as Link
 from .scenario import PowerModel as PowerModel

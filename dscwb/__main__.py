@@ -352,7 +352,7 @@ def _show(profile: Profile) -> None:
 
 def _believable(profile: Profile, passes: Passes) -> tuple[int, str, str]:
     """Number of passes, what stamping cost, and how far halves really run lie from them."""
-    from dscwb.profiles.trust import calibration, model_error
+    from dscwb.profiles.records import calibration, model_error
 
     if not len(passes.stamped_ns):
         return passes.rounds, "none stamped", f"{len(passes.separate) - 2} cuts run"

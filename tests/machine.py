@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -47,9 +47,9 @@ class Machine:
         first: int,
         last: int,
         clock: Any = None,
-        cuts: Collection[int] | None = None,
+        wanted: Sequence[bool] = (),
     ) -> None:
-        """Run layers `first` to `last`, counted from one; stamp after those in `cuts`, or all."""
+        """Run layers `first` to `last`, counted from one; stamp after those that are wanted."""
         self.fail(kind, batch_size)
         factor = batch_size * self.slower(len(self.log))
         self.log.append((kind, batch_size))
@@ -58,7 +58,7 @@ class Machine:
         self.now_ns -= self.tail_saves_ns if kind == "tail" else 0
         for k in range(first, last + 1):
             self.now_ns += round(self.layers_ns[k - 1] * factor)
-            if clock is not None and (cuts is None or k in cuts):
+            if clock is not None and wanted[k]:
                 clock.stamp(k)
 
     @property
@@ -91,7 +91,7 @@ class _CostlyClock(CpuClock):
 
     def stamp(self, cut: int) -> None:
         super().stamp(cut)
-        self._machine.now_ns += self._stamp_ns  # the call costs, whether the cut is wanted or not
+        self._machine.now_ns += self._stamp_ns
 
 
 class _Model(CapturedModel):
@@ -106,9 +106,14 @@ class _Model(CapturedModel):
             module=lambda x: machine.run("whole", len(x), 1, last),
         )
 
-    def stamped(self, cuts: Collection[int] | None = None) -> Any:
+    def stamped(self) -> Any:
         machine, last = vars(self)["machine"], len(self.graph.layers)
-        return lambda x, clock: machine.run("stamped", len(x), 1, last, clock, cuts)
+        every = [True] * (last + 1)
+
+        def run(x: torch.Tensor, clock: Any, wanted: Sequence[bool] = every) -> None:
+            machine.run("stamped", len(x), 1, last, clock, wanted)
+
+        return run
 
     def split(self, cut: Cut) -> Any:
         machine, last = vars(self)["machine"], len(self.graph.layers)

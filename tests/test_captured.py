@@ -230,9 +230,10 @@ def test_stamps_come_after_the_layers_asked_for_and_change_nothing(wanted):
     captured = capture("test_vit", check=False)
     clock, inputs = Clock(), captured.inputs(3)
     with torch.inference_mode():
-        stamped = captured.stamped(wanted)(*inputs, clock)
+        every = range(1, len(captured.graph.layers) + 1)
+        flags = [] if wanted is None else [[layer in wanted for layer in range(len(every) + 1)]]
+        stamped = captured.stamped()(*inputs, clock, *flags)
         assert torch.equal(stamped, captured.module(*inputs))
-    every = range(1, len(captured.graph.layers) + 1)
     assert clock.seen == [layer for layer in every if wanted is None or layer in wanted]
 
 

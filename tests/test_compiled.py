@@ -7,9 +7,10 @@ from dscwb.capturing.captured import capture
 from dscwb.graph import Block
 from dscwb.latency import cost_lines
 from dscwb.measuring import compiled, measure
-from dscwb.measuring.compiled import CompiledRounds, compiled_cuts, compiler_named
+from dscwb.measuring.compiled import CompiledRounds, compiler_named
 from dscwb.measuring.measure import profile
-from dscwb.measuring.rounds import WARM_PASSES, Plan
+from dscwb.measuring.rounds import WARM_ROUNDS as WARM_PASSES
+from dscwb.measuring.rounds import Plan, likely_cuts
 from dscwb.profiles.files import load_profile, save_profile
 from dscwb.profiles.records import ProfileError
 from dscwb.scenario import Link, Scenario
@@ -36,12 +37,12 @@ def measured(machine, batch_sizes=(1,), widths=WIDTHS, **options):
 
 
 def test_record_low_cuts_are_compiled_of_all_and_of_those_after_blocks():
-    assert [cut.index for cut in compiled_cuts(tiny_graph())] == [1]
+    assert [cut.index for cut in likely_cuts(tiny_graph())] == [1]
     graph = Machine([100] * 6).model([90, 95, 60, 70, 65, 10]).graph
-    assert [cut.index for cut in compiled_cuts(graph)] == [1, 3]
+    assert [cut.index for cut in likely_cuts(graph)] == [1, 3]
     # After blocks: 95, then 70; cuts that the record-lows of all do not hold.
     vars(graph)["blocks"] = tuple(Block(f"b{end}", "Block", end) for end in (2, 4))
-    assert [cut.index for cut in compiled_cuts(graph)] == [1, 2, 3, 4]
+    assert [cut.index for cut in likely_cuts(graph)] == [1, 2, 3, 4]
 
 
 # What comes out
@@ -223,7 +224,7 @@ def test_a_real_model_is_compiled_once_for_each_half_and_batch_size(monkeypatch)
 
     monkeypatch.setattr(measure, "compiler_named", compiling)
     captured = capture(network(), example_input=torch.rand(2, 3, 18, 18))
-    cuts = len(compiled_cuts(captured.graph))
+    cuts = len(likely_cuts(captured.graph))
     sizes = (1, 2, 3)
     found = profile(captured, sizes, threads=1, budget_s=0, compiler="ours")
     assert len(compiled_for) == len(sizes) * (1 + 2 * cuts)

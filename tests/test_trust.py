@@ -1,8 +1,17 @@
 import numpy as np
 import pytest
 
-from dscwb.profiles.records import NOT_STAMPED, Passes, Profile, ProfileError, Provenance, Separate
-from dscwb.profiles.trust import calibration, half_width, model_error, overhead
+from dscwb.profiles.passes import half_width, overhead
+from dscwb.profiles.records import (
+    NOT_STAMPED,
+    Passes,
+    Profile,
+    ProfileError,
+    Provenance,
+    Separate,
+    calibration,
+    model_error,
+)
 from tests.tiny import profile_of, tiny_graph
 
 

@@ -12,7 +12,7 @@ import linecache
 import re
 import traceback
 import warnings
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import timm
@@ -69,14 +69,13 @@ class CapturedModel:
         head = make_head(self.module, self.graph, cut)
         return head, make_tail(self.module, self.graph, cut)
 
-    def stamped(self, cuts: Collection[int] | None = None) -> fx.GraphModule:
-        """The model with one more argument, a clock: calls ``clock.stamp(k)`` after layer k.
+    def stamped(self) -> fx.GraphModule:
+        """The model with two more arguments: calls ``clock.stamp(k)`` after each wanted layer k.
 
-        Args:
-            cuts: The layers k after which it does, all if left out. Even a call that takes no time
-                costs some, so a pass that stamps few cuts needs code that calls at these only.
+        Call it with the inputs, the clock and, if not all layers are wanted, a sequence of bool,
+        ``(cut,)``.
         """
-        return make_stamped(self.module, self.graph, cuts)
+        return make_stamped(self.module, self.graph)
 
     def weights_sha256(self) -> str:
         """SHA-256 of names, shapes and bytes of all weights and buffers, hexadecimal.

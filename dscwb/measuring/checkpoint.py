@@ -191,6 +191,7 @@ def changes(earlier: Profile, now: Checkpoint) -> list[str]:
         ("threads", a.threads, b.threads),
         ("dtype", a.dtype, b.dtype),
         ("protocol", a.protocol, b.protocol),
+        ("idle gap in seconds", a.gap_s, b.gap_s),
         ("settings", a.note, b.note),
         ("weights", a.weights_sha256[:DIGITS], b.weights_sha256[:DIGITS]),
     ]

@@ -29,15 +29,20 @@ from dscwb.measuring.compiled import CompiledRounds, compiler_named
 from dscwb.measuring.copies import ladder, make_copier, measure_copies
 from dscwb.measuring.machine import describe
 from dscwb.measuring.nvml import GpuMonitor
-from dscwb.measuring.rounds import MIN_PASSES, Clock, Plan, Rounds
-from dscwb.profiles.records import NOT_STAMPED, NS, Nanoseconds, Profile, ProfileError, Provenance
+from dscwb.measuring.record import MIN_PASSES
+from dscwb.measuring.rounds import Clock, Plan, Rounds
+from dscwb.profiles.passes import NOT_STAMPED, NS, Nanoseconds
+from dscwb.profiles.records import Profile, ProfileError, Provenance
 from dscwb.profiles.transfers import Transfers
 
 _LOG = logging.getLogger("dscwb")
-PROTOCOL = "one-pass/1"
+# Version 2 finds out what stamps cost before it uses them, and lets passes stamp few cuts.
+PROTOCOL = "one-pass/2"
+EXECUTED_PROTOCOL = "executed-halves/1"
 COMPILED_PROTOCOL = "compiled-halves/1"
 NS_PER_MS = 1e6
 KEEP_EVERY_S = 2.0  # seconds of passes between two writes of the checkpoint
+MOST_GAP_S = 60.0  # a longer idle gap before each pass is most likely given in milliseconds
 SAMPLE_EVERY_S = 0.1  # seconds of passes between two samples of a GPU's clocks
 TF32_SINCE = (8, 0)  # compute capability
 
@@ -107,13 +112,22 @@ def profile(
     clock: Clock | None = None,
     progress: bool = False,
     verify: bool = True,
+    stamps: bool = True,
+    gap_s: float = 0.0,
     checkpoint: str | os.PathLike[str] | None = None,
 ) -> Profile:
     """Measure head and tail of every cut, on the device where the captured model lies.
 
-    Passes go on until the 95 % half-widths of T, of the heads and of the model error are under 1 %
-    of T. An interrupt (Ctrl-C) ends the measurement early: batch sizes with at least ten passes are
-    kept, and the provenance says so; where there are none the interrupt goes on to the caller.
+    What a stamp costs is found out first, at each batch size. Where all stamps together cost more
+    than 2 % of a pass, a pass stamps so few cuts that they cost less: those that can be chosen
+    first (after blocks, record-low, really run), the others in what time is left, so that some of
+    them may have no times (NaN). Where even one stamp costs more than that, only halves are run,
+    and only the likeliest cuts have times.
+
+    Passes go on until the 95 % half-widths of T, of the heads that can be chosen and of the model
+    error are under 1 % of T. An interrupt (Ctrl-C) ends the measurement early: batch sizes with at
+    least ten passes are kept, and the provenance says so; where there are none the interrupt goes
+    on to the caller.
 
     On a GPU the copies of the payloads to and from the host are measured afterwards, and clocks
     are sampled between rounds where nvidia-ml-py is installed.
@@ -130,15 +144,19 @@ def profile(
             for itself (see `compiled.compiled_cuts`), and only these have times. Compiling is not
             timed; a resumed measurement compiles again.
         passes: Least number of passes at each batch size, plain and stamped together; more where
-            stamps cost over 2 % and so rotate. Compiled: twice the number of rounds.
+            stamps cost over 2 % and each cut that can be chosen still lacks six. Halves only:
+            twice the number of rounds.
         budget_s: Seconds of passes at one batch size after which none beyond `passes` are run;
             0 for exactly `passes`.
         seed: Of the random order, and of the cuts that are verified at random.
         clock: What takes the times; the device's own if left out.
         progress: Show the time left on stderr.
         verify: Also run head and tail of the cuts with record-low payload and of three others on
-            their own, for `trust.model_error`: each once within `passes`, then one a round. Without
-            meaning if compiled.
+            their own, for `model_error`: each once within `passes`, then one a round. Without
+            meaning where only halves are run.
+        stamps: False to run heads and tails of the likeliest cuts only, as with `compiler`.
+        gap_s: Seconds of idling before every pass, and before each half: a model that has just
+            waited is slower, and in a split both halves wait for each other.
         checkpoint: File that keeps the rounds so far while measuring goes on. If it is there when
             measuring starts and nothing of the conditions has changed, they are not run again. It
             stays at the end: remove it when the profile is saved, and nothing is ever lost. What
@@ -148,7 +166,7 @@ def profile(
         ValueError: An argument outside its range, or TF32 where there is none.
         ProfileError: There is no clock for this device, torch.compile failed, or the GPU failed.
     """
-    plan = _plan(batch_sizes, passes, budget_s, seed, verify)
+    plan = _plan(batch_sizes, passes, budget_s, seed, verify, stamps, gap_s)
     clock = clock or _clock(captured)
     _check_tf32(captured, tf32)
     with (
@@ -157,7 +175,7 @@ def profile(
         _progress_bar(progress) as bar,
         _monitor(captured.device) as monitor,
     ):
-        here = _provenance(captured, compiler)
+        here = _provenance(captured, compiler, plan)
         rounds = _rounds(captured, clock, plan, compiler)
         kept, throttled = _kept(captured, rounds, checkpoint, here)
         transfers, note = None, ""
@@ -184,11 +202,15 @@ def _rounds(captured: CapturedModel, clock: Clock, plan: Plan, compiler: str | N
     return CompiledRounds(captured, clock, plan, compiler_named(compiler))
 
 
-def _provenance(captured: CapturedModel, compiler: str | None) -> Provenance:
+def _provenance(captured: CapturedModel, compiler: str | None, plan: Plan) -> Provenance:
     """Under the present conditions, before anything has been measured."""
     date = datetime.now(UTC).isoformat(timespec="seconds")
-    protocol = PROTOCOL if compiler is None else COMPILED_PROTOCOL
-    return describe(captured, protocol, date, compiler=compiler or "")
+    protocol = PROTOCOL if plan.stamps else EXECUTED_PROTOCOL
+    note = "" if plan.stamps or compiler else "halves run apart"
+    if compiler:
+        protocol = COMPILED_PROTOCOL
+    here = describe(captured, protocol, date, note, compiler=compiler or "")
+    return replace(here, gap_s=plan.gap_s)
 
 
 def _finished(
@@ -252,7 +274,13 @@ def _transfers(
 
 
 def _plan(
-    batch_sizes: Sequence[int], passes: int, budget_s: float, seed: int, verify: bool
+    batch_sizes: Sequence[int],
+    passes: int,
+    budget_s: float,
+    seed: int,
+    verify: bool,
+    stamps: bool,
+    gap_s: float,
 ) -> Plan:
     sizes = tuple(sorted(set(batch_sizes)))
     if not sizes or sizes[0] < 1:
@@ -261,7 +289,11 @@ def _plan(
         raise ValueError(f"passes is {passes}; give at least {MIN_PASSES}.")
     if not budget_s >= 0:
         raise ValueError(f"budget_s is {budget_s}; give seconds, 0 for exactly `passes`.")
-    return Plan(sizes, math.ceil(passes / 2), budget_s / NS, verify, seed)
+    if not 0 <= gap_s <= MOST_GAP_S:
+        raise ValueError(
+            f"gap_s is {gap_s}; give seconds from 0 to {MOST_GAP_S:g}, such as 0.02 for 20 ms."
+        )
+    return Plan(sizes, math.ceil(passes / 2), budget_s / NS, verify and stamps, seed, gap_s, stamps)
 
 
 def _clock(captured: CapturedModel) -> Clock:

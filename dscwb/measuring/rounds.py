@@ -1,38 +1,39 @@
-"""Rounds of passes in random order: a plan and a clock go in, the raw times of each batch size out.
+"""Rounds of passes in random order: a plan and a clock give the raw times of each batch size.
 
 A round has one plain and one stamped pass of every batch size; beside the plain one run the halves
 of the candidates whose turn it is. Random order lets the machine's drift fall on all of them alike;
-a fixed one can fake a speed-up.
+a fixed one can fake a speed-up. How many cuts a pass stamps follows from what a stamp costs here;
+where even one costs too much, only halves are run.
 """
 
 from __future__ import annotations
 
 import gc
 import math
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.random import Generator
+from numpy.typing import NDArray
 
-from dscwb.capturing.captured import CapturedModel, Inputs
+from dscwb.capturing.captured import CapturedModel
 from dscwb.cuts import Cut, Granularity, all_cuts
 from dscwb.graph import ModelGraph
-from dscwb.profiles.records import NOT_STAMPED, NS, Nanoseconds, Passes, ProfileError, Separate
-from dscwb.profiles.trust import error_of_passes, half_width, overhead
+from dscwb.measuring.record import LOOK_AGAIN, ExecutedRecord, Record
+from dscwb.measuring.stamps import MOST_COST, affordable, is_dear, next_cuts
+from dscwb.profiles.passes import NS, Nanoseconds, Passes, overhead
+from dscwb.profiles.records import ProfileError
 
-MIN_PASSES = 10  # plain and stamped together; fewer give no median worth the name
-WARM_PASSES = 3  # passes in a row that must agree before anything counts,
-WARM_WITHIN = 0.05  # to this share of the shortest,
-MOST_WARM_PASSES = 6  # or else the machine is noisy and going on does not help
-CHECK_EVERY = 5  # rounds between two looks at the half-width, which cost milliseconds
-HALF_WIDTH_BELOW = 0.01  # of T, for the 95 % half-widths at which measuring stops
-MOST_OVERHEAD = 0.02  # of a stamped pass; above, a pass stamps only every m-th cut, in rotation
-ROUNDS_TO_JUDGE = 15  # below, noise is taken for overhead too often
-TURNS = 5  # least number of stamps at each cut where they rotate
+WARM_WITHIN = 0.05  # two passes of a kind in a row that agree to this share are warm,
+MOST_WARM_PAIRS = 4  # or else the machine is noisy and going on does not help
+WARM_ROUNDS = 3  # of executed halves, that do not count
+OTHERS_EVERY = 3  # of so many passes one is for other cuts, once those to choose from have a few
+ROUNDS_TO_JUDGE = 15  # below, noise is taken for the cost of stamps too often
 MOST_CANDIDATES = 10  # record-low cuts whose halves are really run,
 RANDOM_CUTS = 3  # others beside them
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
@@ -61,6 +62,8 @@ class Plan:
         budget_ns: Time of the passes at one batch size after which no round beyond `rounds` starts.
         verify: Whether to run the candidates' halves on their own.
         seed: Of the random order and of the random candidates.
+        gap_s: Seconds of idling before every pass, and before each half.
+        stamps: Whether to stamp at all, or to run halves only.
     """
 
     batch_sizes: tuple[int, ...]
@@ -68,77 +71,8 @@ class Plan:
     budget_ns: float
     verify: bool
     seed: int
-
-
-@dataclass
-class Record:
-    """What has been measured at one batch size so far.
-
-    Attributes:
-        batch_size: Samples in one pass.
-        inputs: Made before the first pass; once all are warm, rows of the largest batch's.
-        plain: Totals of the plain passes in nanoseconds.
-        stamped: Times of the stamped passes, each ``(cut,)``.
-        apart: Times of halves really run and of the whole next to them, by cut.
-        spent_ns: Time of all these passes.
-        every: A stamped pass stamps every m-th cut.
-        done: No further rounds.
-        oom: The device ran out of memory.
-    """
-
-    batch_size: int
-    inputs: Inputs = ()
-    plain: list[int] = field(default_factory=list)
-    stamped: list[Nanoseconds] = field(default_factory=list)
-    apart: dict[int, list[tuple[int, int, int]]] = field(default_factory=dict)
-    spent_ns: int = 0
-    every: int = 1
-    done: bool = False
-    oom: bool = False
-
-    @property
-    def rounds(self) -> int:
-        """Complete rounds; an interrupt may leave a pass more."""
-        return min(len(self.plain), len(self.stamped))
-
-    @property
-    def usable(self) -> bool:
-        """Whether there are passes enough for a median at every cut."""
-        return self.oom or self.rounds >= max(MIN_PASSES // 2, self.every)
-
-    def arrays(self) -> tuple[Nanoseconds, Nanoseconds]:
-        """Plain ``(round,)`` and stamped ``(round, cut)`` passes."""
-        plain, stamped = self.plain[: self.rounds], self.stamped[: self.rounds]
-        return np.array(plain, dtype=np.int64), np.array(stamped, dtype=np.int64)
-
-    def passes(self, cuts: int) -> Passes:
-        """What goes into the profile."""
-        if self.oom:
-            none = np.empty((0, cuts), dtype=np.int64)
-            return Passes(self.batch_size, none[:, 0], none, oom=True)
-        apart = {cut: np.array(times, dtype=np.int64) for cut, times in sorted(self.apart.items())}
-        separate = tuple(Separate(cut, *times.T) for cut, times in apart.items())
-        return Passes(self.batch_size, *self.arrays(), separate)
-
-    def take(self, earlier: Passes) -> None:
-        """Go on from passes that an earlier run left."""
-        if earlier.oom:
-            self.give_up()
-            return
-        self.plain, self.stamped = earlier.plain_ns.tolist(), list(earlier.stamped_ns)
-        self.apart = {
-            one.cut: list(zip(*(t.tolist() for t in one.times()), strict=True))
-            for one in earlier.separate
-        }
-        self.spent_ns = sum(self.plain) + int(earlier.stamped_ns[:, -1].sum())
-        self.spent_ns += sum(sum(times) for runs in self.apart.values() for times in runs)
-        stamped = np.flatnonzero(earlier.stamped_ns[0, 1:-1] != NOT_STAMPED)
-        self.every = int(np.diff(stamped).max(initial=1))
-
-    def give_up(self) -> None:
-        """Out of memory: no times, no rounds, no inputs held."""
-        self.plain, self.stamped, self.apart, self.inputs = [], [], {}, ()
-        self.done = self.oom = True
+    gap_s: float = 0.0
+    stamps: bool = True
 
 
 _Job = Callable[[Record], None]
@@ -157,17 +91,25 @@ class Rounds:
         self._captured, self._clock, self._plan = captured, clock, plan
         self._rng = np.random.default_rng(plan.seed)
         self._cuts = len(captured.graph.layers) + 1
-        self._stampers: dict[tuple[int, int], Callable[..., Any]] = {(1, 0): captured.stamped()}
         candidates = _candidates(captured.graph, self._rng) if plan.verify else []
-        self._halves: dict[int, Halves] = {cut.index: captured.split(cut) for cut in candidates}
-        self.records: Sequence[Record] = [Record(size) for size in plan.batch_sizes]
+        self._candidates = [cut.index for cut in candidates]
+        self._halves: dict[int, Halves] = {}
+        self._first = _first_cuts(captured.graph, self._candidates)
+        self._is_first = np.zeros(self._cuts, dtype=bool)
+        self._is_first[self._first] = True
+        self._stamped = captured.stamped() if plan.stamps else None
+        kind = Record if plan.stamps else ExecutedRecord
+        self.records: list[Record] = [kind(size) for size in plan.batch_sizes]
 
     def resume(self, earlier: Sequence[Passes]) -> None:
         """Take passes of an earlier, interrupted run under the same conditions as run already."""
         known = {passes.batch_size: passes for passes in earlier}
-        for record in self.records:
+        for i, record in enumerate(self.records):
             if record.batch_size in known:
-                record.take(known[record.batch_size])
+                passes = known[record.batch_size]
+                if not passes.oom and not len(passes.stamped_ns):
+                    record = self.records[i] = ExecutedRecord(record.batch_size)
+                record.take(passes)
         taken = sum(record.rounds for record in self.records)
         self._rng = np.random.default_rng([self._plan.seed, taken])  # not the same order again
 
@@ -180,10 +122,12 @@ class Rounds:
         Raises:
             ProfileError: The GPU failed and cannot be used any more.
         """
-        for record in self.records:
-            self._attempt(record, self._warm_up)
-            self._share_inputs(record)
-            self._review(record)
+        for i in range(len(self.records)):
+            self._attempt(self.records[i], self._warm_up)
+            if self.records[i].per_pass == 0:
+                self.records[i] = self._executed(self.records[i])
+            self._share_inputs(self.records[i])
+            self._review(self.records[i])
         while active := [record for record in self.records if not record.done]:
             jobs = [(record, job) for record in active for job in self._jobs(record)]
             for i in self._rng.permutation(len(jobs)):
@@ -199,17 +143,24 @@ class Rounds:
 
     def so_far(self) -> tuple[Passes, ...]:
         """All complete rounds, be they few: what `resume` takes."""
-        begun = [record for record in self.records if record.oom or record.rounds >= record.every]
+        begun = [record for record in self.records if record.oom or record.rounds]
         return tuple(record.passes(self._cuts) for record in begun)
 
     def _jobs(self, record: Record) -> list[_Job]:
         """This round's passes, to be run in any order."""
+        if isinstance(record, ExecutedRecord):
+            halves = [partial(self._run_beside_whole, cut=cut) for cut in self._executed_cuts()]
+            return [self._plain_pass, *halves]
         due = self._due(record.rounds)
         return [partial(self._verified_pass, cuts=due), self._stamped_pass]
 
+    def _executed_cuts(self) -> list[int]:
+        """Where only halves are run."""
+        return [cut.index for cut in likely_cuts(self._captured.graph)]
+
     def _due(self, nth: int) -> list[int]:
         """Candidates of the n-th round: each once in the least rounds, then by turns."""
-        candidates, least = [*self._halves], self._plan.rounds
+        candidates, least = self._candidates, self._plan.rounds
         if nth < least:
             return candidates[nth::least]
         return candidates[(nth - least) % len(candidates) :][:1] if candidates else []
@@ -236,16 +187,48 @@ class Rounds:
                 torch.cuda.empty_cache()
 
     def _warm_up(self, record: Record) -> None:
+        """Run what will be run until it is warm, and find out what stamps cost; nothing counts."""
         record.inputs = self._captured.inputs(record.batch_size)
-        before, spent_before = record.rounds, record.spent_ns
-        totals: list[int] = []
+        if isinstance(record, ExecutedRecord):
+            self._warm_halves(record)
+            return
+        trial = Record(record.batch_size, record.inputs, per_pass=self._cuts - 2)
+        while len(trial.plain) < MOST_WARM_PAIRS and not _warm(trial):
+            self._pair(trial)
+        for cut in self._candidates:
+            self._halves_at(record, cut)  # made here: what is made between passes slows the next
+        record.per_pass = self._affordable(trial)
+
+    def _affordable(self, trial: Record) -> int:
+        """How many cuts a pass may stamp at this batch size."""
+        del trial.plain[:-2], trial.stamped[:-2]
+        while (judged := is_dear(trial.plain, _totals(trial.stamped))) is None:
+            self._pair(trial)
+        every = self._cuts - 2
+        return affordable(trial.plain, _totals(trial.stamped), every) if judged else every
+
+    def _pair(self, record: Record) -> None:
+        """A plain and a stamped pass, in random order."""
+        passes = [self._plain_pass, self._stamped_pass]
+        for i in self._rng.permutation(2):
+            passes[i](record)
+
+    def _warm_halves(self, record: Record) -> None:
+        plain, apart, spent_ns = record.plain, record.apart, record.spent_ns
+        record.plain, record.apart = [], {}
         try:
-            while len(totals) < MOST_WARM_PASSES and not _agree(totals[-WARM_PASSES:]):
-                (self._plain_pass if len(totals) % 2 else self._stamped_pass)(record)
-                totals.append(record.spent_ns - spent_before - sum(totals))
+            for _ in range(WARM_ROUNDS):
+                for job in self._jobs(record):
+                    job(record)
         finally:  # an interrupt must not let them pass for measured ones
-            record.plain, record.stamped = record.plain[:before], record.stamped[:before]
-            record.spent_ns = spent_before
+            record.plain, record.spent_ns = plain, spent_ns
+            record.apart = apart or {cut: [] for cut in self._executed_cuts()}
+
+    def _executed(self, record: Record) -> Record:
+        """The record of this batch size where stamps are too dear: of halves only."""
+        instead = ExecutedRecord(record.batch_size)
+        self._attempt(instead, self._warm_up)
+        return instead
 
     def _share_inputs(self, largest: Record) -> None:
         """Let smaller batches be the first rows of this one's inputs: the same samples, repeated.
@@ -260,17 +243,17 @@ class Rounds:
         record.plain.append(self._whole(record))
 
     def _stamped_pass(self, record: Record) -> None:
-        turn = len(record.stamped) % record.every
-        wanted = [cut % record.every == turn for cut in range(self._cuts)]
-        stamped = self._stamping(record.every, turn)
-        args = (*record.inputs, self._clock)
-        record.stamped.append(self._timed(record, stamped, *args, wanted=wanted)[0])
+        per_pass = self._cuts - 2 if record.per_pass is None else record.per_pass
+        others = record.known_at is not None or self._turn_of_others(record)
+        taken = record.taken(self._cuts)
+        wanted = next_cuts(taken, self._is_first, per_pass, others, self._rng).tolist()
+        args = (*record.inputs, self._clock, wanted)
+        record.stamped.append(self._timed(record, self._stamped, args, wanted)[0])
 
-    def _stamping(self, every: int, turn: int) -> Callable[..., Any]:
-        """The code that stamps the cuts of one turn, made when it is first needed."""
-        if (every, turn) not in self._stampers:
-            self._stampers[every, turn] = self._captured.stamped(range(turn, self._cuts, every))
-        return self._stampers[every, turn]
+    def _turn_of_others(self, record: Record) -> bool:
+        """Whether the cuts that cannot be chosen are due before the others are known."""
+        due = len(record.stamped) % OTHERS_EVERY == OTHERS_EVERY - 1
+        return due and record.enough_of(self._first)
 
     def _verified_pass(self, record: Record, cuts: Sequence[int]) -> None:
         """A plain pass, and before or after it halves of these cuts, to be compared with it."""
@@ -283,75 +266,98 @@ class Rounds:
         for cut, times in zip(cuts, halves, strict=True):
             record.apart.setdefault(cut, []).append((*times, record.plain[-1]))
 
+    def _run_beside_whole(self, record: Record, cut: int) -> None:
+        """Head, then tail, and a whole pass before or after them, which scales them."""
+        whole_first = self._rng.random() < 0.5
+        whole_ns = self._whole(record) if whole_first else 0
+        halves = self._run_apart(record, cut)
+        record.apart.setdefault(cut, []).append((*halves, whole_ns or self._whole(record)))
+
     def _run_apart(self, record: Record, cut: int) -> tuple[int, int]:
         """Nanoseconds of head and tail, one after the other."""
         head, tail = self._halves_at(record, cut)
-        head_ns, frontier = self._timed(record, head, *record.inputs)
-        tail_ns, _ = self._timed(record, tail, frontier)
+        head_ns, frontier = self._timed(record, head, record.inputs)
+        tail_ns, _ = self._timed(record, tail, (frontier,))
         return int(head_ns[-1]), int(tail_ns[-1])
 
     def _halves_at(self, record: Record, cut: int) -> Halves:
-        """What runs as head and tail of a cut."""
+        """What runs as head and tail of a cut, made when it is first needed."""
+        if cut not in self._halves:
+            self._halves[cut] = self._captured.split(all_cuts(self._captured.graph)[cut])
         return self._halves[cut]
 
     def _whole(self, record: Record) -> int:
-        return int(self._timed(record, self._captured.module, *record.inputs)[0][-1])
+        return int(self._timed(record, self._captured.module, record.inputs)[0][-1])
 
     def _timed(
-        self, record: Record, run: Callable[..., Any], *args: Any, wanted: Sequence[bool] = ()
+        self,
+        record: Record,
+        run: Callable[..., Any] | None,
+        args: Sequence[Any],
+        wanted: Sequence[bool] = (),
     ) -> tuple[Nanoseconds, Any]:
         """Run once under the clock; the two ends are stamped whatever is wanted."""
+        assert run is not None
         inner = [*wanted][1:-1] or [False] * (self._cuts - 2)
+        if self._plan.gap_s:
+            time.sleep(self._plan.gap_s)
         self._clock.begin([True, *inner, True])
         result = run(*args)
         times = self._clock.end()
-        record.spent_ns += int(times[-1])
+        record.spent_ns += int(times[-1]) + round(self._plan.gap_s / NS)
         return times, result
 
     def _review(self, record: Record) -> None:
-        """After a round: stop where there is enough; where stamps cost much, let them rotate."""
-        beyond = record.rounds - self._least(record)
-        if record.oom or beyond < 0:
+        """After a round: stop where there is enough; where stamps cost much, take fewer."""
+        if record.oom or record.rounds < self._plan.rounds:
+            return
+        if not record.enough_stamps(self._cuts, self._first, self._plan.rounds):
             return
         enough = False
-        if beyond % CHECK_EVERY == 0:
-            passes = record.arrays()
-            if record.every == 1 and (every := _rotation(*passes)) > 1:
-                # What was stamped so far carries the cost of all stamps.
-                record.every, record.plain, record.stamped = every, [], []
+        if record.rounds >= record.look_at:
+            record.look_at = math.ceil(LOOK_AGAIN * record.rounds)
+            if self._too_dear(record):
                 return
-            enough = half_width(*passes) < HALF_WIDTH_BELOW and self._verified(record)
+            enough = record.look(self._first, bool(self._candidates))
         record.done = enough or record.spent_ns >= self._plan.budget_ns
 
-    def _verified(self, record: Record) -> bool:
-        """Whether the model error is known as well as the times; so it is where none is wanted."""
-        if not self._halves:
-            return True
-        error = error_of_passes(record.passes(self._cuts))
-        return max(error.head_half_width, error.tail_half_width) < HALF_WIDTH_BELOW
-
-    def _least(self, record: Record) -> int:
-        return max(self._plan.rounds, TURNS * record.every if record.every > 1 else 0)
+    def _too_dear(self, record: Record) -> bool:
+        """Whether all stamps turn out to cost too much after all: then start anew with fewer."""
+        every = self._cuts - 2
+        if record.per_pass != every or record.rounds < ROUNDS_TO_JUDGE:
+            return False
+        plain, stamped = record.arrays()
+        ratio, low, _ = overhead(plain, stamped)
+        if low <= 1 + MOST_COST:  # perhaps only noise
+            return False
+        record.per_pass = max(1, math.floor(every * MOST_COST / (ratio - 1)))
+        record.start_anew()  # what was stamped so far carries the cost of all stamps
+        return True
 
     def _left_ns(self, record: Record) -> float:
         """Time that the passes still to come take at most."""
         if record.done:
             return 0.0
         a_round = record.spent_ns / max(1, record.rounds)
-        left = (self._least(record) - record.rounds) * a_round
+        left = (self._plan.rounds - record.rounds) * a_round
         return max(left, self._plan.budget_ns - record.spent_ns, 0.0)
 
 
-def _agree(totals: list[int]) -> bool:
-    return len(totals) == WARM_PASSES and max(totals) <= (1 + WARM_WITHIN) * min(totals)
+def _warm(trial: Record) -> bool:
+    """Whether the last two passes agree, of the plain ones and of the stamped ones."""
+    kinds = trial.plain[-2:], _totals(trial.stamped[-2:])
+    return all(len(two) == 2 and max(two) <= (1 + WARM_WITHIN) * min(two) for two in kinds)
 
 
-def _rotation(plain_ns: Nanoseconds, stamped_ns: Nanoseconds) -> int:
-    """Stamp every m-th cut, so that stamping costs `MOST_OVERHEAD` at most; 1 where it does."""
-    ratio, low, _ = overhead(plain_ns, stamped_ns)
-    if len(plain_ns) < ROUNDS_TO_JUDGE or low <= 1 + MOST_OVERHEAD:  # perhaps only noise
-        return 1
-    return min(math.ceil((ratio - 1) / MOST_OVERHEAD), int(stamped_ns.shape[1]) - 1)
+def _totals(stamped: Sequence[Nanoseconds]) -> list[int]:
+    return [int(times[-1]) for times in stamped]
+
+
+def _first_cuts(graph: ModelGraph, candidates: Sequence[int]) -> NDArray[np.intp]:
+    """What can be chosen, inside the model: cuts after blocks, record-low ones, and those run."""
+    ends = {block.end for block in graph.blocks}
+    first = ends | {cut.index for cut in likely_cuts(graph)} | set(candidates)
+    return np.array(sorted(first - {0, len(graph.layers)}), dtype=np.intp)
 
 
 def _candidates(graph: ModelGraph, rng: Generator) -> list[Cut]:
@@ -362,6 +368,19 @@ def _candidates(graph: ModelGraph, rng: Generator) -> list[Cut]:
     low = {k for k in inner if sizes[k] < min(sizes[:k])}
     others = rng.permutation([k for k in inner if k not in low])[:RANDOM_CUTS]
     return [cuts[k] for k in sorted({*(cut.index for cut in lows), *map(int, others)})]
+
+
+def likely_cuts(graph: ModelGraph) -> list[Cut]:
+    """Record-low cuts among all cuts, and among those after blocks.
+
+    Ten at most of either kind (`record_lows`); if nothing is slower on the server than on the
+    device, only such a cut can be best.
+    """
+    found = record_lows(graph)
+    if graph.blocks:
+        found += record_lows(graph, "block")
+    cuts = all_cuts(graph)
+    return [cuts[k] for k in sorted({cut.index for cut in found})]
 
 
 def record_lows(graph: ModelGraph, granularity: Granularity = "op") -> list[Cut]:

@@ -5,7 +5,7 @@ The torch arm ends here and the analysis arm begins here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -14,18 +14,45 @@ from numpy.typing import NDArray
 
 from dscwb.cuts import all_cuts
 from dscwb.graph import ModelGraph
+from dscwb.profiles.passes import (
+    NOT_STAMPED,
+    NS,
+    ModelError,
+    Nanoseconds,
+    Passes,
+    Separate,
+    error_of_passes,
+    medians,
+    overhead,
+    precision,
+    whole_passes,
+)
 from dscwb.profiles.transfers import Transfers, payload_bytes, payload_terms
+from dscwb.units import format_seconds
+
+__all__ = [
+    "NOT_STAMPED",
+    "NS",
+    "Nanoseconds",
+    "Passes",
+    "Profile",
+    "ProfileError",
+    "Provenance",
+    "Separate",
+    "scale_profile",
+]
 
 Seconds = NDArray[np.float64]
-Nanoseconds = NDArray[np.int64]
 Origin = Literal["measured", "modelled", "assumed", "imported"]
+Status = Literal["ok", "noisy", "unreliable", "biased", "oom"]
 
-NOT_STAMPED = -1
-"""Stands in `Passes.stamped_ns` for a cut that this pass did not stamp."""
-NS = 1e-9
 # Interquartile range over median of the plain passes (MEASURING protocol, step 4).
 NOISY_ABOVE = 0.10
 UNRELIABLE_ABOVE = 0.25
+# What no further pass of the same kind mends: stamps that cost more than this share of a pass, and
+# heads or tails that lie further from really executed ones, as a share of T.
+STAMPS_COST_ABOVE = 0.10
+APART_ABOVE = 0.03
 
 
 class ProfileError(ValueError):
@@ -75,56 +102,10 @@ class Provenance:
         if self.threads:
             parts.append(f"{self.threads} thread{'s' if self.threads > 1 else ''}")
         parts.append(self.dtype)
-        marks = [f"throttled by {' and '.join(self.throttled)}"] if self.throttled else []
+        marks = [f"{format_seconds(self.gap_s)} idle before each pass"] if self.gap_s else []
+        marks += [f"throttled by {' and '.join(self.throttled)}"] if self.throttled else []
         notes = ", ".join([note for note in (self.note, *marks) if note])
         return f"{', '.join(parts)} ({self.origin}{': ' if notes else ''}{notes})"
-
-
-@dataclass(frozen=True, eq=False)
-class Separate:
-    """Head and tail at one cut, really executed on their own.
-
-    Attributes:
-        cut: Number of layers in the head.
-        head_ns: Times of the head, ``(repeat,)``.
-        tail_ns: Times of the tail, ``(repeat,)``.
-        whole_ns: Times of the whole model run next to them, ``(repeat,)``; empty where it was not.
-    """
-
-    cut: int
-    head_ns: Nanoseconds
-    tail_ns: Nanoseconds
-    whole_ns: Nanoseconds = field(default_factory=lambda: np.empty(0, dtype=np.int64))
-
-    def times(self) -> tuple[Nanoseconds, Nanoseconds, Nanoseconds]:
-        """Head, tail and whole, each ``(repeat,)``."""
-        return self.head_ns, self.tail_ns, self.whole_ns
-
-
-@dataclass(frozen=True, eq=False)
-class Passes:
-    """Everything measured at one batch size.
-
-    Attributes:
-        batch_size: Samples in one pass.
-        plain_ns: Times of whole passes, ``(round,)``.
-        stamped_ns: Times from a pass's start to each cut, ``(round, cut)``; the first column is 0,
-            the last the pass's own total; `NOT_STAMPED` where a pass left a cut out. Round i of
-            both arrays ran next to each other, in random order.
-        separate: Heads and tails executed on their own.
-        oom: True where the device ran out of memory; then there are no times.
-    """
-
-    batch_size: int
-    plain_ns: Nanoseconds
-    stamped_ns: Nanoseconds
-    separate: tuple[Separate, ...] = ()
-    oom: bool = False
-
-    @property
-    def rounds(self) -> int:
-        """Number of rounds: whole passes, or repeats of a head where only halves were run."""
-        return len(self.plain_ns) or max((len(one.head_ns) for one in self.separate), default=0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,20 +192,64 @@ class Profile:
 
     def spread(self, batch_size: int) -> float:
         """Interquartile range over median of the whole passes, the raw noise of this machine."""
-        whole = _whole(self._at(batch_size), self.cuts)
+        whole = whole_passes(self._at(batch_size))
         if len(whole) < 2:
             return float("nan")
         low, middle, high = np.quantile(whole, [0.25, 0.5, 0.75])
         return float((high - low) / middle)
 
-    def status(self, batch_size: int) -> Literal["ok", "noisy", "unreliable", "oom"]:
-        """How far the times at this batch size can be trusted."""
+    def status(self, batch_size: int) -> Status:
+        """How far the times at this batch size can be trusted; `caution` says why and what to do.
+
+        Returns:
+            ``oom`` where memory ran out. ``biased`` where stamps cost more than 10 % of a pass, or
+            heads or tails read off stamped passes lie more than 3 % of T from executed ones: at
+            all cuts in the median, or at one cut for sure. ``unreliable`` where the whole passes'
+            interquartile range is above 25 % of their median, ``noisy`` where it is above 10 %.
+        """
         if any(p.oom and p.batch_size == batch_size for p in self.passes):
             return "oom"
+        if self._bias(batch_size):
+            return "biased"
         spread = self.spread(batch_size)
         if spread > UNRELIABLE_ABOVE:
             return "unreliable"
         return "noisy" if spread > NOISY_ABOVE else "ok"
+
+    def caution(self, batch_size: int) -> str:
+        """Why the times at this batch size are not ``ok``, and what to do; empty where they are."""
+        status = self.status(batch_size)
+        if status == "oom":
+            return "oom: the device ran out of memory; take a smaller batch size"
+        if status == "biased":
+            why = " and ".join(self._bias(batch_size))
+            return (
+                f"biased: {why}; measure more passes (passes=, --passes), or executed halves only "
+                "(stamps=False, --no-stamps)"
+            )
+        if status == "ok":
+            return ""
+        why = f"the middle half of the passes spans {self.spread(batch_size):.0%} of their median"
+        return f"{status}: {why}; measure again while nothing else runs there"
+
+    def _bias(self, batch_size: int) -> list[str]:
+        """What is wrong with the times in one direction, in words; found once a batch size."""
+        if batch_size not in self._biases:
+            self._biases[batch_size] = _bias(self._at(batch_size))
+        return self._biases[batch_size]
+
+    @cached_property
+    def _biases(self) -> dict[int, list[str]]:
+        return {}
+
+    def precision(self, batch_size: int) -> Seconds:
+        """95 % half-width of each head, as a share of T, ``(cut,)``; NaN where unknown.
+
+        From the scatter of this session's passes only (`passes.precision` has the formula). Where
+        stamps cost much, cuts after blocks and record-low ones have the most stamps and the
+        smallest half-widths.
+        """
+        return precision(self._at(batch_size))
 
     @cached_property
     def _medians(self) -> dict[int, tuple[Seconds, Seconds]]:
@@ -233,7 +258,7 @@ class Profile:
             p.batch_size: (head * scale, tail * scale)
             for p in self.passes
             if not p.oom
-            for head, tail in (_medians(p, self.cuts),)
+            for head, tail in (medians(p),)
         }
 
     def _times(self, batch_size: int) -> tuple[Seconds, Seconds]:
@@ -252,35 +277,46 @@ class Profile:
         )
 
 
-def _medians(passes: Passes, cuts: int) -> tuple[Seconds, Seconds]:
-    """Head and tail in nanoseconds at each cut."""
-    if len(passes.stamped_ns):
-        stamped = passes.stamped_ns.astype(np.float64)
-        stamped[passes.stamped_ns == NOT_STAMPED] = np.nan
-        shares = np.nanmedian(stamped / stamped[:, -1:], axis=0)
-        total = float(np.median(passes.plain_ns))
-        head = np.maximum.accumulate(shares) * total
-        return head, total - head
-    head, tail = np.full(cuts, np.nan), np.full(cuts, np.nan)
-    whole = _whole(passes, cuts)
-    for one in passes.separate:
-        if len(one.whole_ns) and len(whole):  # the whole next to it takes out drift, as above
-            head[one.cut] = np.median(one.head_ns / one.whole_ns) * np.median(whole)
-            tail[one.cut] = np.median(one.tail_ns / one.whole_ns) * np.median(whole)
-        else:
-            head[one.cut], tail[one.cut] = np.median(one.head_ns), np.median(one.tail_ns)
-    return head, tail
+def model_error(profile: Profile, batch_size: int) -> ModelError:
+    """How far head and tail as read off one pass lie from head and tail run on their own.
 
+    See `passes.error_of_passes`.
 
-def _whole(passes: Passes, cuts: int) -> Nanoseconds:
-    """Times of the whole model, ``(repeat,)``: plain passes, or else heads that end at the output.
-
-    Empty where neither was run.
+    Raises:
+        ProfileError: The profile has no times at this batch size.
     """
-    if len(passes.plain_ns):
-        return passes.plain_ns
-    at_output = (one.head_ns for one in passes.separate if one.cut == cuts - 1)
-    return next(at_output, passes.plain_ns)
+    return error_of_passes(profile._at(batch_size))
+
+
+def calibration(profile: Profile, batch_size: int) -> tuple[float, float, float]:
+    """What stamping costs: the median of stamped over plain passes, and its 95 % interval.
+
+    NaN without stamped passes; see `passes.overhead`.
+
+    Raises:
+        ProfileError: The profile has no times at this batch size.
+    """
+    passes = profile._at(batch_size)
+    return overhead(passes.plain_ns, passes.stamped_ns)
+
+
+def _bias(passes: Passes) -> list[str]:
+    ratio, low, _ = overhead(passes.plain_ns, passes.stamped_ns)
+    words = []
+    if ratio > 1 + STAMPS_COST_ABOVE and low > 1:  # else it is noise as likely as not
+        words.append(f"stamps cost {ratio - 1:.0%} of a pass")
+    error = error_of_passes(passes)
+    halves = (
+        ("heads", error.head, error.head_worst, error.head_surely),
+        ("tails", error.tail, error.tail_worst, error.tail_surely),
+    )
+    for name, middle, worst, surely in halves:
+        if abs(middle) > APART_ABOVE or surely > APART_ABOVE:
+            words.append(
+                f"{name} lie {middle:+.1%} of T from executed ones in the median, {worst:.1%} at "
+                "the worst cut"
+            )
+    return words
 
 
 def scale_profile(profile: Profile, speedup: float) -> Profile:
@@ -337,8 +373,6 @@ def _fault(passes: Passes, cuts: int) -> str:
         return "a pass without a positive duration"
     if np.any(stamped < NOT_STAMPED):
         return "a negative time"
-    if len(stamped) and np.any(np.all(stamped == NOT_STAMPED, axis=0)):
-        return "a cut that no pass stamped"
     order = np.maximum.accumulate(stamped, axis=1)
     if np.any((stamped != NOT_STAMPED) & (stamped < order)):
         return "stamps that run backwards"

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dscwb.profiles.records import NOT_STAMPED, Passes
+from dscwb.profiles.passes import Passes, rising, stamped_shares
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int32]
@@ -66,12 +66,13 @@ def _of_halves(
 
 def _shares(passes: Passes, cuts: NDArray[np.intp], counts: Counts) -> Floats:
     """Median share of each cut in its own pass, ``(replicate, cut)``."""
-    stamped = np.where(passes.stamped_ns == NOT_STAMPED, np.nan, passes.stamped_ns)
+    shares, taken = stamped_shares(passes.stamped_ns), passes.stamps
     # A pass's shares rise, and so do their medians; not if each pass left out other cuts.
-    looked_at = np.arange(cuts.max() + 1) if np.isnan(stamped).any() else cuts
-    shares = stamped[:, looked_at] / stamped[:, -1:]
-    medians = np.stack([_median(column, counts) for column in shares.T], axis=1)
-    medians = np.maximum.accumulate(medians, axis=1)
+    looked_at = np.arange(cuts.max() + 1) if np.isnan(shares).any() else cuts
+    medians = np.full((counts.shape[1], len(looked_at)), np.nan)
+    for i in np.flatnonzero(taken[looked_at]):
+        medians[:, i] = _median(shares[:, looked_at[i]], counts)
+    medians = rising(medians, taken[looked_at])
     return medians[:, np.searchsorted(looked_at, cuts)]
 
 

@@ -1,0 +1,337 @@
+"""What was measured at one batch size, and how far its times can be believed.
+
+A head is read off a stamped pass as a share of that pass's own total, since dividing takes out the
+machine's slow drift; halves that were really run check it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Nanoseconds = NDArray[np.int64]
+
+NOT_STAMPED = -1
+"""Stands in `Passes.stamped_ns` for a cut that this pass did not stamp."""
+NS = 1e-9
+TAIL = 0.025  # on either side of a 95 % interval
+NORMAL_95 = 1.959964  # standard deviations on either side that hold 95 % of a normal distribution
+# Of normal samples: standard error of a median over that of a mean (asymptotically √(π/2)), and
+# interquartile range over standard deviation.
+MEDIAN_OVER_MEAN, IQR_OVER_SIGMA = math.sqrt(math.pi / 2), 1.348980
+FEWEST_FOR_SPREAD = 6  # stamps at one cut; fewer tell no spread, so the typical cut's stands for it
+
+
+@dataclass(frozen=True, eq=False)
+class Separate:
+    """Head and tail at one cut, really executed on their own.
+
+    Attributes:
+        cut: Number of layers in the head.
+        head_ns: Times of the head, ``(repeat,)``.
+        tail_ns: Times of the tail, ``(repeat,)``.
+        whole_ns: Times of the whole model run next to them, ``(repeat,)``; empty where it was not.
+    """
+
+    cut: int
+    head_ns: Nanoseconds
+    tail_ns: Nanoseconds
+    whole_ns: Nanoseconds = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+
+    def times(self) -> tuple[Nanoseconds, Nanoseconds, Nanoseconds]:
+        """Head, tail and whole, each ``(repeat,)``."""
+        return self.head_ns, self.tail_ns, self.whole_ns
+
+
+@dataclass(frozen=True, eq=False)
+class Passes:
+    """Everything measured at one batch size.
+
+    Attributes:
+        batch_size: Samples in one pass.
+        plain_ns: Times of whole passes, ``(round,)``.
+        stamped_ns: Times from a pass's start to each cut, ``(round, cut)``; the first column is 0,
+            the last the pass's own total; `NOT_STAMPED` where a pass left a cut out. Round i of
+            both arrays ran next to each other, in random order.
+        separate: Heads and tails executed on their own.
+        oom: True where the device ran out of memory; then there are no times.
+    """
+
+    batch_size: int
+    plain_ns: Nanoseconds
+    stamped_ns: Nanoseconds
+    separate: tuple[Separate, ...] = ()
+    oom: bool = False
+
+    @property
+    def rounds(self) -> int:
+        """Number of rounds: whole passes, or repeats of a head where only halves were run."""
+        return len(self.plain_ns) or max((len(one.head_ns) for one in self.separate), default=0)
+
+    @property
+    def stamps(self) -> NDArray[np.int64]:
+        """Number of stamps taken at each cut, ``(cut,)``."""
+        counts: NDArray[np.int64] = (self.stamped_ns != NOT_STAMPED).sum(axis=0)
+        return counts
+
+
+@dataclass(frozen=True)
+class ModelError:
+    """One-pass times against halves really run, positive where the one-pass time is longer.
+
+    All as shares of T, and NaN where no halves were run.
+
+    Attributes:
+        head: Median over all runs, at whichever cut, of the difference of heads.
+        tail: The same for tails.
+        head_half_width: Half of the 95 % interval of `head`.
+        tail_half_width: Half of the 95 % interval of `tail`.
+        cuts: Number of cuts whose halves were run.
+        head_worst: The median difference of heads at the cut where it is largest, without sign.
+        tail_worst: The same for tails.
+        head_surely: The largest difference of heads at one cut that is sure: the end of the cut's
+            95 % interval that lies nearer to 0, without sign; 0 where all intervals hold 0, or
+            have fewer than six runs behind them.
+        tail_surely: The same for tails.
+    """
+
+    head: float
+    tail: float
+    head_half_width: float
+    tail_half_width: float
+    cuts: int
+    head_worst: float = math.nan
+    tail_worst: float = math.nan
+    head_surely: float = math.nan
+    tail_surely: float = math.nan
+
+
+def stamped_shares(stamped_ns: Nanoseconds) -> Floats:
+    """Each stamp over its own pass's total, ``(round, cut)``; NaN where there was none."""
+    shares: Floats = stamped_ns / stamped_ns[:, -1:]
+    shares[stamped_ns == NOT_STAMPED] = np.nan
+    return shares
+
+
+def head_shares(stamped_ns: Nanoseconds) -> Floats:
+    """Median share of T that the head takes at each cut, ``(cut,)``; NaN where never stamped."""
+    shares = stamped_shares(stamped_ns)
+    taken = (stamped_ns != NOT_STAMPED).sum(axis=0)
+    middle: Floats = rising(quantile(shares, 0.5)[None], taken)[0]
+    return middle
+
+
+def rising(shares: Floats, taken: NDArray[np.int64]) -> Floats:
+    """The nearest shares that never fall from cut to cut, ``(row, cut)`` as given.
+
+    A longer head cannot be quicker. Medians of passes that stamp every cut rise by themselves;
+    where each pass stamps other cuts, this is the weighted least-squares solution (isotonic
+    regression; Barlow, Bartholomew, Bremner, Brunk 1972). NaN stays.
+
+    Args:
+        shares: One row a replicate, ``(row, cut)``.
+        taken: Number of stamps behind each cut, the weights, ``(cut,)``.
+    """
+    known = taken > 0
+    part = shares[:, known]
+    if not np.any(part[:, 1:] < part[:, :-1]):
+        return shares
+    from scipy.optimize import isotonic_regression
+
+    fixed = shares.copy()
+    weights = taken[known].astype(np.float64)
+    fixed[:, known] = [isotonic_regression(row, weights=weights).x for row in part]
+    return fixed
+
+
+def quantile(samples: Floats, share: float) -> Floats:
+    """Quantile of each column, ``(column,)``, linear between samples; NaN is left out.
+
+    `np.nanquantile` does the same and takes fifty times as long.
+    """
+    ordered = np.sort(samples, axis=0)  # NaN comes last
+    number = len(samples) - np.isnan(ordered).sum(axis=0)
+    place = share * np.maximum(number - 1, 0)
+    low = np.floor(place).astype(int)
+    columns = np.arange(samples.shape[1])
+    above = np.minimum(low + 1, np.maximum(number - 1, 0))
+    below, above = ordered[low, columns], ordered[above, columns]
+    values: Floats = below + (place - low) * (above - below)
+    return values
+
+
+def medians(passes: Passes) -> tuple[Floats, Floats]:
+    """Head and tail in nanoseconds at each cut, ``(cut,)``; NaN where nothing was measured."""
+    if len(passes.stamped_ns):
+        total = float(np.median(passes.plain_ns))
+        head = head_shares(passes.stamped_ns) * total
+        return head, total - head
+    cuts = passes.stamped_ns.shape[1]
+    head, tail = np.full(cuts, np.nan), np.full(cuts, np.nan)
+    whole = whole_passes(passes)
+    for one in passes.separate:
+        if len(one.whole_ns) and len(whole):  # the whole next to it takes out drift, as above
+            head[one.cut] = np.median(one.head_ns / one.whole_ns) * np.median(whole)
+            tail[one.cut] = np.median(one.tail_ns / one.whole_ns) * np.median(whole)
+        else:
+            head[one.cut], tail[one.cut] = np.median(one.head_ns), np.median(one.tail_ns)
+    return head, tail
+
+
+def whole_passes(passes: Passes) -> Nanoseconds:
+    """Times of the whole model, ``(repeat,)``: plain passes, or else heads that end at the output.
+
+    Empty where neither was run.
+    """
+    if len(passes.plain_ns):
+        return passes.plain_ns
+    output = passes.stamped_ns.shape[1] - 1
+    at_output = (one.head_ns for one in passes.separate if one.cut == output)
+    return next(at_output, passes.plain_ns)
+
+
+def precision(passes: Passes) -> Floats:
+    """95 % half-width of the head at each cut, as a share of T, ``(cut,)``; NaN where unknown.
+
+    A median of n samples of standard deviation s scatters by s √(π / 2n) (normal samples, n
+    large); s is the interquartile range over 1.349, of T and of the cut's own shares; where a cut
+    has fewer than six, the median of the other cuts' s stands for its own. T and share f scatter
+    independently: w² = (f · w_T)² + w_f².
+    """
+    if not len(passes.stamped_ns):
+        return _precision_of_halves(passes)
+    return _half_widths(passes.plain_ns, passes.stamped_ns)
+
+
+def _half_widths(plain_ns: Nanoseconds, stamped_ns: Nanoseconds) -> Floats:
+    shares, taken = stamped_shares(stamped_ns), (stamped_ns != NOT_STAMPED).sum(axis=0)
+    known = taken > 0
+    widths = np.full(len(taken), np.nan)
+    shares, taken = shares[:, known], taken[known]
+    sigma = (quantile(shares, 0.75) - quantile(shares, 0.25)) / IQR_OVER_SIGMA
+    enough = taken >= FEWEST_FOR_SPREAD
+    if enough[1:-1].any():
+        sigma[~enough] = np.median(sigma[1:-1][enough[1:-1]])
+    else:
+        sigma[1:-1] = np.nan
+    low, high = np.quantile(plain_ns, [0.25, 0.75]) / np.median(plain_ns)
+    of_total = (high - low) / IQR_OVER_SIGMA / math.sqrt(len(plain_ns))
+    both = np.hypot(quantile(shares, 0.5) * of_total, sigma / np.sqrt(taken))
+    widths[known] = NORMAL_95 * MEDIAN_OVER_MEAN * both
+    return widths
+
+
+def _precision_of_halves(passes: Passes) -> Floats:
+    """The same of heads that were run on their own."""
+    widths = np.full(passes.stamped_ns.shape[1], np.nan)
+    for one in passes.separate:
+        if len(one.whole_ns) >= FEWEST_FOR_SPREAD:
+            low, high = np.quantile(one.head_ns / one.whole_ns, [0.25, 0.75])
+            sigma = (high - low) / IQR_OVER_SIGMA
+            widths[one.cut] = NORMAL_95 * MEDIAN_OVER_MEAN * sigma / math.sqrt(len(one.whole_ns))
+    return widths
+
+
+def half_width(
+    plain_ns: Nanoseconds, stamped_ns: Nanoseconds, cuts: NDArray[np.intp] | None = None
+) -> float:
+    """The largest `precision` of T and of the heads at some cuts, as a share of T.
+
+    Args:
+        plain_ns: Times of whole passes, ``(round,)``.
+        stamped_ns: Times to each cut, ``(round, cut)``.
+        cuts: The cuts that are looked at, ``(cut,)``; all that were stamped if left out.
+
+    Returns:
+        Infinite where one of `cuts` has no stamps yet, or too few to know.
+    """
+    widths = _half_widths(plain_ns, stamped_ns)
+    if cuts is None:
+        return float(np.nanmax(widths))
+    widths = np.append(widths[cuts], widths[-1])
+    return math.inf if np.isnan(widths).any() else float(widths.max())
+
+
+def error_of_passes(passes: Passes) -> ModelError:
+    """How far heads and tails as read off one pass lie from those run on their own.
+
+    The latter are divided by the whole pass next to them, as a head by its own pass: both are
+    shares of T, free of the machine's drift. A profile of halves alone has nothing to compare.
+    """
+    run = [one for one in passes.separate if len(one.whole_ns)]
+    if run and len(passes.stamped_ns):
+        shares = head_shares(passes.stamped_ns)
+        run = [one for one in run if np.isfinite(shares[one.cut])]
+    if not run or not len(passes.stamped_ns):
+        nan = math.nan
+        return ModelError(nan, nan, nan, nan, 0)
+    heads = [shares[one.cut] - one.head_ns / one.whole_ns for one in run]
+    tails = [1 - shares[one.cut] - one.tail_ns / one.whole_ns for one in run]
+    head, head_low, head_high = median_interval(np.concatenate(heads))
+    tail, tail_low, tail_high = median_interval(np.concatenate(tails))
+    return ModelError(
+        head,
+        tail,
+        (head_high - head_low) / 2,
+        (tail_high - tail_low) / 2,
+        len(run),
+        max(abs(float(np.median(one))) for one in heads),
+        max(abs(float(np.median(one))) for one in tails),
+        max(map(_away_from_zero, heads)),
+        max(map(_away_from_zero, tails)),
+    )
+
+
+def _away_from_zero(samples: Floats) -> float:
+    """How far the 95 % interval of the median stays from 0; 0 where there are too few to say."""
+    if len(samples) < FEWEST_FOR_SPREAD:
+        return 0.0
+    _, low, high = median_interval(samples)
+    return max(low, -high, 0.0)
+
+
+def overhead(plain_ns: Nanoseconds, stamped_ns: Nanoseconds) -> tuple[float, float, float]:
+    """What stamping costs: stamped over plain, with its 95 % interval.
+
+    Args:
+        plain_ns: ``(round,)``.
+        stamped_ns: ``(round, cut)``.
+
+    Returns:
+        The median over rounds of the ratio, and the interval's ends; NaN without stamped passes.
+    """
+    if not len(stamped_ns):
+        return (math.nan,) * 3
+    return median_interval(stamped_ns[:, -1] / plain_ns)
+
+
+def median_interval(samples: Floats) -> tuple[float, float, float]:
+    """The median, and two of the samples between which that of all lies in 95 % of cases.
+
+    Order statistics (David and Nagaraja, Order Statistics, 3rd ed., 7.1): it holds whatever the
+    distribution. Below six samples no 95 % can be had, and the interval spans all of them.
+    """
+    ordered = np.sort(samples)
+    outside = _left_out(len(ordered))
+    return float(np.median(ordered)), float(ordered[outside]), float(ordered[-1 - outside])
+
+
+@lru_cache(maxsize=4096)
+def _left_out(samples: int) -> int:
+    """How many of the smallest, and of the largest, leave 95 % for the median between the rest."""
+
+    def chance(k: int) -> float:
+        """That k samples lie below the median; by logarithms, since 2**-1100 is 0."""
+        ways = math.lgamma(samples + 1) - math.lgamma(k + 1) - math.lgamma(samples - k + 1)
+        return math.exp(ways - samples * math.log(2))
+
+    out, at_most = 0, chance(0)
+    while at_most + chance(out + 1) <= TAIL:
+        out += 1
+        at_most += chance(out)
+    return out

@@ -26,7 +26,7 @@ from dscwb.cuts import Cut, Granularity, all_cuts
 from dscwb.graph import ModelGraph
 from dscwb.measuring.record import LOOK_AGAIN, ExecutedRecord, Record
 from dscwb.measuring.stamps import MOST_COST, affordable, is_dear, next_cuts
-from dscwb.profiles.passes import NS, Nanoseconds, Passes, overhead
+from dscwb.profiles.passes import NS, Nanoseconds, Passes, median_interval
 from dscwb.profiles.records import ProfileError
 
 WARM_WITHIN = 0.05  # two passes of a kind in a row that agree to this share are warm,
@@ -34,6 +34,7 @@ MOST_WARM_PAIRS = 4  # or else the machine is noisy and going on does not help
 WARM_ROUNDS = 3  # of executed halves, that do not count
 OTHERS_EVERY = 3  # of so many passes one is for other cuts, once those to choose from have a few
 ROUNDS_TO_JUDGE = 15  # below, noise is taken for the cost of stamps too often
+MISTAKEN_AT_MOST = 1e-3  # of the times that this is asked, a dozen in one measurement
 MOST_CANDIDATES = 10  # record-low cuts whose halves are really run,
 RANDOM_CUTS = 3  # others beside them
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
@@ -327,7 +328,7 @@ class Rounds:
         if record.per_pass != every or record.rounds < ROUNDS_TO_JUDGE:
             return False
         plain, stamped = record.arrays()
-        ratio, low, _ = overhead(plain, stamped)
+        ratio, low, _ = median_interval(stamped[:, -1] / plain, MISTAKEN_AT_MOST)
         if low <= 1 + MOST_COST:  # perhaps only noise
             return False
         record.per_pass = max(1, math.floor(every * MOST_COST / (ratio - 1)))

@@ -310,20 +310,22 @@ def overhead(plain_ns: Nanoseconds, stamped_ns: Nanoseconds) -> tuple[float, flo
     return median_interval(stamped_ns[:, -1] / plain_ns)
 
 
-def median_interval(samples: Floats) -> tuple[float, float, float]:
+def median_interval(samples: Floats, tail: float = TAIL) -> tuple[float, float, float]:
     """The median, and two of the samples between which that of all lies in 95 % of cases.
+
+    Or in another share of them, with `tail` the probability of lying outside on either side.
 
     Order statistics (David and Nagaraja, Order Statistics, 3rd ed., 7.1): it holds whatever the
     distribution. Below six samples no 95 % can be had, and the interval spans all of them.
     """
     ordered = np.sort(samples)
-    outside = _left_out(len(ordered))
+    outside = _left_out(len(ordered), tail)
     return float(np.median(ordered)), float(ordered[outside]), float(ordered[-1 - outside])
 
 
 @lru_cache(maxsize=4096)
-def _left_out(samples: int) -> int:
-    """How many of the smallest, and of the largest, leave 95 % for the median between the rest."""
+def _left_out(samples: int, tail: float) -> int:
+    """How many of the smallest leave at most `tail` for a median below the rest."""
 
     def chance(k: int) -> float:
         """That k samples lie below the median; by logarithms, since 2**-1100 is 0."""
@@ -331,7 +333,7 @@ def _left_out(samples: int) -> int:
         return math.exp(ways - samples * math.log(2))
 
     out, at_most = 0, chance(0)
-    while at_most + chance(out + 1) <= TAIL:
+    while at_most + chance(out + 1) <= tail:
         out += 1
         at_most += chance(out)
     return out

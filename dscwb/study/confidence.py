@@ -275,9 +275,8 @@ class _Noise:
         """What the splits cost at an endless rate, ``(replicate, split)``; NaN as in the study."""
         states, scenario = self.states, self.states.scenario
         size = states.batch_sizes[row]
-        head, tail = scenario.device_slowdown, scenario.server_load
-        if scenario.objective == "energy" and scenario.power is not None:
-            head, tail = head * scenario.power.compute_w, tail * scenario.power.wait_w
+        device, server = scenario.second_costs
+        head, tail = scenario.device_slowdown * device, scenario.server_load * server
         # Without noise both sums are zero, and the study's own numbers remain to the last bit.
         noise = np.zeros((self.replicates, len(self.splits)))
         for near, share in _neighbours(states.edge, size):

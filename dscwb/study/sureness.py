@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from dscwb.optimise import best_split
 from dscwb.profiles.records import Profile
+from dscwb.profiles.resampling import same_passes
 from dscwb.study.confidence import DECIDED_FROM, Confidence
 from dscwb.study.states import Decision, Floats, States
 
@@ -223,8 +224,9 @@ def _by_measurements(
     best: Decision, confidence: Confidence, errors: Sequence[ModelError]
 ) -> tuple[float | None, str]:
     """How often the split wins in the replicates, as a share and in words."""
-    states = confidence.states
-    copied = states.server.passes is states.edge.passes  # an assumed server: drawn together
+    edge, server = confidence.states.edge.passes, confidence.states.server.passes
+    # Those of an assumed server, drawn together with the device's.
+    copied = len(edge) == len(server) and all(map(same_passes, edge, server))
     speak = [
         machine
         for machine, name in (("device", "edge"), ("server", "server"))

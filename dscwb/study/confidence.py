@@ -3,7 +3,8 @@
 A bootstrap over the raw passes of both machines: whole rounds are drawn with replacement, all
 medians are taken anew (see `resampling`), and every state is decided again. It knows the scatter
 between the passes of one session and nothing else: not another day, another copy of the device, or
-an error of interpolation. Of fewer than about ten passes its intervals are too narrow.
+an error of interpolation. Of fewer than about ten passes its intervals are too narrow. What a model
+that is off would change, `sureness` says.
 """
 
 from __future__ import annotations

@@ -136,6 +136,13 @@ class Scenario:
             )
 
     @property
+    def second_costs(self) -> tuple[float, float]:
+        """What a second on the device and one on the server count: 1 and 1, or watt for energy."""
+        if self.objective == "latency" or self.power is None:
+            return 1.0, 1.0
+        return self.power.compute_w, self.power.wait_w
+
+    @property
     def needs_a_head(self) -> bool:
         """True if full offloading is no candidate."""
         return self.private_input or self.min_depth > 0

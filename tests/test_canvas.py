@@ -42,7 +42,7 @@ def test_it_holds_the_study_as_the_browser_reads_it(view):
     lines = np.frombuffer(view.widget.lines, "<f4").reshape(len(LINES), 4, 4)
     np.testing.assert_allclose(lines[LINES.index("intercept"), 0], [0.006, 0.015, 0.033, 0.06])
     assert len(view.widget.gain) == 4 * 4 * view.widget.scene["columns"]
-    assert (view.widget.probability, view.widget.undecided) == (b"", b"")
+    assert (view.widget.probability, view.widget.doubt) == (b"", b"")
     assert view.widget.at == {
         "batch_size": 1,
         "data_rate_bps": 1e5,

@@ -103,6 +103,8 @@ def test_sweep_prints_verdict_gains_and_switching_rates(run, edge, server):
     assert ["no", "offloading", f"{(29 + 50.8) / 180:.1%}"] in [line.split() for line in out]
     assert "best static, no offloading" in text
     assert "minimax-regret static, no offloading" in text
+    # Full offloading, at 1 Mbit/s 3.2 + 6 f, holds to f = 8; no offloading at 10 kbit/s to f < 0.
+    assert "Server assumed, error unknown, 2 × slower and faster were tried: in none of" in text
     assert "No stretch of the model is slower on the server" in text
     assert [line.split() for line in out[-4:]] == [
         ["batch", "above", "Mbit/s", "up", "to", "Mbit/s", "best", "split"],
@@ -156,6 +158,8 @@ def test_policy_writes_thresholds_and_answers(run, edge, server, tmp_path):
     assert status == 0
     assert "batch size 1 at 0.1 Mbit/s: a, cut 1, 200 B to send" in out
     assert "batch size 1 at 0.8 Mbit/s: full offloading, cut 0, 400 B to send" in out
+    words = "  Sure: >99 % by the device's measurements, and the answer stays the same"
+    assert sum(line.startswith(words) for line in out) == 4
     assert out[-1] == f"saved {path}"
     found = dscwb.load_policy(path)
     assert found.batch_sizes == (1, 3)
@@ -173,6 +177,10 @@ def test_a_state_on_a_threshold_is_undecided(run, edge, tmp_path):
     assert sum(line.endswith("(undecided)") for line in out) <= 1
     _, out, _ = run(*command, "--replicates", 0, "-o", tmp_path / "p.json")
     assert not any(line.endswith("(undecided)") for line in out)
+    # Within a rounding of where a and no offloading cost the same, any slower server decides.
+    assert any(
+        "server slightly" in line and "would be best (server assumed" in line for line in out
+    )
     assert dscwb.load_policy(tmp_path / "p.json").at(1).intervals == (None, None)
 
 

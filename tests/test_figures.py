@@ -24,7 +24,7 @@ from dscwb.figures import (
 )
 from dscwb.figures.cells import COLUMNS, gain_cells, map_cells, split_cells
 from dscwb.figures.colours import FULL_OFFLOADING_COLOUR, NO_OFFLOADING_COLOUR, split_colours
-from dscwb.figures.maps import GAIN, IMPOSSIBLE, MAP, STATE, SWITCHING, UNDECIDED
+from dscwb.figures.maps import FRAGILE, GAIN, IMPOSSIBLE, MAP, STATE, SWITCHING, UNDECIDED
 from dscwb.figures.page import (
     CAPTION_LINE,
     LABEL_HEIGHT,
@@ -222,6 +222,7 @@ def test_both_maps_in_one_figure_are_the_single_ones():
     assert [one.name for one in both.data] == [
         MAP,
         UNDECIDED,
+        FRAGILE,
         SWITCHING,
         STATE,
         GAIN,

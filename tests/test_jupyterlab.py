@@ -101,7 +101,7 @@ def test_arrow_keys_on_the_data_rate_move_the_mark_and_the_answer(page):
     page.wait_for_function(
         "document.querySelector('.dscwb').innerText.includes('Run all on the device')"
     )
-    assert "sure" in answer(page)
+    assert "Sure" in answer(page)
 
 
 def test_choices_from_the_keyboard_change_the_maps(page):

@@ -15,6 +15,7 @@ from dscwb.figures.cells import (
     split_cells,
 )
 from dscwb.figures.maps import (
+    FRAGILE,
     GAIN,
     IMPOSSIBLE,
     MAP,
@@ -132,12 +133,25 @@ def test_traces_are_the_same_with_and_without_doubt(asked):
     study = noisy_study()
     confidence = study.confidence() if asked else None
     both = plot_maps(study, confidence)
-    left, right = [MAP, UNDECIDED, SWITCHING, STATE], [GAIN, IMPOSSIBLE, STATE]
+    left, right = [MAP, UNDECIDED, FRAGILE, SWITCHING, STATE], [GAIN, IMPOSSIBLE, STATE]
     assert [one.name for one in both.data] == left + right
     assert [one.name for one in plot_best_split(study, confidence).data] == left
     assert [one.name for one in plot_gain(study).data] == right
     assert ("Hatched" in caption_of(both)) == asked
     assert (len(trace(both, UNDECIDED).x) > 0) == asked
+
+
+def test_cells_that_hang_on_the_model_have_a_hatch_of_their_own():
+    # Without noise: full offloading, 3200 / r + 6 f ms, and a, 10 + 1600 / r + 5 f, meet at
+    # 1600 / (10 - f) ms: from 168 to 200 kbit/s for servers twice as fast to half as fast. No
+    # offloading, 60 ms, meets a at 1600 / (50 - 5 f): from 33.7 to 40 kbit/s.
+    study = tiny_study()
+    figure = plot_best_split(study, study.confidence(40))
+    x = trace(figure, FRAGILE).x
+    ends = [1600 / 0.0475, 1600 / 0.040, 1600 / 0.0095, 1600 / 0.008]
+    assert x[[0, 1, 6, 7]] == pytest.approx(ends, rel=0.03)
+    assert len(trace(figure, UNDECIDED).x) == 0
+    assert "Dotted: Server assumed, error unknown" in caption_of(figure)
 
 
 def test_rows_of_doubt_ascend_like_those_of_the_map():

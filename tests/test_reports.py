@@ -14,6 +14,7 @@ from dscwb.reporting.reports import report
 from dscwb.reporting.sources import recipe
 from dscwb.scenario import Link, PowerModel
 from dscwb.study.conventions import verdict
+from dscwb.study.sureness import about_models
 from dscwb.study.sweeps import sweep
 from tests.lab import ANSWER_MS, chromium_page
 from tests.tiny import profile_of, tiny_graph
@@ -143,6 +144,8 @@ def test_verdict_sources_and_recipe_stand_on_it(written, page):
     assert recipe(found, found.confidence(40)) in text
     assert "40 bootstrap replicates" in text
     assert str(found.certificate()) in text
+    assert about_models(found) in text
+    assert "Sure: >99 % by the device's measurements, and the answer stays the same" in text
 
 
 def test_switching_rates_have_their_intervals(page):

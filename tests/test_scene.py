@@ -8,7 +8,7 @@ import pytest
 import dscwb
 from dscwb.profiles.records import scale_profile
 from dscwb.workbench.look import Look
-from dscwb.workbench.scene import LINES, MAX_LINES, scene_of
+from dscwb.workbench.scene import FRAGILE, LINES, MAX_LINES, UNDECIDED, scene_of
 from tests.tiny import profile_of, tiny_graph
 
 MS = 1_000_000
@@ -142,10 +142,19 @@ def test_confidence_follows_rows_and_rates():
     given = Confidence((2, 2))
     shown = scene(grid, confidence=given)
     np.testing.assert_allclose(shown.probability, given.probability[::-1, ::-1], rtol=1e-6)
-    np.testing.assert_array_equal(shown.undecided, given.undecided[::-1, ::-1])
+    np.testing.assert_array_equal(shown.doubt == UNDECIDED, given.undecided[::-1, ::-1])
     assert shown.doubt_edges_bps == pytest.approx((1e4, 1e5, 1e6))
     assert "7 replicates" in shown.words.caption
     assert "replicates" not in scene(grid).words.caption
+
+
+def test_states_that_hang_on_the_model_are_marked_unless_undecided():
+    # From 168 to 200 kbit/s another split is best with a server twice as fast or half as fast.
+    grid = study(batches=(1,), data_rates_bps=[1e5, 1.9e5, 1.7e5])
+    given = Confidence((1, 3))
+    given.undecided = np.array([[False, True, False]])
+    assert scene(grid, confidence=given).doubt.tolist() == [[0, FRAGILE, UNDECIDED]]
+    assert "Server assumed, error unknown" in scene(grid, confidence=given).words.caption
 
 
 def test_confidence_of_another_grid_is_refused():
@@ -174,7 +183,7 @@ def test_the_summary_is_json_without_arrays():
     shown = scene(study())
     told = json.loads(json.dumps(shown.summary(), allow_nan=False))
     assert {"words", "candidates", "rows", "rates", "parts", "columns"} <= set(told)
-    assert not {"lines", "gain", "probability", "undecided"} & set(told)
+    assert not {"lines", "gain", "probability", "doubt"} & set(told)
     assert told["rates"]["labels"][0] == ["0.01", "0.00125"]
     assert "candidates: block ends" in told["words"]["caption"]
     assert "interpolated linearly" in told["words"]["caption"]

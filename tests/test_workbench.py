@@ -257,18 +257,21 @@ def test_the_answer_in_words(bench):
     bench.update(server_speedup=10.0, data_rate_bps=1e5)
     assert bench.answer == (
         "Send after a (float32, 200 B): 31 ms (device 10 ms + transfer 16 ms + server 5 ms), "
-        "48 % faster than no offloading; stays best from 0.0356 to 0.178 Mbit/s; >99 % sure. "
+        "48 % faster than no offloading; stays best from 0.0356 to 0.178 Mbit/s. "
+        # No offloading costs the same where the server takes 34 ms instead of 5.
+        "Sure: >99 % by the device's measurements, and the answer stays the same until the server "
+        "is 6.8 × slower (server assumed, error unknown, 2 × slower and faster were tried). "
         "Measured → assumed."
     )
     bench.update(data_rate_bps=1e4)
     assert bench.answer.startswith(
         "Run all on the device (no offloading): 60 ms (device 60 ms), which is no offloading "
-        "itself; stays best up to 0.0356 Mbit/s; >99 % sure."
+        "itself; stays best up to 0.0356 Mbit/s. Sure: >99 % by"
     )
     bench.update(data_rate_bps=1e6, baseline="full offloading")
     assert bench.answer.startswith(
         "Send the input (full offloading; float32, 400 B): 9.2 ms (transfer 3.2 ms + server 6 ms), "
-        "which is full offloading itself; stays best from 0.178 Mbit/s up; >99 % sure."
+        "which is full offloading itself; stays best from 0.178 Mbit/s up. Sure: >99 % by"
     )
 
 
@@ -533,7 +536,7 @@ def test_a_server_that_the_next_model_lacks_is_assumed_again():
 
 def test_confidence_comes_with_the_answer_and_hatches_the_map(bench):
     bench.update(data_rate_bps=1e5)
-    assert "; >99 % sure." in bench.answer
+    assert "Sure: >99 % by the device's measurements, and" in bench.answer
     confidence = bench.check_confidence()
     assert not confidence.undecided.any()
     assert bench.figure().layout == live(bench).layout
@@ -615,9 +618,11 @@ def test_a_text_half_typed_outlives_a_check_that_ends_meanwhile(bench):
     assert State.from_json(bench._text.value) == bench.state
 
 
-def test_times_without_spread_say_so(bench):
-    bench.update(edge="T4 (modelled)", server="H100 SXM (modelled)")
-    assert "how sure is not known (times without spread)" in bench.answer
+def test_without_a_measurement_the_answer_speaks_of_the_models_alone(bench):
+    bench.update(edge="T4 (modelled)", server="H100 SXM (modelled)", data_rate_bps=1e5)
+    assert (
+        "Sure by the models alone: the answer stays the same even if both are off" in bench.answer
+    )
     assert bench.answer.endswith("Modelled → modelled.")
 
 

@@ -194,12 +194,13 @@ def sweep(
       dscwb sweep edge.parquet --speedup 20 --rtt-ms 10 --rates 1:100 --batch-sizes 1,4 \\
           --input-encoding "jpeg 10:1" --feature-encoding float32 -o study.csv
     """  # noqa: D301
+    from dscwb.study.sureness import about_models
     from dscwb.study.thresholds import few_batch_sizes
 
     print(study.label())
     print(f"\n{dscwb.verdict(study)}")
     print(f"\n{_grid(study)}")
-    print(*_mean_gains(study), sep="\n")
+    print(*filter(None, [about_models(study)]), *_mean_gains(study), sep="\n")
     print(f"\n{study.certificate()}\n")
     print(*_thresholds(study.policy(), few_batch_sizes(study)), sep="\n")
     if output:
@@ -229,7 +230,8 @@ def policy(
           --input-encoding uint8 --feature-encoding int8
     """  # noqa: D301
     asked = [_rate(text, "at") for text in at or []]
-    made = study.policy(_confidence(study, replicates))
+    sure = _confidence(study, replicates)
+    made = study.policy(sure)
     print(*_thresholds(made, made.batch_sizes), sep="\n")
     for rate in asked:
         for size in made.batch_sizes:
@@ -240,6 +242,8 @@ def policy(
                 + " (undecided)"
                 * made.undecided(size, rate)
             )
+            if why := study.how_sure(size, rate, sure).why:
+                print(f"  {why}.")
     print(f"saved {made.save(output)}")
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from dscwb.cuts import Cut
 from dscwb.study.confidence import Confidence
+from dscwb.study.sureness import robust
 from dscwb.study.sweeps import Study
 from dscwb.units import BITS_PER_BYTE
 
@@ -68,6 +69,8 @@ class SplitCells:
         usefulness: Share of the study's states whose best choice is a split.
         undecided: Outlines of the cells in which no split is sure to be best; without a
             `Confidence` there are none.
+        fragile: The same of the other cells in which the best split is sure only if a model is
+            right.
     """
 
     names: tuple[str, ...]
@@ -78,6 +81,7 @@ class SplitCells:
     switching: Outlines
     usefulness: float
     undecided: Outlines
+    fragile: Outlines
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,7 +162,7 @@ def split_cells(cells: MapCells) -> SplitCells:
         tuple(extra),
         _switching_lines(cells),
         cells.study.usefulness(),
-        _undecided(cells),
+        *_doubts(cells),
     )
 
 
@@ -174,10 +178,14 @@ def _extra_columns(cells: MapCells, wait_s: Floats) -> dict[str, Floats]:
     return columns
 
 
-def _undecided(cells: MapCells) -> Outlines:
+def _doubts(cells: MapCells) -> tuple[Outlines, Outlines]:
+    """Outlines of undecided and of fragile cells."""
     if cells.confidence is None:
-        return np.empty(0), np.empty(0)
-    return outlines(cells, cells.confidence.undecided[cells.rows])
+        nothing = np.empty(0), np.empty(0)
+        return nothing, nothing
+    undecided = cells.confidence.undecided[cells.rows]
+    fragile = ~robust(cells.shown)[cells.rows] & ~undecided
+    return outlines(cells, undecided), outlines(cells, fragile)
 
 
 def outlines(cells: MapCells, where: NDArray[np.bool_]) -> Outlines:

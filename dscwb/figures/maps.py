@@ -16,6 +16,7 @@ from dscwb.figures.cells import (
 )
 from dscwb.figures.page import Template, panel_title, percent, set_page, title
 from dscwb.figures.traces import (
+    FRAGILE,
     GAIN,
     GAIN_COLOURS,
     IMPOSSIBLE,
@@ -38,9 +39,11 @@ from dscwb.figures.traces import (
 from dscwb.latency import NO_OFFLOADING
 from dscwb.study.confidence import DECIDED_FROM, Confidence
 from dscwb.study.states import BEST_STATIC, MINIMAX_STATIC
+from dscwb.study.sureness import about_models
 from dscwb.study.sweeps import Study
 
 __all__ = [
+    "FRAGILE",
     "GAIN",
     "GAIN_COLOURS",
     "IMPOSSIBLE",
@@ -81,7 +84,8 @@ def plot_best_split(
 
     Args:
         study: What to draw.
-        confidence: ``study.confidence()``, to hatch the states in which no split is sure.
+        confidence: ``study.confidence()``, to hatch the states in which no split is sure, and to
+            dot those in which one is sure only if a model is right.
         state: Batch size and data rate in bit/s to mark.
         template: plotly's template; its default when left out.
         width: Pixels; as wide as the notebook when left out.
@@ -276,9 +280,11 @@ def _about_lines(confidence: Confidence | None) -> str:
     lines = "White lines: the exact rates at which the best split changes."
     if confidence is None:
         return lines
+    models = about_models(confidence.states)
     return (
         f"{lines} Hatched: no split is best in {percent(DECIDED_FROM)} of "
         f"{confidence.label()}: {percent(float(confidence.undecided.mean()))} of the states."
+        + (f" Dotted: {models}" if models else "")
     )
 
 

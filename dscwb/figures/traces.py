@@ -32,7 +32,8 @@ State = tuple[int, float]
 
 # Names of the traces, by which `mark_state`, the workbench and the tests find them.
 MAP, SWITCHING, GAIN, STATE = "best split", "switching rate", "gain", "state"
-UNDECIDED, IMPOSSIBLE, REGRET = "undecided", "impossible", "regret"
+UNDECIDED, FRAGILE = "undecided", "only if the model is right"
+IMPOSSIBLE, REGRET = "impossible", "regret"
 
 FEW_SPLITS = 12
 GAIN_COLOURS = "YlGnBu"  # ColorBrewer, light for no gain; readable by the colour-blind
@@ -47,6 +48,8 @@ UNDECIDED_HATCH = {
     "size": 4,
     "solidity": 0.3,
 }
+# A lesser doubt: a thinner veil, and dots that a few pixels show too.
+FRAGILE_HATCH = UNDECIDED_HATCH | {"shape": ".", "bgcolor": "rgba(255, 255, 255, 0.25)"}
 IMPOSSIBLE_HATCH = {
     "shape": "x",
     "fgcolor": "rgb(105, 105, 105)",
@@ -88,6 +91,7 @@ def best_split_traces(cells: MapCells, best: SplitCells, panel: Panel) -> list[A
             hovertemplate=_split_hover(best, len(graph.blocks), len(graph.layers)),
         ),
         _hatch(UNDECIDED, best.undecided, UNDECIDED_HATCH, panel),
+        _hatch(FRAGILE, best.fragile, FRAGILE_HATCH, panel),
         go.Scatter(
             name=SWITCHING,
             x=best.switching[0],

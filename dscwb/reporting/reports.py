@@ -42,6 +42,7 @@ from dscwb.reporting.sources import again, sources
 from dscwb.study.confidence import Confidence
 from dscwb.study.conventions import conventions, verdict
 from dscwb.study.states import BEST_STATIC, MINIMAX_STATIC
+from dscwb.study.sureness import about_models
 from dscwb.study.sweeps import Study
 from dscwb.study.thresholds import few_batch_sizes
 from dscwb.units import format_rate, format_seconds
@@ -111,7 +112,7 @@ def _page(study: Study, state: State, confidence: Confidence | None, command: st
         ("best", "The best split", _best(study, state, confidence)),
         ("gain", "What choosing it gains", _gains(study, state)),
         ("rate", "Latency over the data rate", _over_rates(study, state)),
-        ("state", f"One state: {_words(state)}", _one_state(study, state)),
+        ("state", f"One state: {_words(state)}", _one_state(study, state, confidence)),
         ("depth", "Where the model can be split", _depth(study)),
         ("profiles", "What the two machines take", _profiles(study, state)),
         ("conventions", "Other payload conventions", _conventions(study)),
@@ -149,8 +150,13 @@ def _grid(study: Study) -> str:
 
 
 def _best(study: Study, state: State, confidence: Confidence | None) -> str:
-    return _plot(study, "plot-best", plot_best_split, study, confidence, state=state) + _switching(
-        study, confidence
+    models = about_models(study)
+    return "".join(
+        [
+            _plot(study, "plot-best", plot_best_split, study, confidence, state=state),
+            paragraph(models) if models else "",
+            _switching(study, confidence),
+        ]
     )
 
 
@@ -258,7 +264,7 @@ def _over_rates(study: Study, state: State) -> str:
     )
 
 
-def _one_state(study: Study, state: State) -> str:
+def _one_state(study: Study, state: State, confidence: Confidence | None) -> str:
     decision = study.at(*state)
     words = (
         f"Best: {decision.split}, {format_seconds(decision.latency_s)} from input to result: "
@@ -269,6 +275,8 @@ def _one_state(study: Study, state: State) -> str:
         words += f" {format_seconds(decision.wait_s)} of it the batch waits to fill."
     if decision.runner_up:
         words += f" Next: {decision.runner_up}, {_cost(study, decision.margin)} more."
+    if why := study.how_sure(*state, confidence).why:
+        words += f" {why}."
     return "".join(
         [
             paragraph(words),

@@ -3,7 +3,8 @@
 A bootstrap over the raw passes of both machines: whole rounds are drawn with replacement, all
 medians are taken anew (see `resampling`), and every state is decided again. It knows the scatter
 between the passes of one session and nothing else: not another day, another copy of the device, or
-an error of interpolation. Of fewer than about ten passes its intervals are too narrow.
+an error of interpolation. Of fewer than about ten passes its intervals are too narrow. What a model
+that is off would change, `sureness` says.
 """
 
 from __future__ import annotations
@@ -275,9 +276,8 @@ class _Noise:
         """What the splits cost at an endless rate, ``(replicate, split)``; NaN as in the study."""
         states, scenario = self.states, self.states.scenario
         size = states.batch_sizes[row]
-        head, tail = scenario.device_slowdown, scenario.server_load
-        if scenario.objective == "energy" and scenario.power is not None:
-            head, tail = head * scenario.power.compute_w, tail * scenario.power.wait_w
+        device, server = scenario.second_costs
+        head, tail = scenario.device_slowdown * device, scenario.server_load * server
         # Without noise both sums are zero, and the study's own numbers remain to the last bit.
         noise = np.zeros((self.replicates, len(self.splits)))
         for near, share in _neighbours(states.edge, size):

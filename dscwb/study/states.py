@@ -241,13 +241,12 @@ class States:
     def certificate(self) -> Certificate:
         """Whether "no layer is slower on the server" holds, and what follows; see `Certificate`."""
         compressive = {cut.index for cut in all_cuts(self.edge.graph, "compressive")}
-        power = self.scenario.power if self.scenario.objective == "energy" else None
         return certify(
             self.lines,
             self.envelopes,
             compressive,
             self._compressive_loss(compressive),
-            (power.compute_w, power.wait_w) if power else (1.0, 1.0),
+            self.scenario.second_costs,
         )
 
     def at(self, batch_size: int, data_rate_bps: float) -> Decision:

@@ -18,6 +18,7 @@ from dscwb.profiles.records import Profile
 from dscwb.scenario import Link, Objective, PowerModel, Scenario
 from dscwb.study.confidence import Confidence, bootstrap
 from dscwb.study.states import States
+from dscwb.study.sureness import HowSure, how_sure
 from dscwb.study.thresholds import policy_of
 from dscwb.units import BITS_PER_BYTE, Encoding, encoding
 
@@ -129,6 +130,28 @@ class Study(States):
             ValueError: Too few replicates, or a negative seed.
         """
         return bootstrap(self, replicates, seed, progress)
+
+    def how_sure(
+        self, batch_size: int, data_rate_bps: float, confidence: Confidence | None = None
+    ) -> HowSure:
+        """How sure the best split of one state is: by the measurements, and if a model is off.
+
+        Args:
+            batch_size: Samples in one pass.
+            data_rate_bps: Data rate in bit/s; it need not lie on the grid.
+            confidence: What `confidence` gave; without it only models and assumptions are asked.
+
+        Raises:
+            ValueError: The confidence is of another study, the batch size is not on the grid, or
+                the rate is not above zero.
+
+        Example:
+            Of the study in the example of `sweep`:
+
+            >>> study.how_sure(1, 2e7).flips[0].split
+            'no offloading'
+        """
+        return how_sure(self, batch_size, data_rate_bps, confidence)
 
     def policy(self, confidence: Confidence | None = None) -> Policy:
         """The best split of every state as thresholds, for a small file on the device itself.

@@ -130,6 +130,8 @@ function fillKey(parent, entries) {
 const HATCHED = `background: repeating-linear-gradient(-45deg, ${IMPOSSIBLE} 0 1px, transparent 1px 4px)`;
 const HATCHED_TWICE = "background: repeating-linear-gradient(-45deg, #000 0 1px, #fff 1px 2px, "
   + "rgba(140, 140, 140, 0.5) 2px 5px)";
+const DOTTED = "background: radial-gradient(circle, #000 0 0.8px, rgba(140, 140, 140, 0.5) 1px) "
+  + "0 0 / 4px 4px";
 
 class View {
   constructor(model, parent) {
@@ -326,6 +328,7 @@ class View {
     const name = study.candidates[best].short, here = `batch size ${study.sizeWords(row)}`;
     const swatch = (colour) => `background: ${colour}`;
     const doubt = study.doubt_edges_bps.length ? [[HATCHED_TWICE, "undecided"]] : [];
+    if (study.doubt.includes(FRAGILE)) doubt.push([DOTTED, "only if the model is right"]);
     panels.splits.say(...words.split_heading, [["", "disc: this state"], ...doubt], answer);
     const nowhere = study.cells.some(isNaN) ? [[HATCHED, `${words.gain_over} is not possible`]] : [];
     panels.gains.say(...words.gain_heading, nowhere, answer);

@@ -39,7 +39,7 @@ class CanvasWidget(anywidget.AnyWidget):
         lines: `Scene.lines`, float32.
         gain: `Scene.gain`, float32.
         probability: `Scene.probability`, float32.
-        undecided: `Scene.undecided`, uint8.
+        doubt: `Scene.doubt`, uint8.
         at: The state shown: ``batch_size``, ``data_rate_bps``, and ``answer``, what it means in
             words.
         clicked: What a person last pointed at in a map: ``batch_size``, ``data_rate_bps`` and a
@@ -52,7 +52,7 @@ class CanvasWidget(anywidget.AnyWidget):
     lines = traitlets.Bytes().tag(sync=True)
     gain = traitlets.Bytes().tag(sync=True)
     probability = traitlets.Bytes().tag(sync=True)
-    undecided = traitlets.Bytes().tag(sync=True)
+    doubt = traitlets.Bytes().tag(sync=True)
     at = traitlets.Dict().tag(sync=True)
     clicked = traitlets.Dict().tag(sync=True)
 
@@ -89,7 +89,7 @@ class CanvasView:
             study: What to draw.
             state: Batch size and data rate in bit/s to mark.
             baseline: What the gain is over, as in `States.baseline_split`.
-            confidence: Of this study; states that it leaves undecided are hatched.
+            confidence: Of this study; undecided states are hatched, fragile ones dotted.
             answer: What the state means in words, for those who do not see the picture.
 
         Raises:
@@ -132,7 +132,7 @@ class CanvasView:
         self.widget.lines = _bytes(scene.lines)
         self.widget.gain = _bytes(scene.gain)
         self.widget.probability = _bytes(scene.probability)
-        self.widget.undecided = _bytes(scene.undecided)
+        self.widget.doubt = _bytes(scene.doubt)
 
     def _hear(self, change: Any) -> None:
         wanted = change["new"]

@@ -8,6 +8,7 @@ const BAR_GAP = 10, BAR_PX = 14; // between a map and its colour bar, and the ba
 const TICK = 11, SMALL = 9.5; // font sizes in pixels
 const SAMPLES = 120; // points of a cost line
 const LINES = ["head", "tail", "link", "bits", "intercept", "slope"];
+const UNDECIDED = 1, FRAGILE = 2; // as in scene.py
 const IMPOSSIBLE = "rgba(140, 140, 140, 0.85)";
 
 // --- numbers for people, as in units.py ----------------------------------------------------------
@@ -50,7 +51,7 @@ class Study {
     Object.assign(this, model.get("scene"));
     this.cells = numbers(model.get("gain"), Float32Array);
     this.probability = numbers(model.get("probability"), Float32Array);
-    this.undecided = numbers(model.get("undecided"), Uint8Array);
+    this.doubt = numbers(model.get("doubt"), Uint8Array);
     const lines = numbers(model.get("lines"), Float32Array);
     const size = this.rows.length * this.candidates.length;
     LINES.forEach((name, k) => { this[name] = lines.subarray(k * size, (k + 1) * size); });
@@ -121,7 +122,7 @@ class Study {
     let cell = 0;
     while (cell < edges.length - 2 && edges[cell + 1] < rate) cell += 1;
     const k = row * (edges.length - 1) + cell;
-    return { probability: this.probability[k], undecided: this.undecided[k] === 1 };
+    return { probability: this.probability[k], mark: this.doubt[k] };
   }
 
   sizeWords(row) { return `${this.rows[row].measured ? "" : "≈ "}${this.rows[row].batch_size}`; }
@@ -166,7 +167,7 @@ function stateWords(study, row, rate) {
   }
   if (doubt) {
     words.push(`best in ${percent(doubt.probability)} of the replicates`
-      + (doubt.undecided ? ": undecided" : ""));
+      + ["", ": undecided", ", but another split is best if the model is off"][doubt.mark]);
   }
   return [...words, originWords(study, row)].join("\n");
 }
@@ -237,10 +238,7 @@ function disc(ctx, x, y) {
 }
 
 function hatch(ctx, dpr, colours, step = 7) {
-  const tile = document.createElement("canvas");
-  const side = tile.width = tile.height = Math.round(step * dpr);
-  const pen = tile.getContext("2d");
-  colours.forEach((colour, k) => {
+  return tiled(ctx, dpr, step, (pen, side) => colours.forEach((colour, k) => {
     pen.strokeStyle = colour;
     pen.lineWidth = dpr;
     for (const shift of [-side, 0, side]) { // so that the tiles join
@@ -249,7 +247,20 @@ function hatch(ctx, dpr, colours, step = 7) {
       pen.lineTo(shift + side + k * dpr * 1.4, 0);
       pen.stroke();
     }
-  });
+  }));
+}
+
+function dots(ctx, dpr, colours, step = 4) {
+  return tiled(ctx, dpr, step, (pen, side) => colours.forEach((colour, k) => {
+    pen.fillStyle = colour;
+    pen.fillRect(k * side / 2, k * side / 2, dpr, dpr);
+  }));
+}
+
+function tiled(ctx, dpr, step, draw) {
+  const tile = document.createElement("canvas");
+  const side = tile.width = tile.height = Math.round(step * dpr);
+  draw(tile.getContext("2d"), side);
   const pattern = ctx.createPattern(tile, "repeat");
   pattern.setTransform(new DOMMatrix([1 / dpr, 0, 0, 1 / dpr, 0, 0]));
   return pattern;
@@ -341,7 +352,9 @@ function drawSplitMap(ctx, theme, plot, study, dpr) {
         if (to > from) ctx.fillRect(from, top, to - from, foot - top);
       });
     });
-    drawUndecided(ctx, plot, study, dpr, x);
+    const colours = ["rgba(0, 0, 0, 0.75)", "rgba(255, 255, 255, 0.75)"]; // seen on any split's
+    drawDoubt(ctx, plot, study, x, FRAGILE, dots(ctx, dpr, colours));
+    drawDoubt(ctx, plot, study, x, UNDECIDED, hatch(ctx, dpr, colours));
     drawSwitches(ctx, plot, study, x);
   });
   frame(ctx, theme, plot);
@@ -365,15 +378,15 @@ function drawSwitches(ctx, plot, study, x) {
   });
 }
 
-function drawUndecided(ctx, plot, study, dpr, x) {
+function drawDoubt(ctx, plot, study, x, mark, pattern) {
   const edges = study.doubt_edges_bps, count = edges.length - 1;
   if (count < 1) return;
-  ctx.fillStyle = hatch(ctx, dpr, ["rgba(0, 0, 0, 0.75)", "rgba(255, 255, 255, 0.75)"]);
+  ctx.fillStyle = pattern;
   study.rows.forEach((_, i) => {
     const top = rowTop(plot, study, i), height = plot.h / study.rows.length;
     for (let from = 0; from < count; from += 1) {
       let to = from; // neighbours in one piece
-      while (to < count && study.undecided[i * count + to]) to += 1;
+      while (to < count && study.doubt[i * count + to] === mark) to += 1;
       if (to > from) ctx.fillRect(x(edges[from]), top, x(edges[to]) - x(edges[from]), height);
       from = Math.max(from, to);
     }

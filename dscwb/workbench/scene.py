@@ -21,6 +21,7 @@ from dscwb.figures.curves import WORDS
 from dscwb.figures.page import log_ticks, number, percent, row_ticks
 from dscwb.figures.traces import GAIN_COLOURS
 from dscwb.optimise import Envelope, lower_envelope
+from dscwb.study.sureness import about_models, robust
 from dscwb.study.sweeps import Study
 from dscwb.units import BITS_PER_BYTE
 from dscwb.workbench.look import Look, Place
@@ -29,6 +30,7 @@ Floats = NDArray[np.float64]
 
 LINES = ("head", "tail", "link", "bits", "intercept", "slope")
 """What `Scene.lines` holds: seconds and bits, the last two in the objective's unit."""
+UNDECIDED, FRAGILE = 1, 2  # in `Scene.doubt`
 MAX_LINES = 96  # candidates: more thin lines and narrow bars than these cannot be told apart
 MAP_PX = 300  # height of a map, always: a page must not jump while a slider changes the model
 ABOVE_BEST = 4.0  # the axis of costs ends at so many times the dearest best split
@@ -163,7 +165,8 @@ class Scene:
         gain: Relative gain over the baseline, ``(batch, COLUMNS)`` of equal ratio from the lowest
             to the highest rate; NaN where the baseline is not possible.
         probability: That the best split is best, ``(batch, rate)``; no rates without confidence.
-        undecided: True where it is too low, ``(batch, rate)``.
+        doubt: `UNDECIDED` where it is too low, `FRAGILE` where it is not, but another split is best
+            if a model is off, 0 elsewhere, ``(batch, rate)``.
     """
 
     words: Words
@@ -182,11 +185,11 @@ class Scene:
     lines: NDArray[np.float32]
     gain: NDArray[np.float32]
     probability: NDArray[np.float32]
-    undecided: NDArray[np.uint8]
+    doubt: NDArray[np.uint8]
 
     def summary(self) -> dict[str, Any]:
         """Everything but the arrays, for JSON."""
-        arrays = ("lines", "gain", "probability", "undecided")
+        arrays = ("lines", "gain", "probability", "doubt")
         return {name: _plain(value) for name, value in vars(self).items() if name not in arrays} | {
             "columns": self.gain.shape[1]
         }
@@ -339,7 +342,8 @@ def _doubt(
             f"{study.best.shape}; compute it for this study."
         )
     at = np.ix_(order, columns)
-    return confidence.probability[at].astype(np.float32), confidence.undecided[at].astype(np.uint8)
+    marks = np.where(confidence.undecided, UNDECIDED, np.where(robust(study), 0, FRAGILE))
+    return confidence.probability[at].astype(np.float32), marks[at].astype(np.uint8)
 
 
 def _words(study: Study, look: Look, baseline: str, confidence: Doubt | None, drawn: int) -> Words:
@@ -396,5 +400,6 @@ def _caption(study: Study, confidence: Doubt | None, drawn: int) -> Sequence[str
         )
     if confidence is not None:
         parts.append(f"Undecided states from {confidence.label()}.")
+        parts += filter(None, [about_models(study)])
     parts.append("c: elements sent, over those of the input.")
     return parts

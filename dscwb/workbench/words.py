@@ -6,7 +6,7 @@ import math
 
 from dscwb.figures.page import FigureError, number, percent
 from dscwb.latency import FULL_OFFLOADING, NO_OFFLOADING
-from dscwb.study.confidence import DECIDED_FROM, Confidence
+from dscwb.study.confidence import Confidence
 from dscwb.study.states import Decision
 from dscwb.study.sweeps import Study
 from dscwb.units import format_bytes, format_seconds
@@ -24,8 +24,10 @@ def in_words(study: Study, state: State, confidence: Confidence | None = None) -
     best = study.at(*state.position)
     words = [
         f"{_what(best, state)}: {_cost(study, best)}, {_compared(study, state, best)}; "
-        f"stays best {_range(best)}{_sure(best, confidence)}."
+        f"stays best {_range(best)}."
     ]
+    if why := study.how_sure(*state.position, confidence).why:
+        words.append(f"{why}.")
     if best.interpolated:
         words.append(f"Batch size {best.batch_size} is interpolated, not measured.")
     words += [
@@ -85,19 +87,6 @@ def _range(best: Decision) -> str:
     if math.isinf(high):
         return f"from {number(low / 1e6)} Mbit/s up"
     return f"from {number(low / 1e6)} to {number(high / 1e6)} Mbit/s"
-
-
-def _sure(best: Decision, confidence: Confidence | None) -> str:
-    if confidence is None:
-        return ""
-    if {"edge", "server"} <= set(confidence.exact):
-        return "; how sure is not known (times without spread)"
-    probability = confidence.at(best.batch_size, best.data_rate_bps)
-    share = ">99 %" if probability > 0.995 else f"{probability:.0%}".replace("%", " %")
-    if probability >= DECIDED_FROM:
-        return f"; {share} sure"
-    rival = f" against {best.runner_up}" if best.runner_up else ""
-    return f"; undecided, {share} sure{rival}"
 
 
 def one_line(error: Exception) -> str:

@@ -1,0 +1,299 @@
+"""How sure an answer is: is it still the best if a modelled or an assumed machine is off?
+
+The bootstrap of `confidence` knows how measured passes scatter, and nothing of what a model is off.
+So every state is decided again with the times of a machine that was not measured off by as much as
+is known of them. What the two say stands side by side and is never made into one number.
+
+All times of such a machine are taken to be off by one common factor: a model too slow or too fast
+as a whole, not one that favours some layers over others. Copies to and from an accelerator stay as
+they are. Then a split costs C + (f_d - 1) · head + (f_s - 1) · tail with factors f_d on the
+device's times and f_s on the server's, weighted as the objective does. That is linear, so those
+factors at which one split is best form a convex set: what is best in all corners of a range is best
+all over it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dscwb.optimise import best_split
+from dscwb.profiles.records import Profile
+from dscwb.profiles.resampling import same_passes
+from dscwb.study.confidence import DECIDED_FROM, Confidence
+from dscwb.study.states import Decision, Floats, States
+
+Status = Literal["sure", "sure if the model is right", "not sure"]
+Machine = Literal["device", "server"]
+
+UNKNOWN_FACTOR = 2.0
+"""Tried either way where nobody knows how far modelled or assumed times are off. A choice: the
+nearest round factor that would matter to anybody who has to pick a server."""
+FAR = 100.0
+"""A factor on a machine's times; nobody is off by more, so flips beyond it are left out."""
+
+
+@dataclass(frozen=True)
+class ModelError:
+    """How far the times of a machine may be off that were not measured on it.
+
+    Attributes:
+        machine: ``device`` or ``server``.
+        origin: ``modelled`` or ``assumed``.
+        factor: The true times are taken to lie between T / factor and T · factor.
+        known: True if nine in ten times modelled alike were within the factor where they could be
+            held against a measurement; False if nobody knows and it is only tried.
+    """
+
+    machine: Machine
+    origin: str
+    factor: float
+    known: bool
+
+    @property
+    def label(self) -> str:
+        """In words: whose times, and how far they may be off."""
+        error = (
+            f"nine in ten such times are at most {_times(self.factor)} off"
+            if self.known
+            else f"error unknown, {_times(self.factor)} slower and faster were tried"
+        )
+        return f"{self.machine} {self.origin}, {error}"
+
+
+@dataclass(frozen=True)
+class Flip:
+    """Where another split takes over if modelled or assumed times are off.
+
+    Attributes:
+        device: Factor on the device's times, above 1 where it is slower than in the study.
+        server: The same of the server.
+        split: Name of the split that is best from there on.
+        inside: True if the times may be off by so much.
+    """
+
+    device: float
+    server: float
+    split: str
+    inside: bool
+
+
+@dataclass(frozen=True)
+class HowSure:
+    """How sure the best split of one state is.
+
+    Attributes:
+        split: Its name.
+        status: ``sure``: it wins in 95 % of the replicates, and wherever in their range modelled
+            and assumed times lie. ``sure if the model is right``: in the replicates only.
+            ``not sure``: it does not, or nobody asked, or the measured times have no spread.
+        probability: Share of the replicates in which it wins; None where that is not known.
+        errors: Of the machines that were not measured.
+        flips: Where it stops being the best, the nearest first: one for each direction in which
+            the times may be off together, if another split takes over there at all.
+        why: All of it in words, without a full stop; empty where there is nothing to say.
+    """
+
+    split: str
+    status: Status
+    probability: float | None
+    errors: tuple[ModelError, ...]
+    flips: tuple[Flip, ...]
+    why: str
+
+
+def model_errors(states: States) -> tuple[ModelError, ...]:
+    """What is known of the error of each machine that was not measured: the device's first."""
+    machines: tuple[tuple[Machine, Profile], ...] = (
+        ("device", states.edge),
+        ("server", states.server),
+    )
+    return tuple(
+        _model_error(name, profile)
+        for name, profile in machines
+        if profile.provenance.origin in ("modelled", "assumed")
+    )
+
+
+def _model_error(machine: Machine, profile: Profile) -> ModelError:
+    source = profile.provenance
+    # A scaled profile keeps the error of its source, which says nothing of the factor assumed.
+    known = source.time_error if source.origin == "modelled" else None
+    factor = UNKNOWN_FACTOR if known is None else 1 + known
+    return ModelError(machine, source.origin, factor, known is not None)
+
+
+def robust(states: States) -> NDArray[np.bool_]:
+    """True where the best split stays the best wherever its times may lie, ``(batch, rate)``.
+
+    Everywhere, if both machines were measured or imported: nothing is said of their noise.
+    """
+    same = np.ones(states.best.shape, dtype=np.bool_)
+    for off in _corners(model_errors(states)):
+        intercepts = states.intercepts + _rise(states, off)
+        same &= best_split(intercepts, states.slopes, states.data_rates_bps) == states.best
+    return same
+
+
+def about_models(states: States) -> str:
+    """In how many states of the grid a wrong model would change the answer; empty without one."""
+    labels = "; ".join(error.label for error in model_errors(states))
+    if not labels:
+        return ""
+    share = float(1 - robust(states).mean())
+    some = f"{share:.1%}".replace("%", " %") if share else "none"
+    return _capital(f"{labels}: in {some} of these states another split would then be best.")
+
+
+def how_sure(
+    states: States, batch_size: int, data_rate_bps: float, confidence: Confidence | None = None
+) -> HowSure:
+    """How sure the best split of one state is; the rate need not lie on the grid.
+
+    Args:
+        states: The study.
+        batch_size: Samples in one pass.
+        data_rate_bps: Data rate in bit/s.
+        confidence: A bootstrap of these profiles in this scenario; None if nobody asked.
+
+    Raises:
+        ValueError: The confidence is of another study, or see `States.at`.
+    """
+    best = states.at(batch_size, data_rate_bps)
+    errors = model_errors(states)
+    flips = _flips(states, best, errors)
+    probability, measured = None, ""
+    if confidence is not None:
+        _check(states, confidence)
+        probability, measured = _by_measurements(best, confidence, errors)
+    fragile = any(flip.inside for flip in flips)
+    status: Status = "not sure"
+    if probability is not None and probability >= DECIDED_FROM:
+        status = "sure if the model is right" if fragile else "sure"
+    why = _why(status, measured, _by_models(errors, flips), errors)
+    return HowSure(best.split, status, probability, errors, flips, why)
+
+
+def _check(states: States, confidence: Confidence) -> None:
+    own, other = ((one.edge, one.server, one.scenario) for one in (states, confidence.states))
+    if own != other:
+        raise ValueError("This confidence is of another study; take it from study.confidence().")
+
+
+def _corners(errors: Sequence[ModelError]) -> list[tuple[float, float]]:
+    """Factors on the times of device and server in every corner of their range."""
+    ends = {error.machine: (error.factor, 1 / error.factor) for error in errors}
+    return list(product(ends.get("device", (1.0,)), ends.get("server", (1.0,))))
+
+
+def _rise(states: States, off: tuple[float, float]) -> Floats:
+    """What every split costs more with the machines' times off by these factors."""
+    device, server = states.scenario.second_costs
+    lines = states.lines
+    rise: Floats = (off[0] - 1) * device * lines.head_s + (off[1] - 1) * server * lines.tail_s
+    return rise
+
+
+def _flips(states: States, best: Decision, errors: Sequence[ModelError]) -> tuple[Flip, ...]:
+    """Where another line falls below the best on the way to each corner, and beyond it.
+
+    At 1 + λ · (corner - 1) the best costs λ · (its rise - the other's rise) of its margin.
+    """
+    row, chosen = states.row(best.batch_size), states.splits.index(best.split)
+    costs = states.intercepts[row] + states.slopes[row] / best.data_rate_bps
+    found = []
+    for off in _corners(errors):
+        rise = _rise(states, off)[row]
+        nears = rise[chosen] - rise
+        reached = np.full(len(costs), np.inf)
+        np.divide(costs - costs[chosen], nears, out=reached, where=nears > 0)
+        other = int(np.argmin(reached))
+        way = float(reached[other])
+        device, server = (1 + way * (corner - 1) for corner in off)
+        if way <= 1 or all(1 / FAR < factor < FAR for factor in (device, server)):
+            found.append((way, Flip(device, server, states.splits[other], way <= 1)))
+    return tuple(flip for _, flip in sorted(found, key=lambda one: one[0]))
+
+
+def _by_measurements(
+    best: Decision, confidence: Confidence, errors: Sequence[ModelError]
+) -> tuple[float | None, str]:
+    """How often the split wins in the replicates, as a share and in words."""
+    edge, server = confidence.states.edge.passes, confidence.states.server.passes
+    # Those of an assumed server, drawn together with the device's.
+    copied = len(edge) == len(server) and all(map(same_passes, edge, server))
+    speak = [
+        machine
+        for machine, name in (("device", "edge"), ("server", "server"))
+        if name not in confidence.exact and not (machine == "server" and copied)
+    ]
+    if not speak and len(errors) < 2:
+        return None, "how sure is not known (times without spread)"
+    probability = confidence.at(best.batch_size, best.data_rate_bps)
+    if not speak:
+        return probability, ""
+    whose = (
+        f"the {speak[0]}'s measurements" if len(speak) == 1 else "the measurements of both machines"
+    )
+    if probability >= DECIDED_FROM:
+        return probability, f"{_share(probability)} by {whose}"
+    rival = f", against {best.runner_up}" if best.runner_up else ""
+    # Never a share that would be enough.
+    share = _share(min(probability, DECIDED_FROM - 0.01))
+    return probability, f"not sure: {share} by {whose}{rival}"
+
+
+def _by_models(errors: Sequence[ModelError], flips: Sequence[Flip]) -> str:
+    """Whether the answer stays where models and assumptions may be off, in words."""
+    if not errors:
+        return ""
+    labels = "; ".join(error.label for error in errors)
+    if flips and flips[0].inside:
+        return f"with {_off(flips[0])}, {flips[0].split} would be best ({labels})"
+    if len(errors) > 1:
+        return f"the answer stays the same even if both are off at once ({labels})"
+    machine = errors[0].machine
+    ends = " or ".join(_speed(getattr(flip, machine)) for flip in flips)
+    until = f"until the {machine} is {ends}" if ends else f"however fast the {machine} is"
+    return f"the answer stays the same {until} ({labels})"
+
+
+def _why(status: Status, measured: str, models: str, errors: Sequence[ModelError]) -> str:
+    right = "both models are right"
+    if len(errors) == 1:
+        right = f"the {errors[0].machine} is as fast as {errors[0].origin}"
+    start, link = {
+        "sure": ("sure: " if measured else "sure by the models alone: ", ", and "),
+        "sure if the model is right": (f"sure if {right}: ", ", but "),
+        "not sure": ("", "; "),
+    }[status]
+    return _capital(start + link.join(part for part in (measured, models) if part))
+
+
+def _capital(words: str) -> str:
+    return words[:1].upper() + words[1:]
+
+
+def _share(probability: float) -> str:
+    return ">99 %" if probability > 0.995 else f"{probability:.0%}".replace("%", " %")
+
+
+def _off(flip: Flip) -> str:
+    """Both machines, or the one that is off, and by what."""
+    both = (("device", flip.device), ("server", flip.server))
+    return " and ".join(f"the {name} {_speed(factor)}" for name, factor in both if factor != 1)
+
+
+def _speed(factor: float) -> str:
+    """A factor on a machine's times in words: above 1 it is slower."""
+    return f"{_times(max(factor, 1 / factor))} {'slower' if factor > 1 else 'faster'}"
+
+
+def _times(factor: float) -> str:
+    """Three digits; a factor that they cannot tell from 1 in words."""
+    return "slightly" if factor < 1.005 else f"{factor:.3g} ×"

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 UNEQUAL = 1  # exit status: head and tail do not give the model's output
 MISUSE = 2  # exit status: wrong options, unknown model, unusable file
+MS_PER_S = 1e3
 INTERRUPTED = 130  # exit status after Ctrl-C, as shells have it
 
 # Unknown option, missing argument, ...: typer has no public name for what they have in common.
@@ -217,6 +218,16 @@ def profile(
     check: Annotated[
         bool, typer.Option(help="Also run some heads and tails on their own, for comparison.")
     ] = True,
+    stamps: Annotated[
+        bool,
+        typer.Option(
+            help="Stamp every cut in one pass; without, only heads and tails of the likeliest cuts "
+            "are run on their own, and the others get no times."
+        ),
+    ] = True,
+    gap_ms: Annotated[
+        float, typer.Option(help="Idle before every pass, ms: a half that has waited is slower.")
+    ] = 0.0,
 ) -> None:
     """Measure head and tail of every cut on this machine.
 
@@ -263,6 +274,8 @@ def profile(
         budget_s=budget,
         progress=True,
         verify=check,
+        stamps=stamps,
+        gap_s=gap_ms / MS_PER_S,
         checkpoint=unfinished,
     )
     interrupted = "interrupted" in measured.provenance.note
@@ -331,10 +344,16 @@ def _show(profile: Profile) -> None:
     from dscwb.units import format_seconds
 
     print(f"{profile.graph.model} on {profile.provenance.label()}, {profile.cuts} cuts")
-    line = "{:>5}  {:>8}  {:>6}  {:>6}  {:>22}  {:>26}  {}"
+    line = "{:>5}  {:>8}  {:>6}  {:>6}  {:>22}  {:>33}  {}"
     print(
         line.format(
-            "batch", "T", "IQR/T", "passes", "stamped/plain (95 %)", "model error: head, tail", ""
+            "batch",
+            "T",
+            "IQR/T",
+            "passes",
+            "stamped/plain (95 %)",
+            "model error: head, tail; worst",
+            "",
         )
     )
     for passes in profile.passes:
@@ -344,6 +363,9 @@ def _show(profile: Profile) -> None:
             continue
         total, noise = format_seconds(profile.total_s(size)), f"{profile.spread(size):.1%}"
         print(line.format(size, total, noise, *_believable(profile, passes), status))
+    for passes in profile.passes:
+        if not passes.oom and (caution := profile.caution(passes.batch_size)):
+            print(f"batch size {passes.batch_size} is {caution}")
     if profile.transfers is not None:
         print(_copies(profile.transfers))
     if profile.provenance.throttled:
@@ -358,11 +380,13 @@ def _believable(profile: Profile, passes: Passes) -> tuple[int, str, str]:
         return passes.rounds, "none stamped", f"{len(passes.separate) - 2} cuts run"
     size = passes.batch_size
     error, (ratio, low, high) = model_error(profile, size), calibration(profile, size)
+    some = "" if passes.stamps_per_pass == profile.cuts - 2 else f", {passes.stamps_per_pass} cuts"
     return (
         2 * passes.rounds,
-        f"{ratio:.3f} ({low:.3f}–{high:.3f})",
+        f"{ratio:.3f} ({low:.3f}–{high:.3f}){some}",
         f"{_give_or_take(error.head, error.head_half_width)}, "
-        f"{_give_or_take(error.tail, error.tail_half_width)}"
+        f"{_give_or_take(error.tail, error.tail_half_width)}; "
+        f"{100 * max(error.head_worst, error.tail_worst):.1f} %"
         if error.cuts
         else "not checked",
     )

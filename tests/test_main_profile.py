@@ -101,7 +101,7 @@ def test_the_model_error_is_shown_with_its_half_width(capsys):
     halves = Separate(1, np.array([30, 32]), np.array([67, 67]), np.array([100, 100]))
     passes = Passes(1, rounds, stamped, (halves,))
     measured = Profile(graph, Provenance("measured", "bench clock"), (passes,))
-    assert "+2.0 ± 1.0 %, +0.0 ± 0.0 %" in shown(capsys, measured)[2]
+    assert "+2.0 ± 1.0 %, +0.0 ± 0.0 %; 2.0 %" in shown(capsys, measured)[2]
 
 
 def test_copies_and_throttling_are_shown(capsys):

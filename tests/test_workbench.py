@@ -284,7 +284,7 @@ def test_the_answer_says_where_the_measurement_is_poor():
     noisy = profile(batches=(1,))
     noisy.passes[0].plain_ns[:] = [40 * MS, 60 * MS, 90 * MS]
     answer = SplitWorkbench(noisy).answer
-    assert "The device's times at this batch size are unreliable." in answer
+    assert "The device's times at batch size 1 are unreliable: the middle half" in answer
     assert "The server's" not in answer
 
 

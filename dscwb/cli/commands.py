@@ -199,6 +199,7 @@ def sweep(
 
     print(study.label())
     print(f"\n{dscwb.verdict(study)}")
+    print(*study.cautions(), sep="\n", end="\n" if study.cautions() else "")
     print(f"\n{_grid(study)}")
     print(*filter(None, [about_models(study)]), *_mean_gains(study), sep="\n")
     print(f"\n{study.certificate()}\n")

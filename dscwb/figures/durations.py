@@ -113,7 +113,7 @@ def plot_profile(
     )
     set_page(
         figure,
-        _profile_caption(profile, info, bar_px, granularity),
+        _profile_caption(profile, batch_size, info, bar_px, granularity),
         plot_px=PLOT,
         axis_px=depth_axis_px(depth),
         template=template,
@@ -240,10 +240,12 @@ def _profile_heading(profile: Profile, info: ProfileNumbers, batch_size: int) ->
 
 
 def _profile_caption(
-    profile: Profile, info: ProfileNumbers, bar_px: float, granularity: Granularity
+    profile: Profile, batch_size: int, info: ProfileNumbers, bar_px: float, granularity: Granularity
 ) -> str:
     shape = "×".join(str(n) for n in profile.graph.inputs[0].shape[1:])
     parts = [f"{profile.graph.model} at {shape} on {profile.provenance.label()}."]
+    if caution := profile.caution(batch_size):
+        parts.append(f"Times are {caution}.")
     if granularity == "block":
         parts.append(
             "The first bar includes what runs before its block, the last what follows all blocks."

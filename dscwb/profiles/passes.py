@@ -79,6 +79,12 @@ class Passes:
         counts: NDArray[np.int64] = (self.stamped_ns != NOT_STAMPED).sum(axis=0)
         return counts
 
+    @property
+    def stamps_per_pass(self) -> int:
+        """Most cuts between the two ends that one pass stamped."""
+        inner = self.stamped_ns[:, 1:-1] != NOT_STAMPED
+        return int(inner.sum(axis=1).max(initial=0))
+
 
 @dataclass(frozen=True)
 class ModelError:

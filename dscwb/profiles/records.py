@@ -136,6 +136,14 @@ class Profile:
         """Batch sizes with times, ascending; those that ran out of memory are left out."""
         return tuple(p.batch_size for p in self.passes if not p.oom)
 
+    def neighbours(self, batch_size: int) -> tuple[int, ...]:
+        """Batch sizes with times that stand behind this one: itself, or those next to it."""
+        if batch_size in self.batch_sizes:
+            return (batch_size,)
+        below = [size for size in self.batch_sizes if size < batch_size][-1:]
+        above = [size for size in self.batch_sizes if size > batch_size][:1]
+        return (*below, *above)
+
     @property
     def cuts(self) -> int:
         """Number of cuts, input and output included."""

@@ -124,6 +124,7 @@ def _page(study: Study, state: State, confidence: Confidence | None, command: st
     header = (
         f"<h1>{escaped(title)}</h1>"
         + paragraph(verdict(study), "verdict")
+        + "".join(paragraph(caution) for caution in study.cautions())
         + definitions(
             [(name.capitalize(), stamp[name]) for name in PARTS] + [("Grid", _grid(study))]
         )

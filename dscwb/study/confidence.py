@@ -343,11 +343,10 @@ def _interval(values: Floats) -> tuple[float, float]:
 
 def _neighbours(profile: Profile, batch_size: int) -> list[tuple[int, float]]:
     """Measured batch sizes and their shares, as `latency.times_at` interpolates."""
-    sizes = profile.batch_sizes
-    if batch_size in sizes:
+    near = profile.neighbours(batch_size)
+    if len(near) == 1:
         return [(batch_size, 1.0)]
-    low = max(size for size in sizes if size < batch_size)
-    high = min(size for size in sizes if size > batch_size)
+    low, high = near
     share = (batch_size - low) / (high - low)
     return [(low, 1 - share), (high, share)]
 

@@ -20,7 +20,7 @@ from dscwb.study.confidence import Confidence, bootstrap
 from dscwb.study.states import States
 from dscwb.study.sureness import HowSure, how_sure
 from dscwb.study.thresholds import policy_of
-from dscwb.units import BITS_PER_BYTE, Encoding, encoding
+from dscwb.units import BITS_PER_BYTE, Encoding, encoding, format_seconds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -278,6 +278,28 @@ class Study(States):
             "dscwb_version": __version__,
         }
 
+    def cautions(self, batch_size: int | None = None) -> tuple[str, ...]:
+        """What should be known before these numbers are believed, a sentence each; often none.
+
+        Times that are noisy, unreliable or biased, with the remedy, and idle gaps that differ.
+
+        Args:
+            batch_size: Only what stands behind this one; behind all of the study if left out.
+        """
+        sizes = self.batch_sizes if batch_size is None else (batch_size,)
+        found = []
+        for who, profile in (("device", self.edge), ("server", self.server)):
+            if who == "server" and profile.passes is self.edge.passes:
+                continue  # an assumed server is the device itself: once is enough
+            near = sorted({size for wanted in sizes for size in profile.neighbours(wanted)})
+            told = {size: profile.caution(size) for size in near}
+            found += [
+                f"The {who}'s times at batch size {size} are {words}."
+                for size, words in told.items()
+                if words
+            ]
+        return (*found, *_gaps_differ(self.edge, self.server))
+
     def label(self) -> str:
         """Model, machines and scenario in words: what every figure's caption must say."""
         stamp = self.stamp()
@@ -292,6 +314,18 @@ class Study(States):
         index = pd.Index(self.batch_sizes, name="batch_size")
         columns = pd.Index(self.data_rates_bps, name="data_rate_bps")
         return pd.DataFrame(values, index=index, columns=columns)
+
+
+def _gaps_differ(edge: Profile, server: Profile) -> tuple[str, ...]:
+    gaps = edge.provenance.gap_s, server.provenance.gap_s
+    both = all(one.provenance.origin in ("measured", "assumed") for one in (edge, server))
+    if gaps[0] == gaps[1] or not both:
+        return ()
+    idle = [f"{format_seconds(gap)} of idling" if gap else "no idle gap" for gap in gaps]
+    return (
+        f"The device was measured with {idle[0]} before each pass, the server with {idle[1]}: what "
+        "has waited is slower; measure both alike (gap_s=, --gap-ms).",
+    )
 
 
 def sweep(

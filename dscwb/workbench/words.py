@@ -30,14 +30,7 @@ def in_words(study: Study, state: State, confidence: Confidence | None = None) -
         words.append(f"{why}.")
     if best.interpolated:
         words.append(f"Batch size {best.batch_size} is interpolated, not measured.")
-    words += [
-        f"The {who}'s times at this batch size are {profile.status(best.batch_size)}."
-        for who, profile in (("device", study.edge), ("server", study.server))
-        if not best.interpolated
-        and profile.status(best.batch_size) in ("noisy", "unreliable")
-        # An assumed server is the device itself: once is enough.
-        and not (who == "server" and profile.passes is study.edge.passes)
-    ]
+    words += study.cautions(best.batch_size)
     origins = study.edge.provenance.origin, study.server.provenance.origin
     words.append("{} → {}.".format(*origins).capitalize())
     return " ".join(words)

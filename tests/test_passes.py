@@ -1,7 +1,11 @@
+import warnings
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from dscwb.profiles.passes import half_width, overhead
+from dscwb.profiles.passes import half_width, overhead, quantile
 from dscwb.profiles.records import (
     NOT_STAMPED,
     Passes,
@@ -107,8 +111,8 @@ def test_half_width_of_rotating_stamps_counts_those_taken():
     plain, stamped = noisy_passes(rng, 60)
     stamped[::2, 1] = stamped[1::2, 2] = NOT_STAMPED
     assert half_width(plain, stamped) == pytest.approx(0.03, abs=0.02)
-    plain, stamped = plain[:4], stamped[:4]  # a resample may miss a cut altogether
-    assert np.isfinite(half_width(plain, stamped))
+    # Two stamps at a cut say nothing of their scatter: not known well enough to stop.
+    assert half_width(plain[:4], stamped[:4], np.array([1])) == np.inf
 
 
 def test_model_error_is_taken_next_to_the_whole_pass():
@@ -155,3 +159,117 @@ def test_a_profile_of_halves_alone_has_no_model_error():
     passes = Passes(1, none[:, 0], none, (ends[0], halves, ends[1]))
     profile = Profile(tiny_graph(), Provenance("measured", "compiled"), (passes,))
     assert model_error(profile, 1).cuts == 0
+
+
+# Status
+
+
+def judged(separate=(), *, plain=(1000,) * 9, cost=1.0, heads=(0.1, 0.4)):
+    """A profile whose stamped passes take `cost` times the plain ones."""
+    plain = np.array(plain)
+    stamped = np.rint(np.outer(plain, [0, *heads, 1]) * cost).astype(int)
+    passes = Passes(1, plain, stamped, tuple(separate))
+    return Profile(tiny_graph(), Provenance("measured", "bench clock"), (passes,))
+
+
+def executed(cut, head, tail, runs=9):
+    whole = np.full(runs, 1000)
+    return Separate(cut, np.full(runs, head), np.full(runs, tail), whole)
+
+
+def test_times_that_agree_are_ok():
+    found = judged([executed(1, 100, 900), executed(2, 400, 600)], cost=1.09)
+    assert found.status(1) == "ok"
+    assert found.caution(1) == ""
+
+
+def test_stamps_that_cost_more_than_a_tenth_are_never_ok():
+    assert judged(cost=1.09).status(1) == "ok"
+    found = judged(cost=1.3)
+    assert found.status(1) == "biased"
+    assert found.caution(1) == (
+        "biased: stamps cost 30% of a pass; measure more passes (passes=, --passes), or executed "
+        "halves only (stamps=False, --no-stamps)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("head", "tail", "words"),
+    [
+        (140, 900, "heads lie -4.0% of T from executed ones in the median, 4.0% at the worst cut"),
+        (100, 860, "tails lie +4.0% of T from executed ones in the median, 4.0% at the worst cut"),
+    ],
+)
+def test_halves_that_disagree_are_never_ok(head, tail, words):
+    found = judged([executed(1, head, tail)])
+    assert found.status(1) == "biased"
+    assert words in found.caution(1)
+
+
+def test_one_cut_that_surely_disagrees_is_enough_and_one_run_is_not_sure():
+    agreeing = [executed(2, 400, 600, runs=40)]
+    assert judged([*agreeing, executed(1, 150, 900, runs=9)]).status(1) == "biased"
+    # Below six runs there is no 95 % interval; the median over all runs is 0.
+    assert judged([*agreeing, executed(1, 150, 900, runs=5)]).status(1) == "ok"
+
+
+def test_bias_comes_before_noise_since_a_quieter_machine_does_not_mend_it():
+    plain = [1000, 1000, 1000, 1000, 1000, 1500, 1500, 1500, 1500]
+    assert judged(plain=plain).status(1) == "unreliable"
+    assert "the middle half of the passes spans 50% of their median" in judged(plain=plain).caution(
+        1
+    )
+    assert judged(plain=plain, cost=1.3).status(1) == "biased"
+
+
+def test_the_worst_cut_is_told_beside_the_median():
+    error = model_error(judged([executed(1, 110, 900), executed(2, 400, 580)]), 1)
+    assert (error.head_worst, error.tail_worst) == pytest.approx((0.01, 0.02))
+    assert (error.head_surely, error.tail_surely) == pytest.approx((0.01, 0.02))
+
+
+# Few stamps a pass
+
+
+def test_heads_of_few_stamps_never_fall_and_the_better_known_count_more():
+    # Cut 1 is stamped nine times at 40 %, cut 2 once, at 10 %: their weighted mean is 37 %.
+    stamped = np.array([[0, 400, NOT_STAMPED, 1000]] * 9 + [[0, NOT_STAMPED, 100, 1000]])
+    passes = (Passes(1, np.array([1000] * 10), stamped),)
+    found = Profile(tiny_graph(), Provenance("measured", "bench clock"), passes)
+    np.testing.assert_allclose(found.head_s(1), np.array([0, 370, 370, 1000]) * 1e-9)
+
+
+@given(st.lists(st.lists(st.floats(0, 1), min_size=4, max_size=4), min_size=1, max_size=12))
+def test_quantiles_are_numpys(rows):
+    samples = np.array(rows)
+    samples[samples < 0.2] = np.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # columns without a number
+        for share in (0.25, 0.5, 0.75):
+            np.testing.assert_allclose(
+                quantile(samples, share), np.nanquantile(samples, share, axis=0)
+            )
+
+
+def test_precision_is_that_of_a_median_and_smaller_with_more_stamps():
+    rng = np.random.default_rng(3)
+    rounds = 400
+    heads = [0.3, 0.6] + 0.02 * rng.standard_normal((rounds, 2))
+    shares = np.column_stack([np.zeros(rounds), heads[:, 0], heads[:, 1], np.ones(rounds)])
+    stamped = np.rint(1e6 * shares).astype(int)
+    stamped[100:, 2] = NOT_STAMPED
+    passes = (Passes(1, np.full(rounds, 1_000_000), stamped),)
+    found = Profile(tiny_graph(), Provenance("measured", "bench clock"), passes)
+    # T does not scatter; 1.96 · 2 % · √(π / 2n) for n = 400 and 100.
+    expected = 1.96 * 0.02 * np.sqrt(np.pi / 2 / np.array([400, 100]))
+    np.testing.assert_allclose(found.precision(1)[1:3], expected, rtol=0.15)
+    assert found.precision(1)[[0, 3]].tolist() == [0, 0]
+
+
+def test_precision_of_too_few_stamps_is_unknown():
+    found = Profile(
+        tiny_graph(),
+        Provenance("measured", "bench clock"),
+        (Passes(1, np.array([1000] * 5), np.array([[0, 100, 400, 1000]] * 5)),),
+    )
+    assert np.isnan(found.precision(1)[1:3]).all()

@@ -17,10 +17,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import dscwb
+    from dscwb.profiles.passes import Passes
 
 IMPORT_BOUND_S = 0.5
 CAPTURE_BOUND = 1.5  # times torch.export of the same module
-PROFILE_BOUND = 1.5  # times its plain passes
+PROFILE_BOUND = 1.5  # times its own passes
+DEAR_BOUND = 2.0  # times the profile with a clock that costs nothing
+WORST_BOUND = 3.0  # % of T, at the worst cut
+SEVEN = (1, 2, 4, 8, 16, 32, 62)  # batch sizes
 AGREE_BOUND = 2.0  # % of T, between halves of a profile and between two
 BIAS_BOUND = 1.0  # % of T, median over cuts
 STARTS = 7  # of an interpreter, each way
@@ -137,30 +141,53 @@ def alternate(times: int, *actions: Callable[[], object]) -> list[float]:
 
 
 def profiles(every: bool) -> Iterator[Row]:
-    """A profile of EfficientNet-B0, every cut, against as many of its plain passes."""
+    """A profile of every cut, halves really run among it, against the time of its own passes."""
     import dscwb
 
-    captured = dscwb.capture("efficientnet_b0", 224)
-    for verify, sizes in ((False, (1,)), (True, (1,)), (True, (1, 2, 4))):
-        ratios, totals = [], []
-        for _ in range(PROFILES):
+    for model, side, sizes in (
+        ("efficientnet_b0", 224, (1,)),
+        ("efficientnet_b0", 224, SEVEN),
+        ("mobilenetv3_small_100", 64, SEVEN),  # passes as short as a GPU's
+    ):
+        captured = dscwb.capture(model, side, check=False)
+        ratios, totals, passes_s = [], [], []
+        for _ in range(PROFILES if len(sizes) == 1 else 1):
             start = time.perf_counter()
-            profile = dscwb.profile(
-                captured, sizes, threads=1, passes=PASSES, budget_s=0, verify=verify
-            )
+            profile = dscwb.profile(captured, sizes, threads=1, passes=PASSES, budget_s=0)
             took = time.perf_counter() - start
-            totals.append(sum(map(profile.total_s, sizes)))
-            ratios.append(took / (PASSES * totals[-1]))
-        how = ", ".join(f"{ratio:.2f}" for ratio in ratios) + " in turn; "
-        how += f"plain {1e3 * statistics.median(totals):.1f} ms, {profile.cuts} cuts"
-        what = f"profile / its {PASSES} plain passes, efficientnet_b0"
-        if verify:
-            apart = profile.passes[0].separate
-            what = f"  with halves of {len(apart)} cuts run, batch {', '.join(map(str, sizes))}"
-            # Head and tail take as long as a pass; making them takes its time once a profile.
-            least = 1 + sum(len(one.head_ns) for one in apart) / PASSES
-            how += f"; {least:.2f} by the passes alone"
+            totals.append(PASSES * sum(map(profile.total_s, sizes)))
+            passes_s.append(sum(map(_passes_s, profile.passes)))
+            ratios.append(took / passes_s[-1])
+        how = ", ".join(f"{ratio:.2f}" for ratio in ratios) + f" in turn; {profile.cuts} cuts, "
+        how += f"passes {passes_s[-1]:.2f} s, of {PASSES} plain ones alone {totals[-1]:.2f} s"
+        what = f"profile / its passes, {model} at {len(sizes)} batch size{'s'[: len(sizes) > 1]}"
         yield Row(what, statistics.median(ratios), bound=PROFILE_BOUND, how=how)
+
+
+def _passes_s(passes: Passes) -> float:
+    """Seconds of all passes at one batch size that count."""
+    halves = sum(int(one.head_ns.sum() + one.tail_ns.sum()) for one in passes.separate)
+    return (int(passes.plain_ns.sum() + passes.stamped_ns[:, -1].sum()) + halves) * 1e-9
+
+
+def stamps(every: bool) -> Iterator[Row]:
+    """A clock whose every stamp takes 25 µs: heads against executed ones, and the time it takes."""
+    from benchmarks.stamps import STAMP_NS, measured
+
+    for found in measured():
+        head, worst, tail = found.errors()
+        passes, (dear_s, free_s) = found.profile.passes[0], found.took_s
+        how = (
+            f"{passes.stamps_per_pass} of {found.profile.cuts - 2} cuts a pass, {passes.rounds} "
+            f"rounds; all at once would cost {found.stamped_all - 1:.0%} of a pass; tails "
+            f"{100 * tail:.2f} %; status {found.profile.status(1)}, raw noise "
+            f"{found.profile.spread(1):.1%}"
+        )
+        what = f"stamps of {STAMP_NS / 1e3:g} µs, {found.model}: heads"
+        yield Row(f"{what}, median", 100 * head, "%", BIAS_BOUND, how)
+        yield Row("  at the worst cut", 100 * worst, "%", WORST_BOUND)
+        how = f"{dear_s:.1f} s / {free_s:.1f} s"
+        yield Row("  time / that with a free clock", dear_s / free_s, bound=DEAR_BOUND, how=how)
 
 
 def separately(every: bool) -> Iterator[Row]:
@@ -345,6 +372,7 @@ SECTIONS: dict[str, Callable[[bool], Iterator[Row]]] = {
     "import": imports,
     "capture": captures,
     "profile": profiles,
+    "stamps": stamps,
     "separate": separately,
     "repeat": repeats,
     "roofline": rooflines,

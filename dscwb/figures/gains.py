@@ -37,6 +37,7 @@ BASELINES = {
     "full_offloading": (FULL_OFFLOADING, "square-open", 12, 2, BASELINE_COLOURS[FULL_OFFLOADING]),
     # Small and filled: where this is one of both, it lies inside their symbol.
     "best_static": ("the best static split", "diamond", 8, 0, "rgb(204, 121, 167)"),
+    "mean_static": ("a static split, on average", "line-ns", 12, 3, "rgb(0, 158, 115)"),
 }
 """Column of the table; name, symbol, its size and line in pixels, colour of each baseline."""
 
@@ -193,7 +194,12 @@ def _markers(info: GainsNumbers, panel: int) -> list[go.Scatter]:
             x=info.gains[panel, i],
             y=list(range(len(info.models))),
             mode="markers",
-            marker={"symbol": symbol, "size": size, "color": colour, "line": {"width": line}},
+            marker={
+                "symbol": symbol,
+                "size": size,
+                "color": colour,
+                "line": {"width": line, "color": colour},  # a stroke has no colour but its line's
+            },
             cliponaxis=False,
             xaxis=f"x{_axis(panel)}",
             yaxis=f"y{_axis(panel)}",
@@ -285,13 +291,17 @@ def _batch_sizes(info: GainsNumbers) -> list[dict[str, Any]]:
 
 
 def _heading(info: GainsNumbers) -> tuple[str, str]:
-    found = [f"{count}" for count in info.within("no_offloading")]
-    listed = f"{', '.join(found[:-1])} and {found[-1]}" if len(found) > 1 else found[0]
+    (first, *_), (second, *_) = BASELINES["no_offloading"], BASELINES["mean_static"]
     return (
         f"What dynamic splitting gains: {info.pair}",
-        f"{info.origin}; over no offloading {listed} of {len(info.models)} models lie within the "
-        "claim",
+        f"{info.origin}; within the claim: {_counted(info, 'no_offloading')} of "
+        f"{len(info.models)} models over {first}, {_counted(info, 'mean_static')} over {second}",
     )
+
+
+def _counted(info: GainsNumbers, baseline: str) -> str:
+    *before, last = map(str, info.within(baseline))
+    return f"{', '.join(before)} and {last}" if before else last
 
 
 def _caption(info: GainsNumbers) -> str:

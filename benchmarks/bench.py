@@ -273,10 +273,11 @@ def _shipped_error() -> Row:
     from benchmarks.model_error import measured_profiles
 
     errors = [
-        100 * dscwb.model_error(profile, size).head
+        100 * error.head
         for profiles in measured_profiles().values()
         for profile in profiles
         for size in profile.batch_sizes
+        if (error := dscwb.model_error(profile, size)).cuts
     ]
     middle = statistics.median(errors)
     how = (
@@ -315,10 +316,11 @@ def rooflines(every: bool) -> Iterator[Row]:
     from benchmarks import model_error
 
     totals, _ = model_error.run()
-    for what, column in (("T", "t_error"), ("heads at block cuts", "head_error_median")):
-        errors = 100 * totals[column].abs()
-        how = f"{len(totals)} rows; worst {errors.max():.0f} %"
-        yield Row(f"roofline, models left out: {what}, median", errors.median(), "%", how=how)
+    for machine, rows in totals.groupby("machine", sort=False):
+        for what, column in (("T", "t_error"), ("heads at block cuts", "head_error_median")):
+            errors = 100 * rows[column].abs()
+            how = f"{machine}: {len(rows)} rows; worst {errors.max():.0f} %"
+            yield Row(f"roofline, models left out: {what}, median", errors.median(), "%", how=how)
 
 
 def decisions(every: bool) -> Iterator[Row]:

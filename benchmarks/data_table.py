@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 from dscwb.profiles.files import SUFFIX, load_profile
-from dscwb.profiles.records import Profile, model_error
+from dscwb.profiles.records import Profile, calibration, model_error
 from dscwb.units import format_seconds
 
 DATA = Path(__file__).parent.parent / "data"
@@ -14,8 +14,8 @@ README = DATA / "README.md"
 BEGIN = "<!-- table: python -m benchmarks.data_table -->\n"
 END = "<!-- end of table -->\n"
 HEAD = (
-    "| file | origin | batch sizes | T(1) | IQR/T | model error | date | SHA-256 |\n"
-    "|---|---|---|---|---|---|---|---|\n"
+    "| file | origin | batch sizes | T | IQR/T | stamps | model error | date | SHA-256 |\n"
+    "|---|---|---|---|---|---|---|---|---|\n"
 )
 
 
@@ -28,21 +28,29 @@ def table(folder: Path = DATA / "profiles") -> str:
 def _line(path: Path, profile: Profile) -> str:
     sizes = profile.batch_sizes
     spreads = [profile.spread(size) for size in sizes]
-    errors = [model_error(profile, size) for size in sizes]
-    found = [(e.head, e.head_half_width) for e in errors]
-    found += [(e.tail, e.tail_half_width) for e in errors]
-    worst, give_or_take = max(found, key=lambda pair: abs(pair[0]))
     cells = (
         f"`{path.name}`",
         profile.provenance.origin,
         ", ".join(map(str, sizes)),
-        format_seconds(profile.total_s(sizes[0])),
+        f"{format_seconds(profile.total_s(sizes[0]))} at {sizes[0]}",
         f"{min(spreads):.0%} to {max(spreads):.0%}",
-        f"{100 * worst:+z.1f} ± {100 * give_or_take:.1f} %",
+        f"{100 * max(calibration(profile, size)[0] - 1 for size in sizes):+z.0f} %",
+        _worst_error(profile),
         profile.provenance.date[:10],
         f"`{hashlib.sha256(path.read_bytes()).hexdigest()}`",
     )
     return f"| {' | '.join(cells)} |\n"
+
+
+def _worst_error(profile: Profile) -> str:
+    """Where heads or tails disagree most with those really run; a dash where none were."""
+    errors = [model_error(profile, size) for size in profile.batch_sizes]
+    found = [(e.head, e.head_half_width) for e in errors if e.cuts]
+    found += [(e.tail, e.tail_half_width) for e in errors if e.cuts]
+    if not found:
+        return "–"
+    worst, give_or_take = max(found, key=lambda pair: abs(pair[0]))
+    return f"{100 * worst:+z.1f} ± {100 * give_or_take:.1f} %"
 
 
 def main() -> None:

@@ -63,8 +63,10 @@ def measured_profiles(folder: Path = FOLDER) -> dict[Machine, list[Profile]]:
 
 
 def _catalogued(machine: Machine) -> Device | None:
-    """The catalogue's record of a GPU: ``NVIDIA H200`` is the H200 SXM."""
+    """The catalogue's record of a whole GPU: ``NVIDIA H200`` is the H200 SXM, a slice is not."""
     name, threads, _ = machine
+    if "multiprocessors" in name:
+        return None
     found = (known for known in catalogue() if known.name.split(" SXM")[0] in name)
     return next(found, None) if threads is None else None
 

@@ -13,6 +13,7 @@ from .figures import plot_best_split as plot_best_split
 from .figures import plot_compression as plot_compression
 from .figures import plot_conventions as plot_conventions
 from .figures import plot_gain as plot_gain
+from .figures import plot_gains as plot_gains
 from .figures import plot_latency_breakdown as plot_latency_breakdown
 from .figures import plot_latency_vs_rate as plot_latency_vs_rate
 from .figures import plot_pareto as plot_pareto

@@ -165,9 +165,7 @@ def _machine_names(items: list[tuple[str, Profile | ProfileError]]) -> list[str]
 
 def _machine_name(profile: Profile) -> str:
     """``AMD EPYC, 1 thread (measured)``."""
-    source = profile.provenance
-    threads = f", {source.threads} thread{'s'[: source.threads > 1]}" if source.threads else ""
-    return f"{source.device}{threads} ({source.origin})"
+    return f"{profile.provenance.machine()} ({profile.provenance.origin})"
 
 
 def shipped_profile(model: str) -> Profile:

@@ -4,14 +4,22 @@ the paper's tables and maps computed again.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from dscwb.graph import ModelGraph
+    from dscwb.paper import Pair
 
 app = typer.Typer(rich_markup_mode=None)
 
 WHERE = "Folder of profiles; those that come with dscwb if left out."
+OF_YOURS = "a machine measured in that folder, for a pair of your own"
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -38,53 +46,102 @@ def lab(
 def paper(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write into.")],
     profiles: Annotated[Path, typer.Option(help=WHERE)] = Path("data/profiles"),
+    edge: Annotated[str, typer.Option(help=f"Device, {OF_YOURS}.")] = "",
+    server: Annotated[str, typer.Option(help=f"Server, {OF_YOURS}.")] = "",
 ) -> None:
     """Compute the tables and maps of arXiv 2205.11269 again.
 
-    Writes bottlenecks.csv, gains.csv, claims.csv and static-splits.csv, and the best-split maps of
-    V1-B4, V2-S and V2-L as standalone pages. The paper's hardware is modelled, not measured.
+    Writes rates.csv, bottlenecks.csv, gains.csv, claims.csv, static-splits.csv and
+    modelled-beside-measured.csv, and as standalone pages gains.html and the best-split maps of
+    V1-B4, V2-S and V2-L. First comes the paper's setup as measured on two slices of one GPU; its
+    own hardware is modelled.
 
     \b
-    Example:
+    Examples:
       dscwb paper -o paper
+      dscwb paper -o paper --profiles mine --edge "Jetson Orin" --server "NVIDIA L4"
     """  # noqa: D301
-    import pandas as pd
-
     from dscwb import paper
-    from dscwb.figures import plot_best_split, save_figure
     from dscwb.shelf import Shelf
 
     known = [one.model for one in paper.PUBLISHED]
-    found = {one.graph.model: one for one in Shelf(profiles).profiles()}
-    graphs = [found[model].graph for model in known if model in found]
+    given = [one for one in Shelf(profiles).profiles() if one.graph.model in known]
+    found = {one.graph.model: one.graph for one in given}
+    graphs = [found[model] for model in known if model in found]
     if not graphs:
         raise ValueError(f"No EfficientNet profiles in {profiles}; profile some of {known}.")
+    own = (paper.measured_pair(given, edge, server),) if edge or server else ()
+    pairs = (*own, *paper.known_pairs(given))
     output.mkdir(parents=True, exist_ok=True)
-    counted = paper.bottleneck_table(graphs)
-    pair = paper.measured_pair(Shelf(profiles).profiles())
-    pairs = [paper.PAPERS_PAIR, paper.JETSON_PAIR, *([pair] if pair.profiles else [])]
-    gains = paper.gain_table(graphs, pairs)
-    claims = paper.claim_table(gains)
-    studies = {
-        graph.model: paper.study_for(graph, paper.PAPERS_PAIR, paper.CONVENTIONS[0])
-        for graph in graphs
-    }
-    statics = pd.concat(
-        study.static_splits().assign(model=model) for model, study in studies.items() if study
-    )
-    for name, table in (
-        ("bottlenecks", counted),
-        ("gains", gains),
-        ("claims", claims),
-        ("static-splits", statics),
-    ):
-        table.to_csv(output / f"{name}.csv", index=False)
-    for model in paper.MAPS:
-        if study := studies.get(model):
-            save_figure(plot_best_split(study), output / f"{model}.html")
-    print(f"{counted.agrees.sum()} of {len(counted)} models agree in all counts of bottlenecks")
-    print("Mean gains over the models, and how many lie below, within and above 20 to 30 %:")
-    print(claims.to_string(index=False, float_format="{:.2f}".format))
-    if not pair.profiles:
-        print("No model here was measured on two machines: only modelled pairs.")
+    _write_tables(graphs, pairs, output)
+    _write_maps(graphs, pairs, output)
+    if not any(pair.profiles for pair in pairs):
+        machines = "; ".join(paper.measured_machines(given)) or "none"
+        print(
+            "Only modelled pairs: to compare two machines measured here, name them with --edge and "
+            f"--server. Here are {machines}."
+        )
     print(f"saved {output}")
+
+
+def _write_tables(graphs: Sequence[ModelGraph], pairs: Sequence[Pair], output: Path) -> None:
+    """All tables, the figure of the first pair's gains, and the main numbers on the screen."""
+    from dscwb import paper
+    from dscwb.figures import plot_gains, save_figure
+
+    gains = paper.gain_table(graphs, pairs)
+    tables = {
+        "rates": paper.rate_table(),
+        "bottlenecks": paper.bottleneck_table(graphs),
+        "gains": gains,
+        "claims": paper.claim_table(gains),
+        "static-splits": _static_splits(graphs, pairs),
+    }
+    if pairs[0].profiles:
+        tables["modelled-beside-measured"] = paper.modelled_beside_measured(graphs, pairs[0])
+    for name, table in tables.items():
+        table.to_csv(output / f"{name}.csv", index=False)
+    save_figure(plot_gains(gains), output / "gains.html")
+    agree = tables["bottlenecks"].agrees
+    print(f"{agree.sum()} of {len(agree)} models agree in all counts of bottlenecks")
+    print("What the machines can do, measured here and told of the paper's:")
+    print(_shown(tables["rates"]))
+    print("Mean gains over the models, and how many lie below, within and above 20 to 30 %:")
+    print(_shown(tables["claims"]))
+    if pairs[0].profiles:
+        times = tables["modelled-beside-measured"].drop_duplicates("model")
+        print(f"T modelled for {paper.PAPERS_PAIR.name} over T measured on {pairs[0].name}:")
+        print(_shown(times[["model", "batch_sizes", "device", "server"]]))
+
+
+def _static_splits(graphs: Sequence[ModelGraph], pairs: Sequence[Pair]) -> pd.DataFrame:
+    """What always using one split costs, on the first pair and on the paper's own."""
+    import pandas as pd
+
+    from dscwb import paper
+
+    return pd.concat(
+        study.static_splits().assign(model=graph.model, pair=pair.name)
+        for pair in {one.name: one for one in (pairs[0], paper.PAPERS_PAIR)}.values()
+        for graph in graphs
+        if (study := paper.study_for(graph, pair, paper.CONVENTIONS[0]))
+    )
+
+
+def _write_maps(graphs: Sequence[ModelGraph], pairs: Sequence[Pair], output: Path) -> None:
+    """Best splits of the paper's three models, on the first pair and on the paper's own."""
+    from dscwb import paper
+    from dscwb.figures import plot_best_split, save_figure
+
+    wanted = [(pairs[0], one, "") for one in paper.CONVENTIONS[:2]]
+    if pairs[0] is not paper.PAPERS_PAIR:
+        wanted.append((paper.PAPERS_PAIR, paper.CONVENTIONS[0], "-modelled"))
+    for graph in graphs:
+        for pair, convention, ending in wanted if graph.model in paper.MAPS else ():
+            if study := paper.study_for(graph, pair, convention):
+                written = f"{convention.input_encoding}-{convention.feature_encoding}{ending}"
+                save_figure(plot_best_split(study), output / f"{graph.model}-{written}.html")
+
+
+def _shown(table: pd.DataFrame) -> str:
+    return table.to_string(index=False, float_format="{:.2f}".format)

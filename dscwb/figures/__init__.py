@@ -9,6 +9,7 @@ from dscwb.figures.breakdown import plot_latency_breakdown
 from dscwb.figures.comparison import plot_conventions
 from dscwb.figures.curves import plot_latency_vs_rate
 from dscwb.figures.durations import plot_profile
+from dscwb.figures.gains import plot_gains
 from dscwb.figures.maps import mark_state, plot_best_split, plot_gain, plot_maps, plot_regret
 from dscwb.figures.page import FigureError, save_figure
 from dscwb.figures.pareto import plot_pareto
@@ -20,6 +21,7 @@ __all__ = [
     "plot_compression",
     "plot_conventions",
     "plot_gain",
+    "plot_gains",
     "plot_latency_breakdown",
     "plot_latency_vs_rate",
     "plot_maps",

@@ -159,20 +159,26 @@ def legend_rows(names: Sequence[str], heading: str, plot_px: float) -> int:
     return max(2, math.ceil(len(widths) / max(1, int(plot_px / max(widths)))))
 
 
-def legend_above(figure: go.Figure, width: int | None) -> None:
+def legend_above(figure: go.Figure, width: int | None, clear_px: float = 0) -> None:
     """After `page.set_page`: a horizontal legend between the title and the plot, in its own rows.
 
     Above the plot at its right it would run into the title of a narrow page.
+
+    Args:
+        figure: Changed in place.
+        width: Pixels; as wide as the notebook where None.
+        clear_px: Room between legend and plot, for the titles of panels.
     """
     layout = figure.layout
     shown = [one.name for one in figure.data if one.showlegend is not False]
     plot_px = (width or NARROW) - layout.margin.l - layout.margin.r
-    more_px = LEGEND_ROW * legend_rows(shown, layout.legend.title.text or "", plot_px)
+    more_px = LEGEND_ROW * legend_rows(shown, layout.legend.title.text or "", plot_px) + clear_px
+    above = clear_px / (layout.height - layout.margin.t - layout.margin.b)
     layout.margin.t += more_px
     layout.height += more_px
     # Without a place of its own the title would follow the middle of the margin.
     layout.title.update(y=1 - MARGIN_TOP / 2 / layout.height, yanchor="bottom")
-    layout.legend.update(orientation="h", x=0, xanchor="left", y=1, yanchor="bottom")
+    layout.legend.update(orientation="h", x=0, xanchor="left", y=1 + above, yanchor="bottom")
     layout.legend.font.size = 11
 
 

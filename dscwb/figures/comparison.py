@@ -9,7 +9,9 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dscwb.figures.axes import NAME_CHARACTER, legend_above, widen_left
+from dscwb.figures.colours import BASELINE_COLOURS
 from dscwb.figures.page import AXIS, MARGIN_LEFT, Template, percent, set_page, title
+from dscwb.latency import FULL_OFFLOADING, NO_OFFLOADING
 from dscwb.study.conventions import FEATURES, INPUTS, conventions
 from dscwb.study.sweeps import Study
 from dscwb.units import Encoding
@@ -17,8 +19,8 @@ from dscwb.units import Encoding
 ROW, AXIS_PX = 34, 58  # pixels: a convention, and tick labels with the title below all of them
 SHARE = "states in which a split is best"
 GAINS = {
-    "over_no_offloading": ("no offloading", "circle-open", "rgb(0, 114, 178)"),
-    "over_full_offloading": ("full offloading", "square-open", "rgb(213, 94, 0)"),
+    "over_no_offloading": (NO_OFFLOADING, "circle-open", BASELINE_COLOURS[NO_OFFLOADING]),
+    "over_full_offloading": (FULL_OFFLOADING, "square-open", BASELINE_COLOURS[FULL_OFFLOADING]),
     "over_better_end": ("the better of both", "diamond", "rgb(0, 158, 115)"),
 }
 """Column, name, symbol and colour (Okabe and Ito's) of each mean gain; shapes differ as well."""

@@ -13,6 +13,7 @@ import re
 import tempfile
 import zlib
 from dataclasses import asdict
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ from dscwb.profiles.transfers import Transfers
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from pydantic import TypeAdapter
 
 SCHEMA_VERSION = 1
 SUFFIX = ".parquet"
@@ -261,20 +263,34 @@ def _check_columns(table: pa.Table) -> None:
 
 def _decoded(header: dict[bytes, bytes], table: pa.Table) -> Profile:
     """Header and rows as records, types checked by pydantic."""
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     _check_columns(table)
     try:
         about = json.loads(header[b"dscwb"])
-        packed = header[b"dscwb.graph.json.zlib.base64"]
-        graph = TypeAdapter(ModelGraph).validate_json(zlib.decompress(base64.b64decode(packed)))
-        provenance = TypeAdapter(Provenance).validate_python(about["provenance"])
+        graph = _graph(header[b"dscwb.graph.json.zlib.base64"])
+        provenance = _checked(Provenance).validate_python(about["provenance"])
         passes = _passes(table, len(graph.layers) + 1)
         return Profile(graph, provenance, passes, about["time_scale"], _transfers(about))
     except ProfileError:
         raise
     except (ValidationError, ValueError, KeyError, TypeError, zlib.error) as error:
         raise ProfileError(f"its content is not a profile ({_first_line(error)}).") from None
+
+
+@cache  # pydantic takes as long to make one as to check a graph with it
+def _checked(record: type[Any]) -> TypeAdapter[Any]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(record)
+
+
+@lru_cache(maxsize=64)  # files of one model on several machines hold the same graph, to the byte
+def _graph(packed: bytes) -> ModelGraph:
+    graph: ModelGraph = _checked(ModelGraph).validate_json(
+        zlib.decompress(base64.b64decode(packed))
+    )
+    return graph
 
 
 def _passes(table: pa.Table, cuts: int) -> tuple[Passes, ...]:

@@ -96,16 +96,18 @@ class Provenance:
     gap_s: float = 0.0
     time_error: float | None = None
 
+    def machine(self) -> str:
+        """Device and how much of it was used: ``AMD EPYC, 2 threads``."""
+        if not self.threads:
+            return self.device
+        return f"{self.device}, {self.threads} thread{'s' if self.threads > 1 else ''}"
+
     def label(self) -> str:
-        """Device and origin for captions: ``AMD EPYC, 1 thread, float32 (measured)``."""
-        parts = [self.device]
-        if self.threads:
-            parts.append(f"{self.threads} thread{'s' if self.threads > 1 else ''}")
-        parts.append(self.dtype)
+        """Machine and origin for captions: ``AMD EPYC, 1 thread, float32 (measured)``."""
         marks = [f"{format_seconds(self.gap_s)} idle before each pass"] if self.gap_s else []
         marks += [f"throttled by {' and '.join(self.throttled)}"] if self.throttled else []
         notes = ", ".join([note for note in (self.note, *marks) if note])
-        return f"{', '.join(parts)} ({self.origin}{': ' if notes else ''}{notes})"
+        return f"{self.machine()}, {self.dtype} ({self.origin}{': ' if notes else ''}{notes})"
 
 
 @dataclass(frozen=True, eq=False)

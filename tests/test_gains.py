@@ -1,0 +1,121 @@
+"""The figure of the paper's gains: what it shows of a small table, and that nothing is hidden."""
+
+import math
+
+import pandas as pd
+import pytest
+
+import dscwb
+from dscwb.figures.gains import CLAIMED, gains_numbers
+from dscwb.figures.page import caption_of
+
+GAINS = ("no_offloading", "full_offloading", "best_static", "usefulness", "mean_static")
+# Two models in two conventions on a measured pair, one of them on a modelled pair too.
+ROWS = [
+    ("m0", "here", "measured → measured", "float32", "1, 4, 16", "1, 4", (0.0, 0.5, 0.0, 0.0, 0.7)),
+    ("m0", "here", "measured → measured", "int8", "1, 4, 16", "1, 4", (0.25, 0.6, 0.1, 0.5, 0.2)),
+    ("m1", "here", "measured → measured", "float32", "4", "", (0.3, 0.2, 0.2, 0.125, 0.4)),
+    ("m1", "here", "measured → measured", "int8", "4", "", (0.4, math.nan, 0.3, 0.75, 0.6)),
+    ("m0", "there", "modelled → modelled", "int8", "1–62", "", (0.21, 0.9, 0.05, 0.4, 0.1)),
+]
+
+
+def table():
+    rows = [
+        dict(
+            zip(
+                ("model", "pair", "origin", "features", "batch_sizes", "not_ok"), row, strict=False
+            ),
+            input="uint8",
+            **dict(zip(GAINS, row[-1], strict=True)),
+        )
+        for row in ROWS
+    ]
+    return pd.DataFrame(rows)
+
+
+def drawn(figure, column):
+    """The gains of one baseline, panel by panel."""
+    return [list(one.x) for one in figure.data if one.meta == column]
+
+
+def test_the_first_pair_is_drawn_with_one_panel_a_convention():
+    figure = dscwb.plot_gains(table())
+    assert drawn(figure, "no_offloading") == [[0.0, 0.3], [0.25, 0.4]]
+    (first, second) = drawn(figure, "full_offloading")
+    assert first == [0.5, 0.2]
+    assert (second[0], math.isnan(second[1])) == (0.6, True)
+    assert drawn(figure, "best_static") == [[0.0, 0.2], [0.1, 0.3]]
+    assert drawn(figure, "mean_static") == [[0.7, 0.4], [0.2, 0.6]]
+    assert list(figure.layout.yaxis.ticktext) == ["m0", "m1"]
+    assert figure.layout.title.text == "What dynamic splitting gains: here"
+    texts = [note.text for note in figure.layout.annotations]
+    assert any("uint8 / float32" in text and "0 to 12 % of states" in text for text in texts)
+    assert any("uint8 / int8" in text and "50 to 75 % of states" in text for text in texts)
+
+
+def test_the_claim_is_a_band_in_every_panel_and_told_in_words():
+    figure = dscwb.plot_gains(table())
+    assert [(one.x0, one.x1, one.xref) for one in figure.layout.shapes] == [
+        (0.2, 0.3, "x"),
+        (0.2, 0.3, "x2"),
+    ]
+    assert f"claimed: {CLAIMED}" in [one.name for one in figure.data]
+    assert f"Band: the {CLAIMED} that the paper claims" in caption_of(figure)
+    # Over no offloading m1 lies within in the first panel (30 %), m0 in the second (25 %).
+    # Over a static split on average it is none in the first (40 and 70 %), m0 in the second (20 %).
+    assert figure.layout.title.subtitle.text == (
+        "measured → measured; within the claim: 1 and 1 of 2 models over no offloading, "
+        "0 and 1 over a static split, on average"
+    )
+
+
+def test_batch_sizes_stand_beside_each_model_and_doubtful_ones_bear_a_star():
+    figure = dscwb.plot_gains(table())
+    beside = {note.y: note.text for note in figure.layout.annotations if note.yref == "y2"}
+    assert beside == {0: "1*, 4*, 16", 1: "4"}
+    assert "* Times there are noisy" in caption_of(figure)
+    assert "*" not in caption_of(dscwb.plot_gains(table(), pair="there"))
+
+
+def test_what_was_not_measured_looks_otherwise_and_says_so():
+    measured, modelled = (dscwb.plot_gains(table(), pair=pair) for pair in ("here", "there"))
+    assert (measured.layout.yaxis.griddash, modelled.layout.yaxis.griddash) == ("solid", "dot")
+    assert "modelled → modelled" in modelled.layout.title.subtitle.text
+    assert "Dotted rows: not measured on both machines." in caption_of(modelled)
+    assert "Dotted" not in caption_of(measured)
+
+
+def test_the_hover_tells_all_numbers_of_a_row():
+    figure = dscwb.plot_gains(table())
+    told = next(one for one in figure.data if one.meta == "best_static" and one.xaxis == "x2")
+    assert told.hovertext[1] == (
+        "<b>m1</b>, batch sizes 4<br>input / features: uint8 / int8<br>"
+        "a split is best in 75 % of the states<br>mean gain over no offloading: 40 %<br>"
+        "mean gain over full offloading: not possible<br>"
+        "mean gain over the best static split: 30 %<br>"
+        "mean gain over a static split, on average: 60 %"
+    )
+
+
+def test_axes_are_the_same_in_every_figure_and_have_units():
+    for pair in ("here", "there"):
+        axis = dscwb.plot_gains(table(), pair=pair).layout.xaxis
+        assert axis.title.text == "Mean gain in %"
+        assert axis.range[1] == 1
+        assert axis.range[0] < 0  # a symbol at zero is whole
+        assert (axis.tickvals[1], axis.ticktext[1]) == (0.2, "20")
+
+
+def test_a_pair_that_is_not_there_or_an_empty_table_is_refused():
+    with pytest.raises(ValueError, match="No pair 'nowhere' in this table; choose one of here;"):
+        dscwb.plot_gains(table(), pair="nowhere")
+    with pytest.raises(ValueError, match="No gains to draw: no model is in a pair"):
+        dscwb.plot_gains(pd.DataFrame())
+
+
+def test_models_within_the_claim_are_counted_in_whole_percents():
+    rows = table()
+    rows.loc[rows.model == "m1", "no_offloading"] = 0.304  # 30 %
+    assert gains_numbers(rows).within("no_offloading") == (1, 2)
+    assert gains_numbers(rows).within("full_offloading") == (1, 0)

@@ -1,0 +1,99 @@
+"""`dscwb paper` on a folder of few shipped profiles, and on one of the user's own."""
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from dscwb import __main__ as cli
+from dscwb import paper
+from dscwb.profiles.files import load_profile, save_profile
+from tests.tiny import profile_of
+
+PROFILES = Path(__file__).parents[1] / "data" / "profiles"
+SLICES, THREADS = (paper.MEASURED[machines] for machines in (paper.SLICES, paper.THREADS))
+
+
+@pytest.fixture
+def run(capsys):
+    """The command line in this process: exit status, lines on stdout, text on stderr."""
+
+    def run(*arguments):
+        status = cli.main([str(word) for word in arguments])
+        shown = capsys.readouterr()
+        return status, shown.out.splitlines(), shown.err
+
+    return run
+
+
+def folder_of(folder, *stems):
+    folder.mkdir()
+    for stem in stems:
+        shutil.copy(PROFILES / f"{stem}.parquet", folder)
+    return folder
+
+
+def test_the_pair_measured_on_slices_comes_first_in_tables_and_pages(run, tmp_path):
+    shelf = folder_of(
+        tmp_path / "profiles",
+        *(f"efficientnet_b4-380-{machine}-float32" for machine in ("epyc-1t", "epyc-2t")),
+        *(f"efficientnet_b4-380-{machine}-float32" for machine in ("h200-8sm", "h200-40sm")),
+        "efficientnet_b0-224-epyc-1t-float32",
+    )
+    output = tmp_path / "new" / "paper"
+    status, out, error = run("paper", "-o", output, "--profiles", shelf)
+    assert (status, error, out[-1]) == (0, "", f"saved {output}")
+    assert out[0] == "2 of 2 models agree in all counts of bottlenecks"
+    gains = pd.read_csv(output / "gains.csv")
+    pairs = [SLICES, paper.PAPERS_PAIR.name, paper.JETSON_PAIR.name, THREADS]
+    assert list(dict.fromkeys(gains.pair)) == pairs
+    assert list(dict.fromkeys(pd.read_csv(output / "claims.csv").pair)) == pairs
+    first = gains[gains.pair == SLICES]
+    assert set(first.model) == {"efficientnet_b4"}  # the other one was not measured on the slices
+    assert (first.batch_sizes == "8, 16").all()
+    assert (first.origin == "measured → measured").all()
+    assert list(dict.fromkeys(pd.read_csv(output / "static-splits.csv").pair)) == pairs[:2]
+    assert pd.read_csv(output / "rates.csv").origin.tolist()[:2] == ["measured", "measured"]
+    beside = pd.read_csv(output / "modelled-beside-measured.csv")
+    assert beside.model.tolist() == ["efficientnet_b4"] * 3
+    assert any(f"over T measured on {SLICES}" in line for line in out)
+    page = (output / "gains.html").read_text(encoding="utf-8")
+    assert "8 \\u2192 40 of 132 multiprocessors" in page
+    assert {path.name for path in output.glob("efficientnet_b4*.html")} == {
+        "efficientnet_b4-uint8-float32.html",
+        "efficientnet_b4-uint8-int8.html",
+        "efficientnet_b4-uint8-float32-modelled.html",
+    }
+    mapped = (output / "efficientnet_b4-uint8-int8.html").read_text(encoding="utf-8")
+    assert "NVIDIA H200, 8 of 132 multiprocessors, float32 (measured" in mapped
+
+
+def test_two_machines_of_ones_own_are_named_and_then_come_first(run, tmp_path):
+    graph = load_profile(PROFILES / "efficientnet_b0-224-epyc-1t-float32.parquet").graph
+    folder, layers = tmp_path / "mine", len(graph.layers)
+    for machine, nanoseconds in (("board", 90_000), ("card", 9_000)):
+        profile = profile_of(graph, {1: [nanoseconds] * layers}, device=machine)
+        save_profile(profile, folder / f"{machine}.parquet")
+    command = ("paper", "-o", tmp_path / "out", "--profiles", folder)
+    status, out, _ = run(*command)
+    assert status == 0
+    assert (
+        "Only modelled pairs: to compare two machines measured here, name them with --edge and "
+        "--server. Here are board; card."
+    ) in out
+    assert not (tmp_path / "out" / "modelled-beside-measured.csv").exists()
+    status, out, _ = run(*command, "--edge", "board", "--server", "card")
+    assert status == 0
+    assert not any("Only modelled" in line for line in out)
+    assert pd.read_csv(tmp_path / "out" / "gains.csv").pair[0] == "board → card"
+    status, _, error = run(*command, "--edge", "board", "--server", "toaster")
+    assert status == 2
+    assert "Nothing was measured on 'toaster' in float32; machines here: board; card." in error
+
+
+def test_a_folder_without_the_papers_models_is_refused(run, tmp_path):
+    folder = folder_of(tmp_path / "profiles", "resnet50-224-epyc-1t-float32")
+    status, _, error = run("paper", "-o", tmp_path / "out", "--profiles", folder)
+    assert status == 2
+    assert "No EfficientNet profiles in" in error

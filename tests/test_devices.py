@@ -120,9 +120,10 @@ def test_a_device_that_cannot_be_is_refused(figures):
 
 
 def test_an_efficiency_says_what_it_is():
-    said = "rough default: dense 0.45, depthwise 0.1, product 0.6, memory 0.6"
-    assert str(DEFAULT_EFFICIENCY["gpu"]) == said
-    own = Efficiency(0.5, 0.25, 1, 1, overhead_s=12e-6)
+    said = "rough default: dense 0.5, depthwise 0.1, product 0.6, memory 0.5"
+    assert str(DEFAULT_EFFICIENCY["cpu"]) == said
+    assert str(DEFAULT_EFFICIENCY["gpu"]).startswith("fitted to an NVIDIA H200: dense 0.")
+    own = Efficiency(0.5, 0.25, 1, 1, overhead_s=12e-6, kernel_s=5e-6)
     assert str(own) == (
-        "given by hand: dense 0.5, depthwise 0.25, product 1, memory 1, 12 µs an op"
+        "given by hand: dense 0.5, depthwise 0.25, product 1, memory 1, 12 µs an op, 5 µs a kernel"
     )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -9,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dscwb.devices.datasheets import DEFAULT_EFFICIENCY, Device, Efficiency
-from dscwb.devices.roofline import fit_efficiency, model_profile, op_classes, suggested_name
+from dscwb.devices.roofline import (
+    FITTED_TIME_ERROR,
+    fit_efficiency,
+    model_profile,
+    op_classes,
+    queued,
+    suggested_name,
+)
 from dscwb.graph import Layer, ModelGraph, TensorSpec
 from dscwb.profiles.files import load_profile, save_profile
 from dscwb.profiles.records import scale_profile
@@ -83,19 +91,56 @@ def with_layer(layer, *inputs):
     return ModelGraph("one", inputs, (layer,), (layer.name,))
 
 
-def test_a_view_costs_its_launch_on_a_cpu_and_nothing_on_a_gpu():
-    x = spec("x", 100)
-    graph = ModelGraph(
-        "view",
-        (x,),
-        (
-            Layer("relu", "", ("x",), (spec("y", 100),)),
-            Layer("view", "", ("y",), (spec("z", 10, 10),), view_of="y"),
-        ),
-        ("z",),
+def chain(*ops):
+    """Layers of 100 floats each: what is called a view is one, the others move 800 bytes."""
+    names = [f"t{k}" for k in range(len(ops) + 1)]
+    layers = tuple(
+        Layer(op, "", (before,), (spec(after, 100),), view_of=before if op == "view" else None)
+        for op, (before, after) in zip(ops, pairwise(names), strict=True)
     )
-    assert stamps_ns(graph, toy()) == [0, 1800, 2800]
-    assert stamps_ns(graph, toy(kind="gpu")) == [0, 1800, 1800]
+    return ModelGraph("chain", (spec("t0", 100),), layers, (names[-1],))
+
+
+def test_a_view_costs_its_launch_on_a_cpu_and_a_quarter_of_it_on_a_gpu():
+    """On the GPU the host has launched the ReLU at 1,000 ns and the view at 1,250."""
+    assert stamps_ns(chain("relu", "view"), toy()) == [0, 1800, 2800]
+    assert stamps_ns(chain("relu", "view"), toy(kind="gpu")) == [0, 1800, 1800]
+    assert stamps_ns(chain("view", "relu"), toy(kind="gpu")) == [0, 250, 2050]
+    assert stamps_ns(chain("dropout", "relu"), toy(kind="gpu")) == [0, 250, 2050]
+
+
+def test_a_gpu_works_while_the_host_launches():
+    """A ReLU works for 800 ns; launched at 1,000, 2,000 and 3,000 ns it waits for its launch, and
+    launched at 500, 1,000 and 1,500 ns for the one before. A kernel takes 200 ns beside its work.
+    """
+    graph, gpu = chain("relu", "relu", "relu"), toy(kind="gpu")
+    assert stamps_ns(graph, gpu) == [0, 1800, 2800, 3800]
+    quick = dataclasses.replace(PERFECT, overhead_s=5e-7)
+    assert stamps_ns(graph, gpu, efficiency=quick) == [0, 1300, 2100, 2900]
+    started = dataclasses.replace(quick, kernel_s=2e-7)
+    assert stamps_ns(graph, gpu, efficiency=started) == [0, 1500, 2500, 3500]
+    assert stamps_ns(graph, toy(), efficiency=started) == [0, 1300, 2600, 3900]
+
+
+times = st.lists(st.tuples(*[st.floats(0, 1e3)] * 2), min_size=1, max_size=30)
+
+
+@given(layers=times)
+def test_a_queue_is_the_two_clocks_of_host_and_gpu(layers):
+    launch_s, kernel_s = np.array(layers).T
+    host = gpu = 0.0
+    finished = []
+    for launch, kernel in layers:
+        host += launch
+        gpu = max(gpu, host) + kernel
+        finished.append(gpu)
+    np.testing.assert_allclose(np.cumsum(queued(launch_s, kernel_s)), finished, atol=1e-9)
+
+
+def test_launches_of_no_time_leave_the_kernels_and_kernels_of_no_time_the_launches():
+    some, none = np.array([3.0, 1.0, 2.0]), np.zeros(3)
+    assert queued(none, some).tolist() == queued(some, none).tolist() == some.tolist()
+    assert queued(np.ones(3), np.ones(3)).tolist() == [2, 1, 1]  # ready just as the next arrives
 
 
 def test_large_outputs_get_new_pages_on_a_cpu():
@@ -187,13 +232,24 @@ def test_modelled_times_say_so_everywhere(tmp_path):
     modelled = model_profile(tiny_graph(), "Jetson TX2", [1, 8])
     label = modelled.provenance.label()
     assert label.startswith("Jetson TX2, float32 (modelled: roofline from Jetson TX2 Series")
-    assert "rough default: dense 0.45" in label
+    assert "fitted to an NVIDIA H200: dense 0." in label
     assert suggested_name(modelled) == "tiny-jetson-tx2-float32-modelled.parquet"
     assert "itself modelled" in scale_profile(modelled, 2).provenance.label()
     again = load_profile(save_profile(modelled, tmp_path / suggested_name(modelled)))
     assert again.provenance == modelled.provenance
     assert again.total_s(8) == modelled.total_s(8)
     assert math.isnan(modelled.spread(1))  # one pass has no spread, a model no noise
+
+
+def test_modelled_times_know_what_they_may_be_off_unless_the_shares_are_ones_own():
+    graph = tiny_graph()
+    for name, kind in [("T4", "gpu"), ("Raspberry Pi 5", "cpu")]:
+        known = DEFAULT_EFFICIENCY[kind].time_error
+        assert known is not None
+        assert model_profile(graph, name, [1]).provenance.time_error == known
+    assert model_profile(graph, "T4", [1], efficiency=PERFECT).provenance.time_error is None
+    own = dataclasses.replace(PERFECT, time_error=0.05)
+    assert model_profile(graph, "T4", [1], efficiency=own).provenance.time_error == 0.05
 
 
 def test_misuse_is_named():
@@ -258,29 +314,40 @@ def as_measured(profile):
 
 
 SLOW = toy(peak_flop_per_s={"float32": 5e10}, bandwidth_bytes_per_s=1e10, memory_bytes=1e12)
+FAST = dataclasses.replace(  # so fast that it waits for the host at small batches
+    SLOW, kind="gpu", peak_flop_per_s={"float32": 2e13}, bandwidth_bytes_per_s=4e12
+)
 
 
-def test_a_fit_finds_the_efficiency_that_made_the_times():
+@pytest.mark.parametrize(
+    ("device", "special"),
+    [(SLOW, {"first_touch_bytes_per_s": 3e9}), (FAST, {"kernel_s": 7e-6})],
+)
+def test_a_fit_finds_the_efficiency_that_made_the_times(device, special):
     truth = Efficiency(
-        dense=0.6,
-        depthwise=0.15,
-        product=0.35,
-        memory=0.45,
-        overhead_s=2e-5,
-        first_touch_bytes_per_s=3e9,
+        dense=0.6, depthwise=0.15, product=0.35, memory=0.45, overhead_s=2e-5, **special
     )
     measured = [
-        as_measured(model_profile(varied(seed), SLOW, [1, 2, 8], efficiency=truth))
+        as_measured(model_profile(varied(seed), device, [1, 2, 8], efficiency=truth))
         for seed in range(4)
     ]
-    found = fit_efficiency(measured, SLOW)
+    found = fit_efficiency(measured, device)
     assert found.origin == "fitted to 4 measured profiles"
-    for name in ("dense", "depthwise", "product", "memory", "overhead_s"):
+    assert found.time_error == FITTED_TIME_ERROR[device.kind]
+    for name in ("dense", "depthwise", "product", "memory", "overhead_s", *special):
         assert getattr(found, name) == pytest.approx(getattr(truth, name), rel=1e-4)
-    assert found.first_touch_bytes_per_s == pytest.approx(3e9, rel=1e-4)
-    unseen = model_profile(varied(9), SLOW, [4], efficiency=found)
-    right = model_profile(varied(9), SLOW, [4], efficiency=truth)
+    unseen = model_profile(varied(9), device, [4], efficiency=found)
+    right = model_profile(varied(9), device, [4], efficiency=truth)
     np.testing.assert_allclose(unseen.head_s(4), right.head_s(4), rtol=1e-4)
+
+
+def test_a_fit_learns_nothing_from_passes_that_stamps_made_longer():
+    fine = profile_of(tiny_graph(), {1: [5000, 5000, 5000]})
+    dear = profile_of(tiny_graph(), {1: [5000, 5000, 5000], 2: [9000, 1000, 1000]})
+    dear.passes[1].plain_ns[:] = 9900  # stamped over plain is 11,000 / 9,900 = 1.11
+    assert fit_efficiency([dear], toy()) == fit_efficiency([fine], toy())
+    with pytest.raises(ValueError, match="No stamped passes"):
+        fit_efficiency([dataclasses.replace(dear, passes=dear.passes[1:])], toy())
 
 
 def test_a_fit_leaves_alone_what_the_profiles_do_not_show():
@@ -290,6 +357,7 @@ def test_a_fit_leaves_alone_what_the_profiles_do_not_show():
     default = DEFAULT_EFFICIENCY["cpu"]
     assert found.dense == pytest.approx(default.dense)
     assert found.depthwise == pytest.approx(default.depthwise)
+    assert found.kernel_s == 0
     assert fit_efficiency([measured], toy(kind="gpu")).first_touch_bytes_per_s == math.inf
 
 

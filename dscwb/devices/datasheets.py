@@ -64,7 +64,10 @@ class Efficiency:
         memory: Share of the memory's bandwidth, whatever the operation.
         overhead_s: Seconds that launching one operation costs; None for the device's assumption.
         first_touch_bytes_per_s: Bytes/s at which a CPU gets new pages for outputs above 32 MiB.
+        kernel_s: Seconds that a GPU takes for an operation beside its work: to start it, and to
+            fill the card where there is little to do. A CPU has none.
         origin: Where the shares come from, in words.
+        time_error: `Provenance.time_error` of times modelled with these; None where nobody knows.
     """
 
     dense: float
@@ -73,24 +76,46 @@ class Efficiency:
     memory: float
     overhead_s: float | None = None
     first_touch_bytes_per_s: float = math.inf
+    kernel_s: float = 0.0
     origin: str = "given by hand"
+    time_error: float | None = None
 
     def __str__(self) -> str:
-        """For captions: ``rough default: dense 0.45, depthwise 0.1, product 0.6, memory 0.6``."""
+        """For captions: ``rough default: dense 0.5, depthwise 0.1, product 0.6, memory 0.5``."""
         names = ("dense", "depthwise", "product", "memory")
         parts = [f"{name} {getattr(self, name):.2g}" for name in names]
         if self.overhead_s is not None:
             parts.append(f"{self.overhead_s * 1e6:.2g} µs an op")
+        if self.kernel_s:
+            parts.append(f"{self.kernel_s * 1e6:.2g} µs a kernel")
         return f"{self.origin}: {', '.join(parts)}"
 
 
-# For a device without measured profiles: expect a factor of two, either way. Large float32
-# convolutions reach half of a GPU's peak (RTX 2080 Ti: 6 of 13 TFLOP/s) or of a CPU's (a server's
-# core: 75 GFLOP/s of about 120, products 85); depthwise ones (11 there) reuse no input across
-# channels, so that wide units starve. A page of 4 KiB is mapped and zeroed in about 2 µs.
+# For a device without measured profiles. The GPU's are a fit to the whole of an NVIDIA H200, its
+# error that of slices of the card at models left out (`python -m benchmarks.model_error` prints
+# both); no other card has been measured. The CPU's are guesses, so expect a factor of two: large
+# float32 convolutions reach half of a peak (a server's core: 75 GFLOP/s of about 120, products 85),
+# depthwise ones reuse no input across channels, so that wide units starve, and a page of 4 KiB is
+# mapped and zeroed in about 2 µs.
 DEFAULT_EFFICIENCY = {
-    "gpu": Efficiency(0.45, 0.1, 0.6, 0.6, origin="rough default"),
-    "cpu": Efficiency(0.5, 0.1, 0.6, 0.5, first_touch_bytes_per_s=2e9, origin="rough default"),
+    "gpu": Efficiency(
+        dense=0.35,
+        depthwise=0.042,
+        product=0.54,
+        memory=0.81,
+        kernel_s=9.8e-6,
+        origin="fitted to an NVIDIA H200",
+        time_error=0.28,
+    ),
+    "cpu": Efficiency(
+        dense=0.5,
+        depthwise=0.1,
+        product=0.6,
+        memory=0.5,
+        first_touch_bytes_per_s=2e9,
+        origin="rough default",
+        time_error=1.0,
+    ),
 }
 
 

@@ -19,8 +19,7 @@ from dscwb.cuts import all_cuts
 from dscwb.devices.datasheets import DEFAULT_EFFICIENCY, Device, Efficiency
 from dscwb.devices.datasheets import device as device_named
 from dscwb.graph import Layer, ModelGraph, TensorSpec
-from dscwb.profiles.records import NS, Passes, Profile, Provenance, Seconds
-from dscwb.profiles.trust import calibration
+from dscwb.profiles.records import NS, Passes, Profile, Provenance, Seconds, calibration
 from dscwb.units import DTYPE_BYTES, FLOAT_DTYPES, Encoding, encoding
 
 Floats = NDArray[np.float64]

@@ -31,10 +31,13 @@ def test_what_is_afforded_costs_at_most_two_percent_and_one_more_would_not(plain
     ("ratios", "dear"),
     [
         ([1.5, 1.5], None),  # two pairs prove nothing
-        ([1.5] * 9, True),
+        ([1.5] * 4, None),
+        ([1.5] * 5, True),  # unless all say that it is much
+        ([1.09] * 8, None),
+        ([1.09] * 9, True),
         ([1.5] * 8 + [0.2], True),  # a plain pass that something else held up
         ([1.0, 1.0], False),  # two that cost nothing settle it
-        ([1.5] * 5 + [1.0, 1.0], False),
+        ([1.5] * 4 + [1.0, 1.0], False),
         ([1.019] * 2, False),
     ],
 )

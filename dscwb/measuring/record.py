@@ -21,7 +21,7 @@ MIN_PASSES = 10  # plain and stamped together; fewer give no median worth the na
 HALF_WIDTH_BELOW = 0.01  # of T, for the 95 % half-widths at which measuring stops
 STAMPS_AT_LEAST = 6  # at each cut that can be chosen: fewer have no 95 % interval of their own
 LOOK_AGAIN = 1.2  # times as many rounds, between two looks at what is known, which cost time
-LONGER_FOR_OTHERS = 1.4  # times the rounds that the cuts to choose from need, for the other cuts
+LONGER_FOR_OTHERS = 1.25  # times the rounds that the cuts to choose from need, for the others
 
 Times = tuple[int, int, int]
 """Nanoseconds of a head, of its tail, and of the whole next to them."""
@@ -100,21 +100,11 @@ class Record:
         self.spent_ns += sum(map(sum, (times for runs in self.apart.values() for times in runs)))
 
     def look(self, first: NDArray[np.intp], halves: bool) -> bool:
-        """Whether everything is known: T, the heads of the first cuts, the model error if halves.
+        """Whether T, the heads of the first cuts and, if halves are run, the model error are known.
 
-        The other cuts get some rounds more until each has a stamp.
+        They are where their 95 % half-widths are below 1 % of T.
         """
         plain, stamped = self.arrays()
-        if self.known_at is None and self._first_known(plain, stamped, first, halves):
-            self.known_at = self.rounds
-        if self.known_at is None:
-            return False
-        every = bool((stamped != NOT_STAMPED).any(axis=0).all())
-        return every or self.rounds >= LONGER_FOR_OTHERS * self.known_at
-
-    def _first_known(
-        self, plain: Nanoseconds, stamped: Nanoseconds, first: NDArray[np.intp], halves: bool
-    ) -> bool:
         if not half_width(plain, stamped, first) < HALF_WIDTH_BELOW:
             return False
         if not halves:
@@ -122,20 +112,21 @@ class Record:
         error = error_of_passes(Passes(self.batch_size, plain, stamped, separate(self.apart)))
         return max(error.head_half_width, error.tail_half_width) < HALF_WIDTH_BELOW
 
-    def enough_of(self, first: NDArray[np.intp]) -> bool:
+    def enough_of(self, first: NDArray[np.intp], cuts: int) -> bool:
         """Whether each of the first cuts has its least number of stamps."""
-        return bool((self._taken[first] >= STAMPS_AT_LEAST).all())
-
-    def enough_stamps(self, cuts: int, first: NDArray[np.intp], least_rounds: int) -> bool:
-        """Whether the first cuts have their least number of stamps and the others one each.
-
-        The others do not get more than twice the least rounds for that.
-        """
-        if self.per_pass is None or self.per_pass >= cuts - 2:
+        if self.stamps_all(cuts):
             return True
-        taken = self.taken(cuts)
-        others = bool((taken > 0).all()) or self.rounds >= 2 * least_rounds
-        return others and self.enough_of(first)
+        return bool((self.taken(cuts)[first] >= STAMPS_AT_LEAST).all())
+
+    def enough_of_others(self, cuts: int, least_rounds: int) -> bool:
+        """Whether every cut has a stamp, or the others have had their share of rounds."""
+        if self.stamps_all(cuts) or (self.taken(cuts) > 0).all():
+            return True
+        return self.rounds >= LONGER_FOR_OTHERS * (self.known_at or least_rounds)
+
+    def stamps_all(self, cuts: int) -> bool:
+        """Whether each pass stamps all cuts."""
+        return self.per_pass is None or self.per_pass >= cuts - 2
 
     def start_anew(self) -> None:
         """Forget stamped passes that turned out too dear, with what ran beside them."""
@@ -196,8 +187,8 @@ class ExecutedRecord(Record):
         """Whether T and every half are known well enough."""
         return half_width(*self.arrays()) < HALF_WIDTH_BELOW
 
-    def enough_stamps(self, cuts: int, first: NDArray[np.intp], least_rounds: int) -> bool:
-        """There are none."""
+    def stamps_all(self, cuts: int) -> bool:
+        """There are no stamps to wait for."""
         return True
 
 

@@ -254,7 +254,7 @@ class Rounds:
     def _turn_of_others(self, record: Record) -> bool:
         """Whether the cuts that cannot be chosen are due before the others are known."""
         due = len(record.stamped) % OTHERS_EVERY == OTHERS_EVERY - 1
-        return due and record.enough_of(self._first)
+        return due and record.enough_of(self._first, self._cuts)
 
     def _verified_pass(self, record: Record, cuts: Sequence[int]) -> None:
         """A plain pass, and before or after it halves of these cuts, to be compared with it."""
@@ -312,15 +312,16 @@ class Rounds:
         """After a round: stop where there is enough; where stamps cost much, take fewer."""
         if record.oom or record.rounds < self._plan.rounds:
             return
-        if not record.enough_stamps(self._cuts, self._first, self._plan.rounds):
+        if not record.enough_of(self._first, self._cuts):
             return
-        enough = False
-        if record.rounds >= record.look_at:
+        if record.known_at is None and record.rounds >= record.look_at:
             record.look_at = math.ceil(LOOK_AGAIN * record.rounds)
             if self._too_dear(record):
                 return
-            enough = record.look(self._first, bool(self._candidates))
-        record.done = enough or record.spent_ns >= self._plan.budget_ns
+            if record.look(self._first, bool(self._candidates)):
+                record.known_at = record.rounds
+        if record.known_at is not None or record.spent_ns >= self._plan.budget_ns:
+            record.done = record.enough_of_others(self._cuts, self._plan.rounds)
 
     def _too_dear(self, record: Record) -> bool:
         """Whether all stamps turn out to cost too much after all: then start anew with fewer."""

@@ -16,6 +16,8 @@ MOST_COST = 0.02  # share of a pass that its stamps may take
 # Stamped and plain passes side by side, and how many of them may say that stamps are cheap where
 # they are dear: noise alone does the same once in a hundred times (binomial, one half each).
 PAIRS_TO_JUDGE, CHEAP_AT_MOST = 9, 1
+# Or so few pairs that all say that stamps cost more than this share.
+PAIRS_IF_CLEAR, CLEARLY = 5, 0.10
 
 
 def is_dear(plain_ns: Sequence[int], stamped_ns: Sequence[int]) -> bool | None:
@@ -29,6 +31,8 @@ def is_dear(plain_ns: Sequence[int], stamped_ns: Sequence[int]) -> bool | None:
     cheap = sum(stamped <= (1 + MOST_COST) * plain for plain, stamped in pairs)
     if cheap > CHEAP_AT_MOST:
         return False
+    if len(pairs) >= PAIRS_IF_CLEAR and all(s > (1 + CLEARLY) * plain for plain, s in pairs):
+        return True
     return True if len(pairs) >= PAIRS_TO_JUDGE else None
 
 

@@ -148,7 +148,10 @@ SLICES = ("NVIDIA H200, 8 of 132 multiprocessors", "NVIDIA H200, 40 of 132 multi
 As the paper takes one card at two clocks, this takes two shares of one card at one clock.
 """
 THREADS = ("AMD EPYC, 1 thread", "AMD EPYC, 2 threads")
-MEASURED = {SLICES: "H200, 8 → 40 of 132 multiprocessors", THREADS: "AMD EPYC, 1 → 2 threads"}
+MEASURED = {
+    SLICES: "the paper's setup, measured: 8 → 40 of 132 multiprocessors of one H200",
+    THREADS: "AMD EPYC, 1 → 2 threads",
+}
 """The measured pairs that come with dscwb: device and server, and what tables call them."""
 
 

@@ -138,7 +138,7 @@ def test_a_pair_that_cannot_be_had_says_why_and_what_there_is(profiles, message)
 def test_the_pair_measured_on_slices_of_one_gpu_comes_first():
     pairs = paper.known_pairs(shipped("efficientnet_b0"))
     assert [pair.name for pair in pairs] == [
-        "H200, 8 → 40 of 132 multiprocessors",
+        "the paper's setup, measured: 8 → 40 of 132 multiprocessors of one H200",
         "2080 Ti at 300 MHz → 2080 Ti",
         "Jetson TX2 → A100",
         "AMD EPYC, 1 → 2 threads",

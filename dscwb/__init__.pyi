@@ -44,6 +44,7 @@ from .study.confidence import Confidence as Confidence
 from .study.conventions import conventions as conventions
 from .study.conventions import verdict as verdict
 from .study.states import Decision as Decision
+from .study.sureness import HowSure as HowSure
 from .study.sweeps import Study as Study
 from .study.sweeps import sweep as sweep
 from .study.tradeoffs import tradeoffs as tradeoffs

@@ -315,6 +315,8 @@ def test_where_one_stamp_costs_too_much_only_halves_are_run(verify):
     np.testing.assert_allclose(found.head_s(1), np.array([0, 100, np.nan, 1000]) * 1e-9)
     np.testing.assert_allclose(found.tail_s(1), np.array([1000, 900, np.nan, 0]) * 1e-9)
     assert one.rounds == ROUNDS
+    assert found.caution(1) == "of really executed halves at 1 of 2 cuts"
+    assert found.caution(4) == ""
     assert stamped_cuts(found, 4).all()
     # The pass takes 4,060 ns with both stamps; the first one comes before the second cut.
     shares = np.array([0, 400, 1630, 4060]) / 4060

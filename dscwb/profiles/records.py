@@ -227,7 +227,10 @@ class Profile:
         return "noisy" if spread > NOISY_ABOVE else "ok"
 
     def caution(self, batch_size: int) -> str:
-        """Why the times at this batch size are not ``ok``, and what to do; empty where they are."""
+        """Why the times at this batch size are not ``ok``, and what to do; empty where they are.
+
+        Also that only halves were run, where no pass was stamped.
+        """
         status = self.status(batch_size)
         if status == "oom":
             return "oom: the device ran out of memory; take a smaller batch size"
@@ -238,9 +241,16 @@ class Profile:
                 "(stamps=False, --no-stamps)"
             )
         if status == "ok":
-            return ""
+            return self._executed_only(batch_size)
         why = f"the middle half of the passes spans {self.spread(batch_size):.0%} of their median"
         return f"{status}: {why}; measure again while nothing else runs there"
+
+    def _executed_only(self, batch_size: int) -> str:
+        passes = self._at(batch_size)
+        if self.provenance.origin != "measured" or len(passes.stamped_ns):
+            return ""
+        inner = [one for one in passes.separate if 0 < one.cut < self.cuts - 1]
+        return f"of really executed halves at {len(inner)} of {self.cuts - 2} cuts"
 
     def _bias(self, batch_size: int) -> list[str]:
         """What is wrong with the times in one direction, in words; found once a batch size."""

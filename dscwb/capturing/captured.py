@@ -27,6 +27,10 @@ from dscwb.cuts import Cut
 from dscwb.graph import ModelGraph
 
 Inputs = tuple[torch.Tensor, ...]
+# On CUDA torch's batch norm takes no larger batch, and torch.export refuses a dimension that
+# promises more than an operation allows. The same bound everywhere gives the same graph everywhere;
+# nothing in the captured code checks it.
+_MOST_SAMPLES = 65_535
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,7 +206,7 @@ def _rows(x: torch.Tensor, batch_size: int) -> torch.Tensor:
 
 
 def _export(module: nn.Module, name: str, inputs: Inputs) -> torch.export.ExportedProgram:
-    batch = torch.export.Dim("batch", min=1)
+    batch = torch.export.Dim("batch", min=1, max=_MOST_SAMPLES)
     try:
         with warnings.catch_warnings(), torch.no_grad(), readable():
             warnings.simplefilter("ignore")

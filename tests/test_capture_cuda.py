@@ -1,0 +1,131 @@
+"""Capturing where CUDA's own rules hold: on a fake device, without a GPU, and on a real one.
+
+torch.export asks an operation's CUDA rules as soon as its tensors say that they lie on CUDA: batch
+norm, for one, then takes 65,535 samples at most.
+"""
+
+from dataclasses import replace
+from functools import cache
+
+import pytest
+import timm
+import torch
+import torchvision
+from torch import nn
+
+import dscwb
+from benchmarks.shipped import MODELS
+from dscwb.shelf import Shelf
+from tests.fake_cuda import fake_cuda, moved
+
+# A family each that no shipped model stands for.
+OTHERS = (
+    "convnext_atto",
+    "convmixer_768_32",
+    "edgenext_xx_small",
+    "ghostnetv2_100",
+    "levit_128s",
+    "mixer_s32_224",
+    "mobileone_s0",
+    "mobilevitv2_050",
+    "poolformer_s12",
+    "repvit_m0_9",
+    "resnest14d",
+    "swin_tiny_patch4_window7_224",
+)
+
+
+def made(name, side):
+    """The model of this name for square images, as `capture` makes it."""
+    try:
+        return timm.create_model(name, img_size=side).eval()
+    except TypeError:
+        return timm.create_model(name).eval()
+
+
+def captured_on_cuda(monkeypatch, module, *shapes):
+    with fake_cuda(monkeypatch):
+        inputs = tuple(torch.rand(shape, device="cuda") for shape in shapes)
+        return dscwb.capture(moved(module), example_input=inputs, check=False)
+
+
+@cache
+def shipped_fingerprints():
+    """Of the shipped profiles, which were captured on CPUs and on a GPU."""
+    graphs = (profile.graph for profile in Shelf("data/profiles").profiles())
+    return {(graph.model, graph.inputs[0].shape[-1]): graph.fingerprint() for graph in graphs}
+
+
+@pytest.mark.parametrize(("name", "side"), [(name, side) for name, side, _ in MODELS])
+def test_every_shipped_model_is_captured_on_cuda_as_on_a_cpu(monkeypatch, name, side):
+    found = captured_on_cuda(monkeypatch, made(name, side), (2, 3, side, side))
+    assert found.device.type == "cuda"
+    graph = replace(found.graph, model=name)
+    assert graph.fingerprint() == shipped_fingerprints()[name, side]
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_families_are_captured_on_cuda_as_on_a_cpu(monkeypatch, name):
+    module = timm.create_model(name).eval()
+    side = module.pretrained_cfg["input_size"][-1]
+    here = dscwb.capture(module, side, check=False).graph
+    there = captured_on_cuda(monkeypatch, module, (2, 3, side, side))
+    assert there.graph.fingerprint() == here.fingerprint()
+    assert [cut.elements() for cut in dscwb.all_cuts(there.graph)] == [
+        cut.elements() for cut in dscwb.all_cuts(here)
+    ]
+
+
+class Recurrent(nn.Module):
+    """Batch norm over a sequence, and an LSTM, whose CUDA kernels are others than a CPU's."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.lstm, self.out = nn.BatchNorm1d(8), nn.LSTM(8, 16), nn.Linear(16, 2)
+
+    def forward(self, x):
+        y, _ = self.lstm(self.norm(x).permute(2, 0, 1))
+        return self.out(y[-1])
+
+
+class TwoInputs(nn.Module):
+    """Two inputs with one batch size, and batch norm in three dimensions."""
+
+    def __init__(self):
+        super().__init__()
+        self.volume, self.norm = nn.Conv3d(1, 4, 3), nn.BatchNorm3d(4)
+
+    def forward(self, x, y):
+        return self.norm(self.volume(x)).mean((2, 3, 4)) + y
+
+
+@pytest.mark.parametrize(
+    ("make", "shapes"),
+    [
+        (Recurrent, [(2, 8, 5)]),
+        (TwoInputs, [(2, 1, 6, 6, 6), (2, 4)]),
+        (lambda: torchvision.models.segmentation.lraspp_mobilenet_v3_large(
+            weights=None, weights_backbone=None
+        ), [(2, 3, 96, 96)]),
+        (lambda: torchvision.models.video.r3d_18(weights=None), [(2, 3, 4, 48, 48)]),
+        (lambda: nn.TransformerEncoder(
+            nn.TransformerEncoderLayer(16, 2, 32, batch_first=True), 2
+        ), [(2, 7, 16)]),
+    ],
+    ids=["recurrent", "two inputs", "segmentation", "video", "transformer"],
+)  # fmt: skip
+def test_models_of_other_kinds_are_captured_on_cuda_as_on_a_cpu(monkeypatch, make, shapes):
+    module = make().eval()
+    inputs = tuple(torch.rand(shape) for shape in shapes)
+    here = dscwb.capture(module, example_input=inputs, check=False).graph
+    there = captured_on_cuda(monkeypatch, module, *shapes).graph
+    assert there.fingerprint() == here.fingerprint()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["efficientnet_b0", "mobilevit_s", "resnet18"])
+def test_a_real_gpu_captures_what_a_cpu_does(name):
+    here = dscwb.capture(name).graph
+    there = dscwb.capture(name, device="cuda")
+    assert there.graph.fingerprint() == here.fingerprint()
+    assert dscwb.verify(there, dscwb.all_cuts(there.graph)[::20]) == []

@@ -202,6 +202,16 @@ def profile(
     tf32: Annotated[
         bool, typer.Option("--tf32", help="Let float32 on an NVIDIA GPU round to TF32.")
     ] = False,
+    multiprocessors: Annotated[
+        int | None,
+        typer.Option(min=1, help="Measure on a slice of the GPU: so many of its multiprocessors."),
+    ] = None,
+    copies: Annotated[
+        bool | None,
+        typer.Option(
+            help="Measure copies between GPU and host; left out, of a whole GPU and not of a slice."
+        ),
+    ] = None,
     compile_: Annotated[
         bool,
         typer.Option(
@@ -240,6 +250,7 @@ def profile(
       dscwb profile efficientnet_b0 --threads 1 --batch-sizes 1,2,4,8 -o b0.parquet
       dscwb profile resnet50 --device cuda --dtype float16 --batch-sizes 1:62 -o resnet50.parquet
       dscwb profile resnet50 --device cuda --tf32 --compile -o resnet50-compiled.parquet
+      dscwb profile resnet50 --device cuda --multiprocessors 8 -o resnet50-slice.parquet
     """  # noqa: D301
     import torch
 
@@ -269,6 +280,8 @@ def profile(
         sizes,
         threads=threads,
         tf32=tf32,
+        multiprocessors=multiprocessors,
+        copies=copies,
         compiler="inductor" if compile_ else None,
         passes=passes,
         budget_s=budget,

@@ -254,7 +254,7 @@ def profile(
     """  # noqa: D301
     import torch
 
-    from dscwb.measuring.checkpoint import take_up
+    from dscwb.measuring.checkpoint import save_over, take_up
 
     sizes = commands.whole_numbers(batch_sizes)
     _check_device(device)
@@ -292,23 +292,12 @@ def profile(
         checkpoint=unfinished,
     )
     interrupted = "interrupted" in measured.provenance.note
-    kept = _keep(measured, output, earlier)
+    kept = save_over(output, measured, earlier)
     _show(measured)
     print(kept)
     if interrupted:
         raise typer.Exit(INTERRUPTED)
     unfinished.unlink(missing_ok=True)
-
-
-def _keep(measured: Profile, output: Path, earlier: Profile | None) -> str:
-    """Write the profile and lose nothing that stood in the file before; in words what was done."""
-    from dscwb.measuring.checkpoint import set_aside, within
-
-    if earlier and within(measured, earlier):
-        return f"{output} has all of this already; to measure it anew, give another file"
-    moved = earlier and not within(earlier, measured) and set_aside(output, earlier)
-    dscwb.save_profile(measured, output)
-    return f"saved {output}" + (f"; what was there before is now in {moved}" if moved else "")
 
 
 @app.command(name="import")

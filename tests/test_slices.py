@@ -18,6 +18,7 @@ from tests.test_copies import Copier
 
 H200 = SimpleNamespace(name="NVIDIA H200", major=9, multi_processor_count=132, uuid="0")
 A100 = SimpleNamespace(name="NVIDIA A100", major=8, multi_processor_count=108, uuid="0")
+SMALL = SimpleNamespace(name="Small", major=9, multi_processor_count=4, uuid="0")
 T4 = SimpleNamespace(name="Tesla T4", major=7, multi_processor_count=40, uuid="0")
 
 
@@ -149,6 +150,7 @@ def test_rounds_of_another_slice_are_not_taken_over(gpu, tmp_path, caplog):
         (H200, -8, "8 to 128 in steps of 8"),
         (A100, 7, "has 108 and offers slices of 4 to 108 in steps of 2"),
         (A100, 2, "4 to 108 in steps of 2"),
+        (SMALL, 8, "has 4 and offers no slices"),
         (T4, 42, "has 40 and offers slices of 2 to 40 in steps of 2"),
     ],
 )
@@ -224,6 +226,12 @@ def test_a_cpu_has_none():
     machine = Machine()
     with pytest.raises(ValueError, match=r"multiprocessors is 8, but the model lies on cpu"):
         profile(machine.model(), multiprocessors=8, clock=machine.clock())
+
+
+def test_copies_of_a_cpu_are_refused():
+    machine = Machine()
+    with pytest.raises(ValueError, match=r"copies is True, but the model lies on cpu"):
+        profile(machine.model(), copies=True, clock=machine.clock())
 
 
 @pytest.mark.gpu

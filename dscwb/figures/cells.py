@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dscwb.cuts import Cut
 from dscwb.study.confidence import Confidence
-from dscwb.study.sureness import robust
+from dscwb.study.sureness import robust, trusted
 from dscwb.study.sweeps import Study
 from dscwb.units import BITS_PER_BYTE
 
@@ -183,7 +183,7 @@ def _doubts(cells: MapCells) -> tuple[Outlines, Outlines]:
     if cells.confidence is None:
         nothing = np.empty(0), np.empty(0)
         return nothing, nothing
-    undecided = cells.confidence.undecided[cells.rows]
+    undecided = (cells.confidence.undecided | ~trusted(cells.shown)[:, None])[cells.rows]
     fragile = ~robust(cells.shown)[cells.rows] & ~undecided
     return outlines(cells, undecided), outlines(cells, fragile)
 

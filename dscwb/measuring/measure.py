@@ -178,6 +178,11 @@ def profile(
     plan = _plan(batch_sizes, passes, budget_s, seed, verify, stamps, gap_s)
     clock = clock or _clock(captured)
     _check_tf32(captured, tf32)
+    if copies and captured.device.type != "cuda":
+        raise ValueError(
+            f"copies is True, but the model lies on {captured.device.type}, where nothing is "
+            "copied; leave it out."
+        )
     with (
         nullcontext() if checkpoint is None else alone(Path(checkpoint)),
         _fixed_conditions(captured.device, threads, tf32),

@@ -152,19 +152,23 @@ class Rounds:
         if isinstance(record, ExecutedRecord):
             halves = [partial(self._run_beside_whole, cut=cut) for cut in self._executed_cuts()]
             return [self._plain_pass, *halves]
-        due = self._due(record.rounds)
+        due = self._due(record)
         return [partial(self._verified_pass, cuts=due), self._stamped_pass]
 
     def _executed_cuts(self) -> list[int]:
         """Where only halves are run."""
         return [cut.index for cut in likely_cuts(self._captured.graph)]
 
-    def _due(self, nth: int) -> list[int]:
-        """Candidates of the n-th round: each once in the least rounds, then by turns."""
-        candidates, least = self._candidates, self._plan.rounds
+    def _due(self, record: Record) -> list[int]:
+        """Candidates of this round: each once in the least rounds, then by turns.
+
+        Those first of which more must be known.
+        """
+        nth, least = record.rounds, self._plan.rounds
         if nth < least:
-            return candidates[nth::least]
-        return candidates[(nth - least) % len(candidates) :][:1] if candidates else []
+            return self._candidates[nth::least]
+        turns = record.suspects or self._candidates
+        return [turns[(nth - least) % len(turns)]] if turns else []
 
     def _attempt(self, record: Record, job: _Job) -> None:
         """Run a job; where memory runs out, give up this batch size and all above it."""

@@ -39,9 +39,11 @@ def in_words(device: torch.device, number: int) -> str:
     of = chip.multi_processor_count
     most = of // step * step
     if number % step or not fewest <= number <= most:
-        possible = f"{fewest} to {most}" + (f" in steps of {step}" if step > 1 else "")
+        possible = f"slices of {fewest} to {most}" + (f" in steps of {step}" if step > 1 else "")
+        if most < fewest:
+            possible = "no slices"
         raise ValueError(
-            f"multiprocessors is {number}; {chip.name} has {of} and offers slices of {possible}. "
+            f"multiprocessors is {number}; {chip.name} has {of} and offers {possible}. "
             "Leave it out to measure the whole GPU."
         )
     return f"{number} of {of} multiprocessors"

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from dscwb.cuts import all_cuts
 from dscwb.graph import ModelGraph
 from dscwb.profiles.passes import (
+    APART_ABOVE,
     NOT_STAMPED,
     NS,
     ModelError,
@@ -49,10 +50,7 @@ Status = Literal["ok", "noisy", "unreliable", "biased", "oom"]
 # Interquartile range over median of the plain passes (MEASURING protocol, step 4).
 NOISY_ABOVE = 0.10
 UNRELIABLE_ABOVE = 0.25
-# What no further pass of the same kind mends: stamps that cost more than this share of a pass, and
-# heads or tails that lie further from really executed ones, as a share of T.
-STAMPS_COST_ABOVE = 0.10
-APART_ABOVE = 0.03
+STAMPS_COST_ABOVE = 0.10  # share of a pass; no further pass of the same kind mends that
 
 
 class ProfileError(ValueError):
@@ -214,12 +212,13 @@ class Profile:
         Returns:
             ``oom`` where memory ran out. ``biased`` where stamps cost more than 10 % of a pass, or
             heads or tails read off stamped passes lie more than 3 % of T from executed ones: at
-            all cuts in the median, or at one cut for sure. ``unreliable`` where the whole passes'
-            interquartile range is above 25 % of their median, ``noisy`` where it is above 10 %.
+            all cuts in the median, or at one cut by more than noise explains. ``unreliable`` where
+            the whole passes' interquartile range is above 25 % of their median, ``noisy`` where it
+            is above 10 %.
         """
         if any(p.oom and p.batch_size == batch_size for p in self.passes):
             return "oom"
-        if self._bias(batch_size):
+        if self._bias(batch_size):  # which no quieter machine mends
             return "biased"
         spread = self.spread(batch_size)
         if spread > UNRELIABLE_ABOVE:
@@ -234,16 +233,19 @@ class Profile:
         status = self.status(batch_size)
         if status == "oom":
             return "oom: the device ran out of memory; take a smaller batch size"
-        if status == "biased":
-            why = " and ".join(self._bias(batch_size))
-            return (
-                f"biased: {why}; measure more passes (passes=, --passes), or executed halves only "
-                "(stamps=False, --no-stamps)"
-            )
         if status == "ok":
             return self._executed_only(batch_size)
-        why = f"the middle half of the passes spans {self.spread(batch_size):.0%} of their median"
-        return f"{status}: {why}; measure again while nothing else runs there"
+        why, remedies = [], []
+        if (spread := self.spread(batch_size)) > NOISY_ABOVE:
+            why.append(f"the middle half of the passes spans {spread:.0%} of their median")
+            remedies.append("measure again while nothing else runs there")
+        if bias := self._bias(batch_size):
+            why += bias
+            remedies.append(
+                "measure more passes (passes=, --passes), or executed halves only (stamps=False, "
+                "--no-stamps)"
+            )
+        return f"{status}: {' and '.join(why)}; {', then '.join(remedies)}"
 
     def _executed_only(self, batch_size: int) -> str:
         passes = self._at(batch_size)
@@ -321,9 +323,9 @@ def calibration(profile: Profile, batch_size: int) -> tuple[float, float, float]
 
 
 def _bias(passes: Passes) -> list[str]:
-    ratio, low, _ = overhead(passes.plain_ns, passes.stamped_ns)
+    ratio = overhead(passes.plain_ns, passes.stamped_ns)[0]
     words = []
-    if ratio > 1 + STAMPS_COST_ABOVE and low > 1:  # else it is noise as likely as not
+    if ratio > 1 + STAMPS_COST_ABOVE:
         words.append(f"stamps cost {ratio - 1:.0%} of a pass")
     error = error_of_passes(passes)
     halves = (

@@ -91,7 +91,8 @@ class HowSure:
         split: Its name.
         status: ``sure``: it wins in 95 % of the replicates, and wherever in their range modelled
             and assumed times lie. ``sure if the model is right``: in the replicates only.
-            ``not sure``: it does not, or nobody asked, or the measured times have no spread.
+            ``not sure``: it does not, or nobody asked, or the measured times have no spread, or
+            times that it rests on are biased or unreliable (`trusted`).
         probability: Share of the replicates in which it wins; None where that is not known.
         errors: Of the machines that were not measured.
         flips: Where it stops being the best, the nearest first: one for each direction in which
@@ -140,6 +141,23 @@ def robust(states: States) -> NDArray[np.bool_]:
     return same
 
 
+def trusted(states: States) -> NDArray[np.bool_]:
+    """False where the times of a machine are biased or unreliable, ``(batch,)``.
+
+    Passes drawn again scatter around the same wrong times, so no bootstrap sees that.
+    """
+    return np.array([not _not_trusted(states, size) for size in states.batch_sizes])
+
+
+def _not_trusted(states: States, batch_size: int) -> str:
+    """Whose times behind this batch size are biased or unreliable, in words; empty for nobody's."""
+    for name, profile in (("device", states.edge), ("server", states.server)):
+        for size in profile.neighbours(batch_size):
+            if (status := profile.status(size)) in ("biased", "unreliable"):
+                return f"the {name}'s times at batch size {size} are {status}"
+    return ""
+
+
 def about_models(states: States) -> str:
     """In how many states of the grid a wrong model would change the answer; empty without one."""
     labels = "; ".join(error.label for error in model_errors(states))
@@ -173,7 +191,9 @@ def how_sure(
         probability, measured = _by_measurements(best, confidence, errors)
     fragile = any(flip.inside for flip in flips)
     status: Status = "not sure"
-    if probability is not None and probability >= DECIDED_FROM:
+    if doubted := _not_trusted(states, batch_size):
+        measured = f"not sure: {doubted}"
+    elif probability is not None and probability >= DECIDED_FROM:
         status = "sure if the model is right" if fragile else "sure"
     why = _why(status, measured, _by_models(errors, flips), errors)
     return HowSure(best.split, status, probability, errors, flips, why)

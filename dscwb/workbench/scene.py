@@ -21,7 +21,7 @@ from dscwb.figures.curves import WORDS
 from dscwb.figures.page import log_ticks, number, percent, row_ticks
 from dscwb.figures.traces import GAIN_COLOURS
 from dscwb.optimise import Envelope, lower_envelope
-from dscwb.study.sureness import about_models, robust
+from dscwb.study.sureness import about_models, robust, trusted
 from dscwb.study.sweeps import Study
 from dscwb.units import BITS_PER_BYTE
 from dscwb.workbench.look import Look, Place
@@ -342,7 +342,8 @@ def _doubt(
             f"{study.best.shape}; compute it for this study."
         )
     at = np.ix_(order, columns)
-    marks = np.where(confidence.undecided, UNDECIDED, np.where(robust(study), 0, FRAGILE))
+    undecided = confidence.undecided | ~trusted(study)[:, None]
+    marks = np.where(undecided, UNDECIDED, np.where(robust(study), 0, FRAGILE))
     return confidence.probability[at].astype(np.float32), marks[at].astype(np.uint8)
 
 

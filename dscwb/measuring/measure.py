@@ -151,10 +151,11 @@ def profile(
             for itself (see `compiled.compiled_cuts`), and only these have times. Compiling is not
             timed; a resumed measurement compiles again.
         passes: Least number of passes at each batch size, plain and stamped together; more where
-            stamps cost over 2 % and each cut that can be chosen still lacks six. Halves only:
-            twice the number of rounds.
-        budget_s: Seconds of passes at one batch size after which none beyond `passes` are run;
-            0 for exactly `passes`.
+            stamps cost over 2 % and a cut that can be chosen still lacks six. Halves only: twice
+            the number of rounds.
+        budget_s: Seconds of passes at one batch size after which none beyond `passes` are run,
+            except until each cut that can be chosen has one stamp; 0 for no more than `passes` and
+            those six stamps need.
         seed: Of the random order, and of the cuts that are verified at random.
         clock: What takes the times; the device's own if left out.
         progress: Show the time left on stderr.

@@ -120,11 +120,11 @@ class Record:
         self.suspects = suspects(passes)
         return known and not self.suspects
 
-    def enough_of(self, first: NDArray[np.intp], cuts: int) -> bool:
+    def enough_of(self, first: NDArray[np.intp], cuts: int, least: int = STAMPS_AT_LEAST) -> bool:
         """Whether each of the first cuts has its least number of stamps."""
         if self.stamps_all(cuts):
             return True
-        return bool((self.taken(cuts)[first] >= STAMPS_AT_LEAST).all())
+        return bool((self.taken(cuts)[first] >= least).all())
 
     def enough_of_others(self, cuts: int, least_rounds: int) -> bool:
         """Whether every cut has a stamp, or the others have had their share of rounds."""

@@ -95,15 +95,17 @@ class Provenance:
     time_error: float | None = None
 
     def machine(self) -> str:
-        """Device and how much of it was used: ``AMD EPYC, 2 threads``."""
-        if not self.threads:
-            return self.device
-        return f"{self.device}, {self.threads} thread{'s' if self.threads > 1 else ''}"
+        """Device and how it was used: ``AMD EPYC, 2 threads, 20 ms idle before each pass``."""
+        words = [self.device]
+        if self.threads:
+            words.append(f"{self.threads} thread{'s' if self.threads > 1 else ''}")
+        if self.gap_s:
+            words.append(f"{format_seconds(self.gap_s)} idle before each pass")
+        return ", ".join(words)
 
     def label(self) -> str:
         """Machine and origin for captions: ``AMD EPYC, 1 thread, float32 (measured)``."""
-        marks = [f"{format_seconds(self.gap_s)} idle before each pass"] if self.gap_s else []
-        marks += [f"throttled by {' and '.join(self.throttled)}"] if self.throttled else []
+        marks = [f"throttled by {' and '.join(self.throttled)}"] if self.throttled else []
         notes = ", ".join([note for note in (self.note, *marks) if note])
         return f"{self.machine()}, {self.dtype} ({self.origin}{': ' if notes else ''}{notes})"
 
@@ -228,13 +230,13 @@ class Profile:
     def caution(self, batch_size: int) -> str:
         """Why the times at this batch size are not ``ok``, and what to do; empty where they are.
 
-        Also that only halves were run, where no pass was stamped.
+        Also where only some cuts have times: no pass was stamped, or not long enough.
         """
         status = self.status(batch_size)
         if status == "oom":
             return "oom: the device ran out of memory; take a smaller batch size"
         if status == "ok":
-            return self._executed_only(batch_size)
+            return self._partly(batch_size)
         why, remedies = [], []
         if (spread := self.spread(batch_size)) > NOISY_ABOVE:
             why.append(f"the middle half of the passes spans {spread:.0%} of their median")
@@ -247,12 +249,17 @@ class Profile:
             )
         return f"{status}: {' and '.join(why)}; {', then '.join(remedies)}"
 
-    def _executed_only(self, batch_size: int) -> str:
-        passes = self._at(batch_size)
-        if self.provenance.origin != "measured" or len(passes.stamped_ns):
+    def _partly(self, batch_size: int) -> str:
+        """At how many cuts inside the model there are times, where not at all of them."""
+        if self.provenance.origin != "measured":
             return ""
-        inner = [one for one in passes.separate if 0 < one.cut < self.cuts - 1]
-        return f"of really executed halves at {len(inner)} of {self.cuts - 2} cuts"
+        inner = self.head_s(batch_size)[1:-1]
+        known = int(np.isfinite(inner).sum())
+        if not len(self._at(batch_size).stamped_ns):
+            return f"of really executed halves at {known} of {len(inner)} cuts"
+        if known == len(inner):
+            return ""
+        return f"known at {known} of {len(inner)} cuts, the others had no stamp yet; measure longer"
 
     def _bias(self, batch_size: int) -> list[str]:
         """What is wrong with the times in one direction, in words; found once a batch size."""

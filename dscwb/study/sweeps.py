@@ -318,13 +318,13 @@ class Study(States):
 
 def _gaps_differ(edge: Profile, server: Profile) -> tuple[str, ...]:
     gaps = edge.provenance.gap_s, server.provenance.gap_s
-    both = all(one.provenance.origin in ("measured", "assumed") for one in (edge, server))
-    if gaps[0] == gaps[1] or not both:
+    told = all(one.provenance.origin != "imported" for one in (edge, server))
+    if gaps[0] == gaps[1] or not told:
         return ()
     idle = [f"{format_seconds(gap)} of idling" if gap else "no idle gap" for gap in gaps]
     return (
-        f"The device was measured with {idle[0]} before each pass, the server with {idle[1]}: what "
-        "has waited is slower; measure both alike (gap_s=, --gap-ms).",
+        f"The device's times are with {idle[0]} before each pass, the server's with {idle[1]}: "
+        "what has waited is slower; measure both alike (gap_s=, --gap-ms).",
     )
 
 

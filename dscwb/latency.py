@@ -6,7 +6,7 @@ bit that must be sent.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,15 @@ from dscwb.cuts import Cut, all_cuts, head_memory_bytes
 from dscwb.graph import ModelGraph
 from dscwb.profiles.records import Profile, ProfileError
 from dscwb.scenario import Scenario
-from dscwb.units import BITS_PER_BYTE, format_bytes
+from dscwb.units import (
+    AS_SENT,
+    BITS_PER_BYTE,
+    COMPLEX_DTYPES,
+    DTYPE_BYTES,
+    Encoding,
+    format_bytes,
+    written_as,
+)
 
 Floats = NDArray[np.float64]
 
@@ -92,6 +100,7 @@ def cost_lines(
     Raises:
         ProfileError: The profiles are of different models or element types, a batch size lies
             outside theirs, or no candidate is left.
+        ValueError: The input encoding cannot hold the input.
     """
     check_same_model(edge, server)
     sizes = np.array(batch_sizes, dtype=np.int64)
@@ -101,6 +110,7 @@ def cost_lines(
             "The two captures list different layers (other torch versions?); use "
             "granularity='block' or capture both with one version."
         )
+    _check_input(edge.graph, here, scenario)
     heads, tails, copies, marks = [], [], [], []
     for batch_size in sizes.tolist():
         head, _, edge_mark = times_at(edge, batch_size)
@@ -124,6 +134,52 @@ def cost_lines(
         np.array(marks),
         too_large,
     )
+
+
+def written(cuts: Sequence[Cut], scenario: Scenario) -> tuple[str, str]:
+    """How input and features of these cuts really go over the wire, in words.
+
+    Empty for the input where it is not sent, and for features where no cut sends any.
+    """
+    given = {spec.dtype for cut in cuts if cut.is_input for spec in cut.frontier}
+    inner = [cut for cut in cuts if not (cut.is_input or cut.is_output)]
+    sent = {spec.dtype for cut in inner for spec in cut.frontier}
+    return (
+        written_as(given, scenario.input_encoding) if given else "",
+        written_as(sent, scenario.feature_encoding) if sent else "",
+    )
+
+
+def holds_input(graph: ModelGraph, wire: Encoding) -> bool:
+    """Whether this encoding can be applied to anything of the model's input.
+
+    True too where the input was measured on the wire: there is nothing to apply any more.
+    """
+    kinds = [spec.dtype for spec in graph.inputs]
+    return AS_SENT in kinds or any(wire.bytes_of(kind) is not None for kind in kinds)
+
+
+def _check_input(graph: ModelGraph, cuts: Sequence[Cut], scenario: Scenario) -> None:
+    """Refuse an encoding that would only be named."""
+    wire = scenario.input_encoding
+    if not cuts[0].is_input or holds_input(graph, wire):
+        return
+    names = ", ".join(f"{spec.name}: {spec.dtype}" for spec in graph.inputs)
+    kinds = [spec.dtype for spec in graph.inputs]
+    narrower = "; int32, int16 or uint16 where every value fits into them"
+    raise ValueError(
+        f"The input encoding {wire.name} cannot hold the input of {graph.model!r} ({names}). Give "
+        f"the input encoding {own_encoding(kinds)!r} to count what the model takes"
+        f"{narrower * ('int64' in kinds)}."
+    )
+
+
+def own_encoding(dtypes: Iterable[str]) -> str:
+    """Name of an encoding that holds all of these element types."""
+    widest = max(dtypes, key=DTYPE_BYTES.__getitem__)
+    if widest in COMPLEX_DTYPES:
+        return {16: "float64", 8: "float32", 4: "float16"}[DTYPE_BYTES[widest]]
+    return {"bool": "uint8", "uint32": "int64", "uint64": "int64"}.get(widest, widest)
 
 
 def _candidates(graph: ModelGraph, scenario: Scenario) -> tuple[Cut, ...]:

@@ -20,11 +20,13 @@ import numpy as np
 from dscwb.cuts import Cut, all_cuts
 from dscwb.graph import Block, Layer, ModelGraph, TensorSpec
 from dscwb.profiles.records import NS, Passes, Profile, ProfileError, Provenance, Separate
-from dscwb.units import DTYPE_BYTES, FLOAT_DTYPES
+from dscwb.units import AS_SENT, DTYPE_BYTES
 
 COLUMNS = ("split", "batch_size", "head_s", "tail_s", "payload_bytes")
 INPUT, OUTPUT = "input", "output"
 """Names of the rows for full offloading (nothing in the head) and no offloading."""
+WIRE = "uint8"
+"""Name by which people say that payloads are bytes as they went over the wire."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,8 @@ def _graph(path: Path, rows: list[_Row], model: str, dtype: str) -> ModelGraph:
     if INPUT not in elements:
         raise ProfileError(f"{path}: no row for split 'input'; its payload is the model's input.")
     names = [name for name in elements if name not in (INPUT, OUTPUT)] + [OUTPUT]
-    specs = [TensorSpec(name, (1, elements.get(name, 1)), (0,), dtype) for name in (INPUT, *names)]
+    kind = AS_SENT if dtype == WIRE else dtype
+    specs = [TensorSpec(name, (1, elements.get(name, 1)), (0,), kind) for name in (INPUT, *names)]
     layers = tuple(
         Layer("imported", spec.name, (before.name,), (spec,)) for before, spec in pairwise(specs)
     )
@@ -199,7 +202,7 @@ def _passes(batch_size: int, rows: list[_Row], cuts: dict[str, int], number: int
 
 def _note(rows: list[_Row], dtype: str) -> str:
     """Whether payloads can be encoded otherwise; by how much heads and tails leave the whole."""
-    notes = [] if dtype in FLOAT_DTYPES else ["payloads as they were sent, whatever the encoding"]
+    notes = ["payloads as they were sent, whatever the encoding"] if dtype == WIRE else []
     whole = {row.batch_size: row.head_s for row in rows if row.split == OUTPUT}
     sums = [
         (row.head_s + row.tail_s) / whole[row.batch_size]

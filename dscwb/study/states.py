@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dscwb.certificate import Certificate, certify
 from dscwb.cuts import all_cuts
-from dscwb.latency import NO_OFFLOADING, CostLines
+from dscwb.latency import NO_OFFLOADING, CostLines, written
 from dscwb.optimise import Envelope, checked_rates, envelopes, gain, lower_envelope
 from dscwb.profiles.records import Profile
 from dscwb.scenario import Scenario
@@ -124,6 +124,11 @@ class States:
     def splits(self) -> tuple[str, ...]:
         """Names of the candidates, from full offloading to no offloading, ``(split,)``."""
         return self.lines.names
+
+    @property
+    def written(self) -> tuple[str, str]:
+        """How input and features really go over the wire, in words; empty where not sent."""
+        return written(self.lines.splits, self.scenario)
 
     @property
     def chosen(self) -> tuple[str, ...]:

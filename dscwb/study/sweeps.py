@@ -269,12 +269,14 @@ class Study(States):
         from dscwb import __version__
 
         graph = self.edge.graph
+        both = zip(("input", "features"), self.written, strict=True)
+        payload = ", ".join(f"{what} {words}" for what, words in both if words)
         size = "×".join(str(n) for n in graph.inputs[0].shape[1:])
         return {
             "model": f"{graph.model} at {size}",
             "device": self.edge.provenance.label(),
             "server": self.server.provenance.label(),
-            "scenario": self.scenario.label(),
+            "scenario": self.scenario.label(payload),
             "dscwb_version": __version__,
         }
 

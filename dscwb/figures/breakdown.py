@@ -19,7 +19,7 @@ from dscwb.figures.axes import (
 )
 from dscwb.figures.colours import split_colours
 from dscwb.figures.page import ASSUMED_WIDTH, Template, set_page, title
-from dscwb.optimise import checked_rates
+from dscwb.optimise import cost_at
 from dscwb.study.sweeps import Study
 from dscwb.units import BITS_PER_BYTE, format_bytes, format_seconds
 
@@ -37,7 +37,7 @@ PARTS = {
     "tail": ("rgb(0, 158, 115)", "server (tail)"),
 }
 """Colour (Okabe and Ito's, told apart without colour vision) and name of each part."""
-MISSING = {"does not fit": "/", "not measured": "."}
+MISSING = {"does not fit": "/", "not measured": ".", "link is down": "x"}
 """Why a candidate has no bar, and the pattern that stands for it."""
 EMPTY = "rgba(150, 150, 150, 0.6)"
 RIM = "rgb(110, 110, 110)"  # seen on light and on dark pages
@@ -87,12 +87,13 @@ def plot_latency_breakdown(
     Args:
         study: What to draw.
         batch_size: One of the study's.
-        data_rate_bps: In bit/s, any above zero.
+        data_rate_bps: In bit/s; 0 for a link that is down.
         template: plotly's template; its default when left out.
         width: Pixels; as wide as the notebook when left out.
 
     Raises:
-        ValueError: The batch size is not on the grid, or the rate is not above zero.
+        ValueError: The batch size is not on the grid, or the rate is below zero, or the link
+            is down and no offloading is not possible.
     """
     info = breakdown_numbers(study, batch_size, data_rate_bps)
     figure = go.Figure(
@@ -132,21 +133,28 @@ def breakdown_numbers(study: Study, batch_size: int, data_rate_bps: float) -> Br
     """The parts of every candidate's latency in one state.
 
     Raises:
-        ValueError: The batch size is not on the grid, or the rate is not above zero.
+        ValueError: The batch size is not on the grid, or the rate is below zero, or the link
+            is down and no offloading is not possible.
     """
     row = study.row(batch_size)
-    rate = float(checked_rates(data_rate_bps)[0])
-    lines = study.lines
+    state = study.at_rates(data_rate_bps)
+    rate, lines = float(state.data_rates_bps[0]), study.lines
     wait = np.full(len(lines.splits), lines.wait_s[row])
-    transfer = lines.bits[row] / rate
+    transfer = cost_at(0.0, lines.bits[row], rate)
     parts = np.stack([wait, lines.head_s[row], transfer, lines.link_s[row], lines.tail_s[row]])
-    parts[:, np.isnan(parts).any(axis=0)] = np.nan
+    unknown = np.isnan(parts).any(axis=0)
+    parts[:, unknown | np.isinf(transfer)] = np.nan
     missing = tuple(
-        "does not fit" if large else "not measured" if none else ""
-        for large, none in zip(lines.too_large[row], np.isnan(parts[0]), strict=True)
+        "does not fit" if large else "not measured" if none else "link is down" if down else ""
+        for large, none, down in zip(lines.too_large[row], unknown, np.isinf(transfer), strict=True)
     )
-    cost = study.intercepts[row] + study.slopes[row] / rate
-    best = int(study.envelopes[row].best_split(rate))
+    cost = state.costs(row)[:, 0]
+    best = int(state.best[row, 0])
+    if missing[best]:
+        raise ValueError(
+            f"At 0 bit/s nothing can be sent, and batch size {batch_size} has no time without "
+            "sending: draw a rate above zero."
+        )
     return BreakdownNumbers(
         row,
         parts,
@@ -301,4 +309,5 @@ def _caption(study: Study, info: BreakdownNumbers) -> str:
 _REASON = {
     "does not fit": "would not fit into the device's memory",
     "not measured": "a profile has no times for",
+    "link is down": "cannot be sent, since the link is down",
 }

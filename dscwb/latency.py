@@ -98,8 +98,8 @@ def cost_lines(
     is no data.
 
     Raises:
-        ProfileError: The profiles are of different models or element types, a batch size lies
-            outside theirs, or no candidate is left.
+        ProfileError: The profiles are of different models, a batch size lies outside theirs, or no
+            candidate is left.
         ValueError: The input encoding cannot hold the input.
     """
     check_same_model(edge, server)
@@ -107,9 +107,16 @@ def cost_lines(
     here, there = _candidates(edge.graph, scenario), _candidates(server.graph, scenario)
     if [cut.name for cut in here] != [cut.name for cut in there]:
         raise ProfileError(
-            "The two captures list different layers (other torch versions?); use "
+            "The two captures list different layers (other versions of torch, other element "
+            "types?); use "
             "granularity='block' or capture both with one version."
         )
+    for one, other in zip(here, there, strict=True):
+        if one.elements() != other.elements():
+            raise ProfileError(
+                f"After {one.name!r} {one.elements():,} elements leave the edge's head, but the "
+                f"server's tail takes {other.elements():,}; profile the same model on both."
+            )
     _check_input(edge.graph, here, scenario)
     heads, tails, copies, marks = [], [], [], []
     for batch_size in sizes.tolist():
@@ -239,26 +246,24 @@ def check_same_model(edge: Profile, server: Profile) -> None:
         ProfileError: Names what differs.
     """
     a, b = edge.graph, server.graph
-    dtypes = edge.provenance.dtype, server.provenance.dtype
-    if dtypes[0] != dtypes[1]:
-        raise ProfileError(
-            f"The edge's profile is of {dtypes[0]}, the server's of {dtypes[1]}: a {dtypes[0]} "
-            f"head cannot feed a {dtypes[1]} tail; profile both in one element type."
-        )
     if a.fingerprint() == b.fingerprint():
         return
+    # Another element type has other operations, of which others are counted.
+    types = [{spec.dtype for spec in graph.tensors()} for graph in (a, b)]
+    alike = types[0] == types[1] and edge.provenance.dtype == server.provenance.dtype
     for what, left, right in (
         ("models", a.model, b.model),
         ("inputs", [s.shape for s in a.inputs], [s.shape for s in b.inputs]),
         ("blocks", [x.name for x in a.blocks], [x.name for x in b.blocks]),
-        ("FLOPs", a.flops, b.flops),
+        ("FLOPs", a.flops, b.flops if alike else a.flops),
     ):
         if left != right:
             raise ProfileError(
                 f"The profiles are of different {what}: {left} on the edge, {right} on the server; "
                 "profile the same model at the same input size on both."
             )
-    raise ProfileError("The profiles are of different graphs; profile the same model on both.")
+    if alike:
+        raise ProfileError("The profiles are of different graphs; profile the same model on both.")
 
 
 def times_at(profile: Profile, batch_size: int) -> tuple[Floats, Floats, bool]:

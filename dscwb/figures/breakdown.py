@@ -39,6 +39,7 @@ PARTS = {
 """Colour (Okabe and Ito's, told apart without colour vision) and name of each part."""
 MISSING = {"does not fit": "/", "not measured": ".", "link is down": "x"}
 """Why a candidate has no bar, and the pattern that stands for it."""
+MANY = 500  # candidates; of more, words for each bar and part would be megabytes
 EMPTY = "rgba(150, 150, 150, 0.6)"
 RIM = "rgb(110, 110, 110)"  # seen on light and on dark pages
 
@@ -111,6 +112,7 @@ def plot_latency_breakdown(
         depth["ticktext"][at] = f"<b>{depth['ticktext'][at]}</b>"
     figure.update_layout(
         barmode="stack",
+        hovermode="closest" if len(study.splits) <= MANY else "x",
         bargap=0.15,
         xaxis=depth,
         yaxis=linear_axis(info.top_s, "s", "Latency"),
@@ -175,6 +177,11 @@ def _top(total_s: Floats, best: int) -> float:
 
 def _bars(study: Study, info: BreakdownNumbers) -> list[go.Bar]:
     words = [_hover(study, info, i) for i in range(len(study.splits))]
+    shown = [
+        name for name, seconds in zip(PARTS, info.parts, strict=True) if np.nanmax(seconds) > 0
+    ]
+    # Under a pixel wide, a bar is found by its place; then its words stand on the page once.
+    told = shown if len(words) <= MANY else shown[-1:]
     return [
         go.Bar(
             name=_part(study, name),
@@ -182,12 +189,13 @@ def _bars(study: Study, info: BreakdownNumbers) -> list[go.Bar]:
             x=list(range(len(words))),
             y=seconds,
             marker={"color": colour, "line": {"width": 0}},
-            hovertext=words,
-            hovertemplate="%{hovertext}<extra></extra>",
+            hovertext=words if name in told else None,
+            hovertemplate="%{hovertext}<extra></extra>" if name in told else None,
+            hoverinfo=None if name in told else "skip",
             textposition="none",
         )
         for (name, (colour, _)), seconds in zip(PARTS.items(), info.parts, strict=True)
-        if np.nanmax(seconds) > 0  # nothing waits, no round trip: no entry in the legend
+        if name in shown  # nothing waits, no round trip: no entry in the legend
     ]
 
 
@@ -206,9 +214,10 @@ def _hover(study: Study, info: BreakdownNumbers, i: int) -> str:
         if seconds or name in ("head", "transfer", "tail")
     ]
     more = f"{formatted(info.margin[i], study.unit)} more than the best"
+    of = f"= {'<br>+ '.join(parts)}<br>" if len(study.splits) <= MANY else ""
     return (
-        f"<b>{study.splits[i]}</b>: {format_seconds(info.total_s[i])}<br>= "
-        f"{'<br>+ '.join(parts)}<br>{'the best' if i == info.best else more}"
+        f"<b>{study.splits[i]}</b>: {format_seconds(info.total_s[i])}<br>"
+        f"{of}{'the best' if i == info.best else more}"
     )
 
 

@@ -129,7 +129,11 @@ class States:
     @property
     def written(self) -> tuple[str, str]:
         """How input and features really go over the wire, in words; empty where not sent."""
-        return written(self.lines.splits, self.scenario)
+        given, features = written(self.lines.splits, self.scenario)
+        device, server = self.edge.provenance.dtype, self.server.provenance.dtype
+        if features and device != server:
+            features += f" (converted from the device's {device}, into the server's {server})"
+        return given, features
 
     @property
     def chosen(self) -> tuple[str, ...]:

@@ -300,7 +300,7 @@ class Study(States):
                 for size, words in told.items()
                 if words
             ]
-        return (*found, *_gaps_differ(self.edge, self.server))
+        return (*found, *_gaps_differ(self.edge, self.server), *_types_differ(self))
 
     def label(self) -> str:
         """Model, machines and scenario in words: what every figure's caption must say."""
@@ -326,6 +326,16 @@ class Study(States):
         index = pd.Index(self.batch_sizes, name="batch_size")
         columns = pd.Index(self.data_rates_bps, name="data_rate_bps")
         return pd.DataFrame(values, index=index, columns=columns)
+
+
+def _types_differ(study: Study) -> tuple[str, ...]:
+    types = study.edge.provenance.dtype, study.server.provenance.dtype
+    if types[0] == types[1]:
+        return ()
+    return (
+        f"The head computes in {types[0]}, the tail in {types[1]}: features are converted, which "
+        "takes time that is not counted.",
+    )
 
 
 def _gaps_differ(edge: Profile, server: Profile) -> tuple[str, ...]:

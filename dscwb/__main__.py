@@ -303,27 +303,42 @@ def profile(
 @app.command(name="import")
 def import_(
     table: Annotated[
-        Path, typer.Argument(help="CSV: split,batch_size,head_s,tail_s,payload_bytes.")
+        Path,
+        typer.Argument(
+            help="Table: split,batch_size,head_s,tail_s,payload_bytes; or a tool's layer times."
+        ),
     ],
     device: Annotated[str, typer.Option(help="What measured it, in words.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Profile file to write.")],
     model: Annotated[
-        str | None, typer.Option(help="A timm model whose blocks the splits name; else the file.")
+        str | None,
+        typer.Option(
+            help="A timm model whose blocks the splits name, or which was timed; else the file."
+        ),
     ] = None,
     image_size: ImageSize = None,
     dtype: Annotated[str, typer.Option(help="Element type that payload_bytes counts.")] = "float32",
+    batch_size: Annotated[int, typer.Option(help="Of layer times, which do not say it.")] = 1,
 ) -> None:
     """Make a profile of numbers measured by other means.
 
     Splits are listed from input to output; input is full offloading, output no offloading. Times
-    are in seconds, payloads in bytes of the whole batch. Rows may repeat.
+    are in seconds (head_s) or head_ms, head_us, payloads in bytes of the whole batch. Rows may
+    repeat. Layer times are taken from trtexec --exportProfile, TFLite's benchmark_model, ONNX
+    Runtime, torch.profiler (CPU) and Scission.
 
     \b
-    Example:
+    Examples:
       dscwb import orin.csv --device "Jetson Orin Nano, TensorRT 10" -o orin.parquet
+      dscwb import layers.json --model resnet50 --device "Orin, TensorRT 10" -o orin.parquet
     """  # noqa: D301
-    graph = dscwb.capture(model, image_size, check=False).graph if model else None
-    profile = dscwb.profile_from_csv(table, device=device, graph=graph, dtype=dtype)
+    from dscwb.profiles.imported import models_of
+
+    named = model in models_of(table)  # in the file itself
+    graph = dscwb.capture(model, image_size, check=False).graph if model and not named else None
+    profile = dscwb.profile_from_csv(
+        table, device=device, graph=graph, model=model, dtype=dtype, batch_size=batch_size
+    )
     dscwb.save_profile(profile, output)
     sizes = ", ".join(map(str, profile.batch_sizes))
     print(f"{profile.graph.model}, batch sizes {sizes}, on {profile.provenance.label()}")

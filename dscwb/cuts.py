@@ -50,7 +50,8 @@ class Cut:
     ) -> float:
         """Bytes that cross the cut: features in `encoding`, at cut 0 the input in `input_encoding`.
 
-        Tensors that are not floating-point keep their own size. The last cut sends nothing.
+        Tensors that an encoding cannot hold keep their own size (`Encoding.bytes_of`). The last
+        cut sends nothing.
         """
         if self.is_output:
             return 0.0

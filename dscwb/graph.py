@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from dscwb.units import BITS_PER_BYTE, DTYPE_BYTES, FLOAT_DTYPES, Encoding
+from dscwb.units import BITS_PER_BYTE, DTYPE_BYTES, Encoding
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,11 @@ class TensorSpec:
         return elements
 
     def nbytes(self, batch_size: int = 1, encoding: Encoding | None = None) -> float:
-        """Bytes at this batch size: in the tensor's own dtype, or floats in a wire encoding."""
-        if encoding is not None and self.dtype in FLOAT_DTYPES:
-            return self.elements(batch_size) * encoding.bytes_per_element
-        return float(self.elements(batch_size) * DTYPE_BYTES[self.dtype])
+        """Bytes at this batch size: in a wire encoding where it can hold them, or in own dtype."""
+        size = None if encoding is None else encoding.bytes_of(self.dtype)
+        if size is None:
+            size = DTYPE_BYTES[self.dtype]
+        return round(self.elements(batch_size) * float(size), 6)  # a tenth of 3 is 0.3
 
 
 @dataclass(frozen=True)

@@ -121,9 +121,7 @@ def map_cells(study: Study, confidence: Confidence | None = None) -> MapCells:
     """
     if confidence is not None and confidence.states.lines is not study.lines:
         raise ValueError("The confidence is that of another study; give study.confidence().")
-    low, high = float(study.data_rates_bps.min()), float(study.data_rates_bps.max())
-    if low == high:  # an octave each way around a single rate
-        low, high = low / 2, high * 2
+    low, high = study.rate_range
     switching = np.concatenate([row.switching_rates_bps for row in study.envelopes])
     inside = switching[(low < switching) & (switching < high)]
     edges = np.unique(np.concatenate((np.geomspace(low, high, COLUMNS + 1), inside)))

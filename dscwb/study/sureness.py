@@ -135,9 +135,13 @@ def robust(states: States) -> NDArray[np.bool_]:
     Everywhere, if both machines were measured or imported: nothing is said of their noise.
     """
     same = np.ones(states.best.shape, dtype=np.bool_)
+    up = states.data_rates_bps > 0  # on a link that is down no time plays a part
+    if not up.any():
+        return same
     for off in _corners(model_errors(states)):
         intercepts = states.intercepts + _rise(states, off)
-        same &= best_split(intercepts, states.slopes, states.data_rates_bps) == states.best
+        best = best_split(intercepts, states.slopes, states.data_rates_bps[up])
+        same[:, up] &= best == states.best[:, up]
     return same
 
 
@@ -224,6 +228,8 @@ def _flips(states: States, best: Decision, errors: Sequence[ModelError]) -> tupl
 
     At 1 + λ · (corner - 1) the best costs λ · (its rise - the other's rise) of its margin.
     """
+    if best.data_rate_bps == 0:
+        return ()
     row, chosen = states.row(best.batch_size), states.splits.index(best.split)
     costs = states.intercepts[row] + states.slopes[row] / best.data_rate_bps
     found = []

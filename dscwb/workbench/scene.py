@@ -215,7 +215,7 @@ def scene_of(study: Study, look: Look, baseline: str, confidence: Doubt | None =
     """
     order = np.argsort(study.batch_sizes, kind="stable")
     columns = np.argsort(study.data_rates_bps, kind="stable")
-    low, high = _rate_range(study)
+    low, high = study.rate_range
     split = study.splits.index(study.baseline_split(baseline))
     kept = _kept(study, split)
     place = {index: i for i, index in enumerate(kept)}
@@ -247,11 +247,6 @@ def scene_of(study: Study, look: Look, baseline: str, confidence: Doubt | None =
         shown.gains(study.splits[split])[order].astype(np.float32),
         *doubt,
     )
-
-
-def _rate_range(study: Study) -> tuple[float, float]:
-    low, high = float(study.data_rates_bps.min()), float(study.data_rates_bps.max())
-    return (low, high) if low < high else (low / 2, high * 2)  # an octave each way
 
 
 def _kept(study: Study, baseline: int) -> list[int]:

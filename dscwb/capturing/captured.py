@@ -250,13 +250,12 @@ def _check(module: nn.Module, captured: CapturedModel, name: str) -> None:
 
     One sample is quickest, and says more than the traced two: the batch size must be free.
     """
-    inputs = captured.inputs(1)
-    with torch.inference_mode():
-        want = pytree.tree_leaves(module(*inputs))
-        got = pytree.tree_leaves(captured.module(*inputs))
+    with torch.inference_mode():  # new inputs for each run: the model may write into them
+        want = pytree.tree_leaves(module(*captured.inputs(1)))
+        got = pytree.tree_leaves(captured.module(*captured.inputs(1)))
         if all(torch.equal(a, b) for a, b in zip(want, got, strict=True)):
             return
-        again = pytree.tree_leaves(module(*inputs))
+        again = pytree.tree_leaves(module(*captured.inputs(1)))
     noise = max(_difference(a, b) for a, b in zip(want, again, strict=True))
     if noise > 0:
         raise CaptureError(
@@ -294,13 +293,12 @@ def verify(
         The cuts whose output is not bitwise equal, with the largest difference relative to the
         largest value; empty where all agree.
     """
-    inputs = captured.inputs(batch_size)
     unequal = []
     with torch.inference_mode():
-        whole = pytree.tree_leaves(captured.module(*inputs))
+        whole = pytree.tree_leaves(captured.module(*captured.inputs(batch_size)))
         for cut in cuts:
             head, tail = captured.split(cut)
-            halves = pytree.tree_leaves(tail(head(*inputs)))
+            halves = pytree.tree_leaves(tail(head(*captured.inputs(batch_size))))
             if not all(torch.equal(a, b) for a, b in zip(whole, halves, strict=True)):
                 error = max(_difference(a, b) for a, b in zip(whole, halves, strict=True))
                 unequal.append((cut, error))

@@ -11,10 +11,10 @@ import torch
 from torch import fx, nn
 from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from torch.utils import _pytree as pytree
-from torch.utils.flop_counter import FlopCounterMode
 
 from dscwb.capturing.blocks import find_blocks
 from dscwb.capturing.errors import CaptureError as CaptureError
+from dscwb.capturing.flops import flops
 from dscwb.capturing.memory import (
     constants,
     drop_state,
@@ -29,8 +29,6 @@ from dscwb.graph import Block, Layer, ModelGraph, TensorSpec
 
 # Assertions that torch.export leaves in the graph: they compute nothing.
 _CHECKS = ("_assert", "sym_constrain", "_guards")
-# Only these have FLOPs in torch.utils.flop_counter; asking for the others costs time.
-_COUNTED = re.compile(r"conv|linear|mm|matmul|einsum|attention")
 
 
 def read_program(
@@ -236,7 +234,7 @@ class _Reader:
                 view_of=None if writes else owner,
                 writes=owner if writes and memory in self._rewritten else None,
                 constant=node in self._constants,
-                flops=self._flops(node),
+                flops=self._flops(node, made[0]),
                 weight_bytes=sum(n.meta["val"].nbytes for n in read if n.op == "get_attr"),
                 read_bytes=sum(int(self.specs[n.name].nbytes()) for n in active),
                 written_bytes=0
@@ -278,21 +276,23 @@ class _Reader:
             self._sizes[expression] = length_at_one_and_two(length)
         return self._sizes[expression]
 
-    def _flops(self, node: fx.Node) -> int:
-        """FLOPs at batch size 1, by running the operation on meta tensors."""
-        if not _COUNTED.search(str(node.target)):
-            return 0
+    def _flops(self, node: fx.Node, made: fx.Node) -> int | None:
+        """FLOPs at batch size 1, on meta tensors; None where they are unknown."""
         args, kwargs = pytree.tree_map_only(fx.Node, self._meta, (node.args, node.kwargs))
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            node.target(*args, **kwargs)  # type: ignore[operator]
-        return int(counter.get_total_flops())
+        return flops(node.target, args, kwargs, self._meta(made))
 
     def _meta(self, node: fx.Node) -> Any:
-        value = node.meta["val"]
+        return self._meta_of(node.meta["val"])
+
+    def _meta_of(self, value: Any) -> Any:
         if isinstance(value, torch.Tensor):
             shape = [self._size(length)[0] for length in value.shape]
             return torch.empty(shape, dtype=value.dtype, device="meta")
-        return self._size(value)[0] if isinstance(value, torch.SymInt) else value
+        if isinstance(value, list | tuple):
+            return [self._meta_of(one) for one in value]
+        if isinstance(value, torch.SymInt) and not free_unbacked_symbols(value):
+            return self._size(value)[0]
+        return 1 if isinstance(value, torch.SymInt | torch.SymFloat | torch.SymBool) else value
 
 
 def _runs_layer(node: fx.Node) -> bool:
@@ -320,6 +320,7 @@ def line_of(node: fx.Node) -> str:
     if not outside:
         return ""
     file, number, line = outside[-1]
+    line = line.split(" #")[0].rstrip()
     return f" at `{line}` ({file}:{number})"
 
 

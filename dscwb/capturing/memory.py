@@ -112,7 +112,8 @@ def share_memory(graph: fx.Graph) -> None:
         if getattr(node.target, "overloadpacket", None) in _RESHAPED_IN_PLACE:
             view = _RESHAPED_IN_PLACE[node.target.overloadpacket]
             node.target = getattr(view, node.target._overloadname)
-    if all(map(_shares, graph.nodes)):
+    may_share = [found for node in graph.nodes if (found := _shares(node)) is not None]
+    if not may_share or any(may_share):
         return
     for node in graph.nodes:
         if node.op == "call_function":
@@ -121,17 +122,12 @@ def share_memory(graph: fx.Graph) -> None:
                 node.meta["val"] = node.target(*args, **kwargs)
 
 
-def _shares(node: fx.Node) -> bool:
-    """Whether a view or a write has the memory that its operation says, as far as it says so."""
+def _shares(node: fx.Node) -> bool | None:
+    """Whether a result has the memory of an argument; None where its operation never lets it."""
     schema = getattr(node.target, "_schema", None)
-    if schema is None or not schema.returns or not schema.returns[0].alias_info:
-        return True
-    labels = schema.returns[0].alias_info.before_set
-    for arg, given in zip(schema.arguments, node.args, strict=False):
-        same = arg.alias_info and labels & arg.alias_info.before_set
-        if same and isinstance(given, fx.Node):
-            return bool(storages(node) & storages(given))
-    return True
+    if schema is None or not any(result.alias_info for result in schema.returns):
+        return None
+    return any(storages(node) & storages(given) for given in node.all_input_nodes)
 
 
 def own_inputs(graph: fx.Graph) -> None:

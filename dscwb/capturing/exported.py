@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import re
 import warnings
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -32,17 +33,26 @@ _CHECKS = ("_assert", "sym_constrain", "_guards")
 
 
 def read_program(
-    module: nn.Module, name: str, program: torch.export.ExportedProgram
+    module: nn.Module,
+    name: str,
+    program: torch.export.ExportedProgram,
+    exchanged: Collection[str] = (),
 ) -> tuple[fx.GraphModule, ModelGraph]:
     """The program as a plain FX module that shares its weights, and as records.
 
     Every FX node that runs layer k (from 1) carries k in ``node.meta["layer"]``.
 
+    Args:
+        module: Where the blocks are looked for.
+        name: The model's.
+        program: What torch.export made.
+        exchanged: Names of the tensors that the module sets anew in each call.
+
     Raises:
         CaptureError: A shape does not grow in proportion to the batch size or depends on values,
             the model keeps state between calls, or it uses an operation that cannot be cut.
     """
-    clean = _clean(program, name)
+    clean = _clean(program, exchanged, name)
     reader = _Reader(clean, name)
     output = next(node for node in clean.graph.nodes if node.op == "output")
     graph = ModelGraph(
@@ -72,7 +82,9 @@ def _parents(path: str) -> list[str]:
     return [".".join(parts[:n]) for n in range(len(parts), 0, -1)]
 
 
-def _clean(program: torch.export.ExportedProgram, name: str) -> fx.GraphModule:
+def _clean(
+    program: torch.export.ExportedProgram, exchanged: Collection[str], name: str
+) -> fx.GraphModule:
     """The program without assertions, weights as attributes with flat names (quick to look up)."""
     weights, sources = _weights(program)
     graph = fx.Graph()
@@ -88,7 +100,7 @@ def _clean(program: torch.export.ExportedProgram, name: str) -> fx.GraphModule:
             _copy(node, graph, env, program.graph_module)
     share_memory(graph)
     own_inputs(graph)
-    drop_state(graph, sources, name)
+    drop_state(graph, sources, exchanged, name)
     return runnable(weights, graph, "Captured")
 
 

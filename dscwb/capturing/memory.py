@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 from torch._guards import detect_fake_mode
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils import _pytree as pytree
 
 from dscwb.capturing.errors import CaptureError
@@ -160,8 +161,9 @@ def noting_changes(module: nn.Module) -> Iterator[list[str]]:
     """Tensors that a module holds and exchanges in its next call, by their names.
 
     torch.export tells of what is written in place, but not of ``self.h = new`` (it does so for
-    buffers of the model itself only).
+    buffers of the model itself only). What it has left in such attributes is taken out again.
     """
+    attributes = {inner: dict(vars(inner)) for inner in module.modules()}
     before: dict[str, list[Any]] = {}
     changed: list[str] = []
 
@@ -181,6 +183,11 @@ def noting_changes(module: nn.Module) -> Iterator[list[str]]:
     finally:
         for hook in hooks:
             hook.remove()
+        for inner, earlier in attributes.items():
+            for name, value in list(vars(inner).items()):
+                if any(isinstance(leaf, FakeTensor) for leaf in pytree.tree_leaves(value)):
+                    vars(inner).pop(name)
+                    vars(inner).update({name: earlier[name]} if name in earlier else {})
 
 
 def _held(module: nn.Module) -> dict[str, list[Any]]:

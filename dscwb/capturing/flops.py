@@ -133,25 +133,25 @@ def _transform(points: int, lengths: Size, per_point: float) -> int:
     return round(per_point * points * math.log2(math.prod(lengths)))
 
 
-def _complex(size: Size, axes: Size, *_: Any, out_val: Any = None, **__: Any) -> int:
+def _complex(size: Size, axes: Size, *_: Any, out_shape: Any = None, **__: Any) -> int:
     return _transform(math.prod(size), [size[a] for a in axes], _PER_POINT)
 
 
-def _from_real(size: Size, axes: Size, *_: Any, out_val: Any = None, **__: Any) -> int:
+def _from_real(size: Size, axes: Size, *_: Any, out_shape: Any = None, **__: Any) -> int:
     return _transform(math.prod(size), [size[a] for a in axes], _PER_POINT / 2)
 
 
-def _to_real(size: Size, axes: Size, *_: Any, out_val: Any = None, **__: Any) -> int:
-    return _transform(math.prod(out_val), [out_val[a] for a in axes], _PER_POINT / 2)
+def _to_real(size: Size, axes: Size, *_: Any, out_shape: Any = None, **__: Any) -> int:
+    return _transform(math.prod(out_shape), [out_shape[a] for a in axes], _PER_POINT / 2)
 
 
-def _product(x: Size, *_: Any, out_val: Any = None, **__: Any) -> int:
+def _product(x: Size, *_: Any, out_shape: Any = None, **__: Any) -> int:
     """Each element made is a product of a row of x."""
-    return int(2 * math.prod(out_val) * x[-1])
+    return int(2 * math.prod(out_shape) * x[-1])
 
 
-def _added_product(_: Size, x: Size, *__: Any, out_val: Any = None, **___: Any) -> int:
-    return int(2 * math.prod(out_val) * x[-1])
+def _added_product(_: Size, x: Size, *__: Any, out_shape: Any = None, **___: Any) -> int:
+    return int(2 * math.prod(out_shape) * x[-1])
 
 
 _MAPPING: dict[Any, Any] = {

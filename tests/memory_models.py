@@ -185,7 +185,7 @@ class Scaled(nn.Module):
 
 
 NAMED = (Pillars, Shift, Decoder, Normalised, SkipAfterReLU, Counter, Scaled)
-SEEDS = range(5)
+SEEDS = range(4)
 
 
 def models() -> list[tuple[str, Callable[[], nn.Module]]]:
@@ -213,7 +213,7 @@ def machine(half: str, folder: Path) -> None:
         model.load_state_dict(weights[name])
         captured = capture(model, (4, 4), check=False)
         cuts = all_cuts(captured.graph)
-        for cut in cuts[:: 1 + len(cuts) // 20]:
+        for cut in cuts[:: 1 + len(cuts) // 10]:
             key = f"{name}, cut {cut.index}"
             head, tail = captured.split(cut)
             with torch.inference_mode():

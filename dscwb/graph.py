@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from dscwb.units import BITS_PER_BYTE, DTYPE_BYTES, Encoding
@@ -54,9 +54,13 @@ class Layer:
         inputs: Names of the tensors that it reads, weights left out.
         outputs: The tensors that it makes.
         view_of: Name of the tensor whose memory the outputs share; None for a result of its own.
+        writes: Name of the tensor whose memory it changes for later layers that read this memory by
+            another name: a canvas that slices are written into. None where only its own output is
+            read afterwards (an ordinary ReLU in place).
         constant: True where the outputs depend on weights and shapes only, never on the input.
-        flops: Floating-point operations for one sample, a multiply-add counted as two; convolutions
-            and matrix products only (torch.utils.flop_counter).
+        flops: Floating-point operations for one sample, a multiply-add counted as two; 0 for what
+            goes over its elements once (activations, norms, pooling). None where nobody knows: a
+            custom operation, a matrix inverse.
         weight_bytes: Bytes of weights and buffers that it reads, whatever the batch size.
         read_bytes: Bytes of activations that it reads for one sample.
         written_bytes: Bytes of activations that it writes for one sample; 0 for a view.
@@ -67,8 +71,9 @@ class Layer:
     inputs: tuple[str, ...]
     outputs: tuple[TensorSpec, ...]
     view_of: str | None = None
+    writes: str | None = None
     constant: bool = False
-    flops: int = 0
+    flops: int | None = 0
     weight_bytes: int = 0
     read_bytes: int = 0
     written_bytes: int = 0
@@ -123,9 +128,9 @@ class ModelGraph:
         return sum(spec.nbytes() for spec in self.inputs) * BITS_PER_BYTE
 
     @property
-    def flops(self) -> int:
-        """Floating-point operations of the whole model for one sample."""
-        return sum(layer.flops for layer in self.layers)
+    def flops(self) -> int | None:
+        """Floating-point operations of the whole model for one sample; None: see `Layer.flops`."""
+        return _sum_of_known(self.layers)
 
     def tensors(self) -> Iterator[TensorSpec]:
         """All tensors: the inputs, then each layer's outputs."""
@@ -143,6 +148,10 @@ class ModelGraph:
         parts = [self.model, *(f"{s.shape}{s.dtype}" for s in self.inputs)]
         parts += [f"{by_name[name].shape}" for name in self.outputs] + [f"{self.flops}"]
         for block in self.blocks:
-            flops = sum(layer.flops for layer in self.layers[: block.end])
-            parts.append(f"{block.name}:{flops}")
+            parts.append(f"{block.name}:{_sum_of_known(self.layers[: block.end])}")
         return hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]
+
+
+def _sum_of_known(layers: Sequence[Layer]) -> int | None:
+    flops = [layer.flops for layer in layers if layer.flops is not None]
+    return sum(flops) if len(flops) == len(layers) else None

@@ -12,7 +12,7 @@ import linecache
 import re
 import traceback
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import timm
@@ -22,6 +22,7 @@ from torch.utils import _pytree as pytree
 
 from dscwb.capturing.exported import CaptureError, read_program
 from dscwb.capturing.halves import make_head, make_stamped, make_tail
+from dscwb.capturing.memory import keeps_state, noting_changes
 from dscwb.capturing.precision import readable
 from dscwb.cuts import Cut
 from dscwb.graph import ModelGraph
@@ -133,14 +134,15 @@ def capture(
     module = module.to(memory_format=memory) if channels_last else module
     inputs = _example(module, name, input_size, example_input)
     inputs = tuple(x.contiguous(memory_format=memory) if x.ndim == 4 else x for x in inputs)
-    program = _export(module, name, inputs)
-    clean, graph = read_program(module, name, program)
+    with noting_changes(module) as exchanged:
+        program = _export(module, name, inputs)
+    clean, graph = read_program(module, name, program, exchanged)
     first = next((p for p in module.parameters() if p.is_floating_point()), inputs[0])
     element = str(first.dtype).removeprefix("torch.")
     own = isinstance(model, nn.Module)
     captured = CapturedModel(graph, clean, inputs, inputs[0].device, element, own)
     if check:
-        _check(module, captured, name)
+        _check(module, captured, name, exchanged)
     return captured
 
 
@@ -245,31 +247,54 @@ def _runs(module: nn.Module, inputs: Inputs) -> bool:
     return True
 
 
-def _check(module: nn.Module, captured: CapturedModel, name: str) -> None:
+def _check(module: nn.Module, captured: CapturedModel, name: str, exchanged: Sequence[str]) -> None:
     """Run model and capture; where they differ, run the model again to see which is at fault.
 
-    One sample is quickest, and says more than the traced two: the batch size must be free.
+    One sample is quickest, and says more than the traced two: the batch size must be free. A model
+    that sets tensors anew in each call runs on other samples before: are these what it keeps?
     """
-    inputs = captured.inputs(1)
+
+    def run(model: nn.Module, change: Callable[[torch.Tensor], torch.Tensor]) -> list[torch.Tensor]:
+        # New inputs for each run: the model may write into them.
+        return pytree.tree_leaves(model(*map(change, captured.inputs(1))))
+
     with torch.inference_mode():
-        want = pytree.tree_leaves(module(*inputs))
-        got = pytree.tree_leaves(captured.module(*inputs))
+        try:
+            if exchanged:
+                run(module, lambda x: x.roll(1, -1))
+            want = run(module, torch.clone)
+        except Exception:
+            if exchanged:  # such as a cache that has grown beyond its mask
+                raise CaptureError(keeps_state(name, exchanged)) from None
+            raise
+        got = run(captured.module, torch.clone)
         if all(torch.equal(a, b) for a, b in zip(want, got, strict=True)):
             return
-        again = pytree.tree_leaves(module(*inputs))
-    noise = max(_difference(a, b) for a, b in zip(want, again, strict=True))
-    if noise > 0:
+        seeded = []
+        for _ in range(2):
+            with torch.random.fork_rng():
+                torch.manual_seed(0)
+                seeded.append(run(module, torch.clone))
+        before, last = run(module, torch.clone), run(module, torch.clone)
+    if _most_different(*seeded) > 0:
+        raise CaptureError(keeps_state(name, exchanged))
+    if (noise := _most_different(before, last)) > 0:
         raise CaptureError(
             f"{name} is not deterministic: two runs on the same input differ by up to {noise:.3g}; "
             "remove random operations (dropout, sampling) from its forward."
         )
-    error = max(_difference(a, b) for a, b in zip(want, got, strict=True))
-    if error > 1e-3:
+    if _most_different(want, last) > 0:
+        raise CaptureError(keeps_state(name, exchanged))
+    if (error := _most_different(want, got)) > 1e-3:
         raise CaptureError(
             f"{name}: the captured program's output differs from the model's by up to {error:.3g}; "
             "the model keeps state between calls, or branches on values or on the batch size, "
             "which export cannot keep."
         )
+
+
+def _most_different(a: Sequence[torch.Tensor], b: Sequence[torch.Tensor]) -> float:
+    return max((_difference(x, y) for x, y in zip(a, b, strict=True)), default=0.0)
 
 
 def _difference(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -294,13 +319,12 @@ def verify(
         The cuts whose output is not bitwise equal, with the largest difference relative to the
         largest value; empty where all agree.
     """
-    inputs = captured.inputs(batch_size)
     unequal = []
     with torch.inference_mode():
-        whole = pytree.tree_leaves(captured.module(*inputs))
+        whole = pytree.tree_leaves(captured.module(*captured.inputs(batch_size)))
         for cut in cuts:
             head, tail = captured.split(cut)
-            halves = pytree.tree_leaves(tail(head(*inputs)))
+            halves = pytree.tree_leaves(tail(head(*captured.inputs(batch_size))))
             if not all(torch.equal(a, b) for a, b in zip(whole, halves, strict=True)):
                 error = max(_difference(a, b) for a, b in zip(whole, halves, strict=True))
                 unequal.append((cut, error))

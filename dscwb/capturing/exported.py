@@ -5,39 +5,55 @@ from __future__ import annotations
 import operator
 import re
 import warnings
+from collections.abc import Collection
 from typing import Any
 
 import torch
 from torch import fx, nn
+from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from torch.utils import _pytree as pytree
-from torch.utils.flop_counter import FlopCounterMode
 
 from dscwb.capturing.blocks import find_blocks
+from dscwb.capturing.errors import CaptureError as CaptureError
+from dscwb.capturing.flops import flops
+from dscwb.capturing.memory import (
+    constants,
+    drop_state,
+    own_inputs,
+    rewritten,
+    share_memory,
+    storage,
+    tensors_read,
+    written,
+)
 from dscwb.graph import Block, Layer, ModelGraph, TensorSpec
 
 # Assertions that torch.export leaves in the graph: they compute nothing.
 _CHECKS = ("_assert", "sym_constrain", "_guards")
-# Only these have FLOPs in torch.utils.flop_counter; asking for the others costs time.
-_COUNTED = re.compile(r"conv|linear|mm|matmul|einsum|attention")
-
-
-class CaptureError(RuntimeError):
-    """A model that cannot be captured: says why and what to do."""
 
 
 def read_program(
-    module: nn.Module, name: str, program: torch.export.ExportedProgram
+    module: nn.Module,
+    name: str,
+    program: torch.export.ExportedProgram,
+    exchanged: Collection[str] = (),
 ) -> tuple[fx.GraphModule, ModelGraph]:
     """The program as a plain FX module that shares its weights, and as records.
 
-    Every FX node that runs layer k (from 1) carries k in ``node.meta["layer"]`` and the layer's
-    `constant` beside it.
+    Every FX node that runs layer k (from 1) carries k in ``node.meta["layer"]``.
+
+    Args:
+        module: Where the blocks are looked for.
+        name: The model's.
+        program: What torch.export made.
+        exchanged: Names of the tensors that the module sets anew in each call.
 
     Raises:
-        CaptureError: A shape does not grow in proportion to the batch size.
+        CaptureError: A shape does not grow in proportion to the batch size or depends on values,
+            the model keeps state between calls, or it uses an operation that cannot be cut.
     """
-    clean = _clean(program)
-    reader = _Reader(clean)
+    clean = _clean(program, exchanged, name)
+    reader = _Reader(clean, name)
     output = next(node for node in clean.graph.nodes if node.op == "output")
     graph = ModelGraph(
         model=name,
@@ -66,9 +82,11 @@ def _parents(path: str) -> list[str]:
     return [".".join(parts[:n]) for n in range(len(parts), 0, -1)]
 
 
-def _clean(program: torch.export.ExportedProgram) -> fx.GraphModule:
+def _clean(
+    program: torch.export.ExportedProgram, exchanged: Collection[str], name: str
+) -> fx.GraphModule:
     """The program without assertions, weights as attributes with flat names (quick to look up)."""
-    weights = _weights(program)
+    weights, sources = _weights(program)
     graph = fx.Graph()
     env: dict[fx.Node, Any] = {}
     for node in program.graph.nodes:
@@ -80,6 +98,9 @@ def _clean(program: torch.export.ExportedProgram) -> fx.GraphModule:
             graph.output(_structured(flat, program.call_spec.out_spec))
         else:
             _copy(node, graph, env, program.graph_module)
+    share_memory(graph)
+    own_inputs(graph)
+    drop_state(graph, sources, exchanged, name)
     return runnable(weights, graph, "Captured")
 
 
@@ -115,8 +136,10 @@ class _Runnable(fx.GraphModule):
         vars(self).update({**self._parameters, **self._buffers})
 
 
-def _weights(program: torch.export.ExportedProgram) -> dict[str, torch.Tensor]:
-    """Parameters, buffers and constants by the names of their placeholders."""
+def _weights(
+    program: torch.export.ExportedProgram,
+) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Parameters, buffers and constants by the names of their placeholders; the user's names."""
     signature = program.graph_signature
     sources = {
         **signature.inputs_to_parameters,
@@ -124,7 +147,7 @@ def _weights(program: torch.export.ExportedProgram) -> dict[str, torch.Tensor]:
         **signature.inputs_to_lifted_tensor_constants,
     }
     held = {**program.constants, **program.state_dict}
-    return {placeholder: held[source] for placeholder, source in sources.items()}
+    return {placeholder: held[source] for placeholder, source in sources.items()}, sources
 
 
 def _copy(node: fx.Node, graph: fx.Graph, env: dict[fx.Node, Any], owner: nn.Module) -> None:
@@ -178,57 +201,72 @@ class _Reader:
         specs: Every tensor by its name.
     """
 
-    def __init__(self, clean: fx.GraphModule) -> None:
+    def __init__(self, clean: fx.GraphModule, model: str) -> None:
         self.layers: list[Layer] = []
         self.specs: dict[str, TensorSpec] = {}
+        self._model = model
         self._sizes: dict[Any, tuple[int, int]] = {}
         self._owner: dict[Any, str] = {}  # storage to the tensor that owns it
-        self._constant: set[str] = set()
+        self._rewritten = rewritten(clean.graph)
+        self._constants = constants(clean.graph)
         for node in clean.graph.nodes:
             if node.op == "placeholder":
                 self._spec(node)
                 self._owner[storage(node)] = node.name
             elif _runs_layer(node):
                 self._layer(node)
+            elif written(node):
+                raise CaptureError(
+                    f"{model}: {node.target} writes into a tensor and returns none"
+                    f"{line_of(node)}; let it return its result instead."
+                )
 
     def _layer(self, node: fx.Node) -> None:
         made = [node] if isinstance(node.meta["val"], torch.Tensor) else list(node.users)
         made = [n for n in made if isinstance(n.meta.get("val"), torch.Tensor)]
         if not made:
             return
-        read = [n for n in node.all_input_nodes if isinstance(n.meta.get("val"), torch.Tensor)]
+        read = tensors_read(node)
         active = [n for n in read if n.op != "get_attr"]
-        constant = all(n.name in self._constant for n in active)
-        writes = mutates(node)
-        view_of = None if writes else self._owner.get(storage(made[0]))
+        writes = bool(written(node))
+        memory = storage(made[0])
+        owner = self._owner.get(memory)
         for n in made:
             self._spec(n)
-            if writes:
+            if writes and memory not in self._rewritten:
                 self._owner[storage(n)] = n.name
             else:
                 self._owner.setdefault(storage(n), n.name)
-            if constant:
-                self._constant.add(n.name)
         self.layers.append(
             Layer(
                 op=getattr(node.target, "_opname", getattr(node.target, "__name__", "op")),
                 module=_module_path(node),
                 inputs=tuple(dict.fromkeys(n.name for n in active)),
                 outputs=tuple(self.specs[n.name] for n in made),
-                view_of=view_of,
-                constant=constant,
-                flops=self._flops(node),
+                view_of=None if writes else owner,
+                writes=owner if writes and memory in self._rewritten else None,
+                constant=node in self._constants,
+                flops=self._flops(node, made[0]),
                 weight_bytes=sum(n.meta["val"].nbytes for n in read if n.op == "get_attr"),
                 read_bytes=sum(int(self.specs[n.name].nbytes()) for n in active),
-                written_bytes=0 if view_of else sum(int(self.specs[n.name].nbytes()) for n in made),
+                written_bytes=0
+                if owner and not writes
+                else sum(int(self.specs[n.name].nbytes()) for n in made),
             )
         )
-        node.meta |= {"layer": len(self.layers), "constant": constant}
+        node.meta["layer"] = len(self.layers)
 
     def _spec(self, node: fx.Node) -> None:
         value = node.meta["val"]
         shape, batch_axes = [], []
         for axis, length in enumerate(value.shape):
+            if isinstance(length, torch.SymInt) and free_unbacked_symbols(length):
+                raise CaptureError(
+                    f"{self._model}: a length of {node.name} depends on values, not on shapes alone"
+                    f"{line_of(node)}, so nobody knows what would cross a cut behind it. Keep the "
+                    "length fixed (multiply by the mask, or torch.where with three arguments), or "
+                    "capture the part of the model before that line."
+                )
             one, two = self._size(length)
             shape.append(one)
             if two not in (one, 2 * one):
@@ -250,21 +288,23 @@ class _Reader:
             self._sizes[expression] = length_at_one_and_two(length)
         return self._sizes[expression]
 
-    def _flops(self, node: fx.Node) -> int:
-        """FLOPs at batch size 1, by running the operation on meta tensors."""
-        if not _COUNTED.search(str(node.target)):
-            return 0
+    def _flops(self, node: fx.Node, made: fx.Node) -> int | None:
+        """FLOPs at batch size 1, on meta tensors; None where they are unknown."""
         args, kwargs = pytree.tree_map_only(fx.Node, self._meta, (node.args, node.kwargs))
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            node.target(*args, **kwargs)  # type: ignore[operator]
-        return int(counter.get_total_flops())
+        return flops(node.target, args, kwargs, self._meta(made))
 
     def _meta(self, node: fx.Node) -> Any:
-        value = node.meta["val"]
+        return self._meta_of(node.meta["val"])
+
+    def _meta_of(self, value: Any) -> Any:
         if isinstance(value, torch.Tensor):
             shape = [self._size(length)[0] for length in value.shape]
             return torch.empty(shape, dtype=value.dtype, device="meta")
-        return self._size(value)[0] if isinstance(value, torch.SymInt) else value
+        if isinstance(value, list | tuple):
+            return [self._meta_of(one) for one in value]
+        if isinstance(value, torch.SymInt) and not free_unbacked_symbols(value):
+            return self._size(value)[0]
+        return 1 if isinstance(value, torch.SymInt | torch.SymFloat | torch.SymBool) else value
 
 
 def _runs_layer(node: fx.Node) -> bool:
@@ -272,13 +312,6 @@ def _runs_layer(node: fx.Node) -> bool:
     made = pytree.tree_leaves(node.meta.get("val"))
     makes = any(isinstance(value, torch.Tensor) for value in made)
     return node.op == "call_function" and node.target is not operator.getitem and makes
-
-
-def storage(node: fx.Node) -> Any:
-    """Identity of the memory behind a node's (first) tensor; None where it makes none."""
-    made = (v for v in pytree.tree_leaves(node.meta.get("val")) if isinstance(v, torch.Tensor))
-    first = next(made, None)
-    return None if first is None else first.untyped_storage()._cdata
 
 
 def length_at_one_and_two(length: torch.SymInt) -> tuple[int, int]:
@@ -290,10 +323,17 @@ def length_at_one_and_two(length: torch.SymInt) -> tuple[int, int]:
     return one, two
 
 
-def mutates(node: fx.Node) -> bool:
-    """Whether the operation writes into a tensor that it was given."""
-    schema = getattr(node.target, "_schema", None)
-    return schema is not None and schema.is_mutable
+def line_of(node: fx.Node) -> str:
+    """The user's line that an operation stands in, as `` at `line` (file:number)``."""
+    frames = re.findall(
+        r'File "(.+)", line (\d+), in .+\n +(.+)', node.meta.get("stack_trace") or ""
+    )
+    outside = [f for f in frames if not re.search(r"[\\/](torch|contextlib)[\\/.]", f[0])]
+    if not outside:
+        return ""
+    file, number, line = outside[-1]
+    line = line.split(" #")[0].rstrip()
+    return f" at `{line}` ({file}:{number})"
 
 
 def _module_path(node: fx.Node) -> str:

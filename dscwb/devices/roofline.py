@@ -135,6 +135,12 @@ def _ideal(graph: ModelGraph, device: Device, batch_size: int, dtype: str) -> _I
     if dtype not in device.peak_flop_per_s:
         stated = ", ".join(device.peak_flop_per_s)
         raise ValueError(f"No peak is stated for {dtype} on {device.name}; it has {stated}.")
+    unknown = dict.fromkeys(layer.op for layer in graph.layers if layer.flops is None)
+    if unknown:
+        raise ValueError(
+            f"Nobody knows the FLOPs of {', '.join(unknown)} in {graph.model!r}, so its times "
+            "cannot be modelled; measure them on the device with dscwb.profile."
+        )
     specs = {spec.name: spec for spec in graph.tensors()}
     wire, layers = encoding(dtype), graph.layers
     grows = np.array([any(spec.batch_axes for spec in layer.outputs) for layer in layers])
@@ -142,7 +148,7 @@ def _ideal(graph: ModelGraph, device: Device, batch_size: int, dtype: str) -> _I
     gpu = device.kind == "gpu"
     views = np.array([_is_view(layer) for layer in layers])
     fresh = [0.0 if gpu else _fresh_bytes(layer, batch_size, wire) for layer in layers]
-    flops = np.array([float(layer.flops) for layer in layers]) * np.where(grows, batch_size, 1)
+    flops = np.array([float(layer.flops or 0) for layer in layers]) * np.where(grows, batch_size, 1)
     return _Ideal(
         np.array([OP_CLASSES.index(name) for name in op_classes(graph)], dtype=np.int64),
         flops / device.peak_flop_per_s[dtype],
@@ -243,7 +249,8 @@ def model_profile(
         One noiseless pass for each batch size, of origin ``modelled``.
 
     Raises:
-        ValueError: Unknown device, no peak stated for `dtype`, or a batch size below 1.
+        ValueError: Unknown device, no peak stated for `dtype`, FLOPs that nobody knows, or a batch
+            size below 1.
     """
     found = device_named(device) if isinstance(device, str) else device
     sizes = sorted(set(batch_sizes))

@@ -235,6 +235,10 @@ def _inner(module: nn.Module, path: str, road: _Road, single: bool = False) -> t
             nodes.extend(below if not isinstance(module, LISTS) else ())
         elif below or not stages or _matrices(child) >= 2:
             nodes.append(Node(at, child, below, repeats[at], isinstance(module, LISTS)))
+    if all(isinstance(x.module, (nn.ModuleList, nn.ModuleDict)) for x in nodes) and _hold_parts(
+        nodes
+    ):  # pairs in a list, which the parent runs
+        return tuple(replace(node, inner=()) for node in nodes)
     return tuple(nodes)
 
 
@@ -314,9 +318,7 @@ def _are_stages(nodes: Sequence[Node], road: _Road) -> bool:
     """
     full = [replace(node, inner=_main(node, road)) for node in nodes]
     full = [node for node in full if node.inner]
-    makes = {tuple(_make(inner.module) for inner in node.inner) for node in full}
-    parts = len(full) > 1 and len(makes) == 1 and len(set(*makes)) > 1  # attention, MLP, ...
-    if parts or max((len(node.inner) for node in full), default=0) < 2:
+    if _hold_parts(full) or max((len(node.inner) for node in full), default=0) < 2:
         return False
     if not all(_share(node, road) for node in full):
         return False
@@ -325,6 +327,12 @@ def _are_stages(nodes: Sequence[Node], road: _Road) -> bool:
     return all(
         sum(inner.listed for inner in node.inner) > 1 or _all_passes(node, road) for node in full
     )
+
+
+def _hold_parts(nodes: Sequence[Node]) -> bool:
+    """Whether the same unlike parts follow each other in all of several: attention, then MLP."""
+    makes = {tuple(_make(inner.module) for inner in node.inner) for node in nodes}
+    return len(nodes) > 1 and len(makes) == 1 and len(set(*makes)) > 1
 
 
 def _main(node: Node, road: _Road) -> tuple[Node, ...]:

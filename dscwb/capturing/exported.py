@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 from torch.utils.flop_counter import FlopCounterMode
 
 from dscwb.capturing.blocks import find_blocks
+from dscwb.cuts import narrow_places
 from dscwb.graph import Layer, ModelGraph, TensorSpec
 
 # Assertions that torch.export leaves in the graph: they compute nothing.
@@ -46,7 +47,8 @@ def read_program(
         layers=tuple(reader.layers),
         outputs=tuple(n.name for n in pytree.tree_leaves(output.args[0]) if isinstance(n, fx.Node)),
     )
-    return clean, replace(graph, blocks=find_blocks(module, graph))
+    graph = replace(graph, blocks=find_blocks(module, graph))
+    return clean, replace(graph, narrow=narrow_places(graph))
 
 
 def _clean(program: torch.export.ExportedProgram) -> fx.GraphModule:

@@ -36,15 +36,22 @@ PAIRS = (("Raspberry Pi 5", "H100 SXM"), ("Jetson Nano", "H100 SXM"))
 LIMIT = 0.05  # of the best latency: what block candidates may cost
 IMAGE = (3, 224, 224)
 
-CLASSIFIERS = """alexnet convnext_tiny densenet121 efficientnet_b0 efficientnet_v2_s googlenet
-    inception_v3 maxvit_t mnasnet0_5 mobilenet_v2 mobilenet_v3_large mobilenet_v3_small
-    regnet_x_400mf regnet_y_400mf resnet18 resnet50 resnext50_32x4d shufflenet_v2_x0_5 squeezenet1_0
-    squeezenet1_1 swin_t swin_v2_t vgg11 vgg11_bn vit_b_16 wide_resnet50_2""".split()
-SEGMENTERS = """deeplabv3_mobilenet_v3_large deeplabv3_resnet50 fcn_resnet50
-    lraspp_mobilenet_v3_large""".split()
-DETECTORS = """fasterrcnn_mobilenet_v3_large_fpn fasterrcnn_resnet50_fpn fasterrcnn_resnet50_fpn_v2
-    fcos_resnet50_fpn retinanet_resnet50_fpn retinanet_resnet50_fpn_v2 ssd300_vgg16
-    ssdlite320_mobilenet_v3_large""".split()
+CLASSIFIERS = (
+    "alexnet", "convnext_tiny", "densenet121", "efficientnet_b0", "efficientnet_v2_s",
+    "googlenet", "inception_v3", "maxvit_t", "mnasnet0_5", "mobilenet_v2", "mobilenet_v3_large",
+    "mobilenet_v3_small", "regnet_x_400mf", "regnet_y_400mf", "resnet18", "resnet50",
+    "resnext50_32x4d", "shufflenet_v2_x0_5", "squeezenet1_0", "squeezenet1_1", "swin_t",
+    "swin_v2_t", "vgg11", "vgg11_bn", "vit_b_16", "wide_resnet50_2",
+)  # fmt: skip
+SEGMENTERS = (
+    "deeplabv3_mobilenet_v3_large", "deeplabv3_resnet50", "fcn_resnet50",
+    "lraspp_mobilenet_v3_large",
+)  # fmt: skip
+DETECTORS = (
+    "fasterrcnn_mobilenet_v3_large_fpn", "fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2",
+    "fcos_resnet50_fpn", "retinanet_resnet50_fpn", "retinanet_resnet50_fpn_v2", "ssd300_vgg16",
+    "ssdlite320_mobilenet_v3_large",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

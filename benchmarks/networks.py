@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import torch
 from torch import nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 WIDTH, HEADS, DEPTH, TOKENS, WORDS = 128, 4, 6, 64, 1000
 
@@ -81,7 +81,9 @@ class Attention(nn.Module):
             a.unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for a in (self.q(x), self.k(y), self.v(y))
         )
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, is_causal=self.causal)
+        mixed = functional.scaled_dot_product_attention(
+            q, k, v, attn_mask=bias, is_causal=self.causal
+        )
         out: torch.Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return out
 
@@ -148,7 +150,7 @@ class Gpt(nn.Module):
         x = self.words(ids) + self.place(torch.arange(ids.shape[1], device=ids.device))
         for layer in self.layers:
             x = layer(x)
-        logits: torch.Tensor = F.linear(self.norm(x), self.words.weight)
+        logits: torch.Tensor = functional.linear(self.norm(x), self.words.weight)
         return logits
 
 

@@ -3,9 +3,8 @@
 The paper's "layer" is one MBConv block, one transformer block, one residual block; in a plain
 chain such as VGG's it is each convolution and each pooling of the feature extractor.
 
-The tree says what repeats, the graph says what lies on the road: a squeeze-and-excite path, a weight
-computed from other weights, one of several parallel branches or a part inside a shortcut is no
-block, whatever it is called.
+The tree says what repeats, the graph what lies on the road: a squeeze-and-excite path, a weight
+made of other weights, one of several branches, a part inside a shortcut is no block.
 """
 
 from __future__ import annotations
@@ -47,7 +46,9 @@ def find_blocks(model: nn.Module, graph: ModelGraph) -> tuple[Block, ...]:
 
     A candidate that holds candidates is a *stage* if all data passes at each inner one's end: what
     else is alive there also passes the whole stage by, or is read by later inner ones only, as a
-    decoder's memory is. Then the inner ones are the blocks, else the outer one is. The answer is one for a class: MBConvs without a shortcut follow those with one.
+    decoder's memory is. Then the inner ones are the blocks, else the outer one is. The answer is
+    one for a class: MBConvs without a shortcut follow those with one. Unlike parts that follow
+    each other in the same way everywhere (attention, MLP) make no stage.
 
     What does not take anything off the road (all that was alive before is alive after it) is no
     block, unless the next unit follows at once, as in a dense block. Where the parent adds
@@ -57,6 +58,7 @@ def find_blocks(model: nn.Module, graph: ModelGraph) -> tuple[Block, ...]:
     are its blocks.
     """
     road = _Road(graph)
+    road.listing = _listing(model, road)
     listed = _on_road(_resolved(_inner(model, "", road), road), road)
     if listed:
         return _blocks(listed, road)
@@ -97,12 +99,14 @@ class _Road:
             left out, so what computes nothing else has no span.
         alive: Names of the tensors that cross each cut, a view's owner for the view.
         sizes: Elements that cross each cut.
+        listing: Classes that hold repeated units as children of their own, as RegNet's stages do.
     """
 
     graph: ModelGraph
     spans: dict[str, tuple[int, int]] = field(default_factory=dict)
     alive: list[frozenset[str]] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
+    listing: frozenset[type[nn.Module]] = frozenset()
 
     def __post_init__(self) -> None:
         self._owner: dict[str, str] = {}
@@ -219,9 +223,8 @@ def _composites(
 def _inner(module: nn.Module, path: str, road: _Road, single: bool = False) -> tuple[Node, ...]:
     """Candidates below a module, each with those below it.
 
-    Args:
-        single: Whether a single convolution with its norm is a candidate too: in a list of lists
-            of blocks it is. EfficientNetV2's first stage consists of such convolutions.
+    In a list of lists of blocks a `single` convolution with its norm is one too: EfficientNetV2's
+    first stage consists of such convolutions.
     """
     stages = _holds_lists_of_blocks(module)
     inside = _composites(module, path, road, 1 if single or stages else 2)
@@ -261,13 +264,27 @@ def _repeats(
             at: kinds[type(child)] > 1 or len(inside) == 1 or isinstance(child, LISTS)
             for at, child in inside
         }
-    own = [(at, child) for at, child in inside if not isinstance(child, LISTS)]
-    makes = {at: _make(child) for at, child in own}
-    groups = {make: [at for at in makes if makes[at] == make] for make in makes.values()}
-    repeated = [group for group in groups.values() if len(group) > 1]
-    if not repeated or not all(_in_sequence(group, road) for group in repeated):
+    if type(module) not in road.listing:
         return {}
-    return {at: len(groups[make]) > 1 for at, make in makes.items()}
+    own = {at: _make(child) for at, child in inside if not isinstance(child, LISTS)}
+    counts = Counter(own.values())
+    return {at: counts[make] > 1 or len(own) == 1 for at, make in own.items()}
+
+
+def _listing(model: nn.Module, road: _Road) -> frozenset[type[nn.Module]]:
+    """Classes of which a module has several children of one make, each needing the one before."""
+    found = set()
+    for path, module in model.named_modules():
+        if isinstance(module, LISTS) or (path and path not in road.spans):
+            continue
+        groups: dict[object, list[str]] = {}
+        for at, child in _composites(module, path, road):
+            if not isinstance(child, LISTS):
+                groups.setdefault(_make(child), []).append(at)
+        rows = [group for group in groups.values() if len(group) > 1]
+        if rows and all(_in_sequence(row, road) for row in rows):
+            found.add(type(module))
+    return frozenset(found)
 
 
 def _make(module: nn.Module) -> tuple[type[nn.Module], frozenset[type[nn.Module]]]:
@@ -285,20 +302,15 @@ def _resolved(nodes: Sequence[Node], road: _Road) -> list[Node]:
     of_kind: dict[type[nn.Module], list[Node]] = {}
     for node in _all(nodes):
         of_kind.setdefault(type(node.module), []).append(node)
-    stages = {
-        kind: {type(inner.module) for node in found for inner in node.inner}
-        for kind, found in of_kind.items()
-        if not issubclass(kind, LISTS) and _are_stages(found, road)
-    }
+    stages = {kind for kind, found in of_kind.items() if _are_stages(found, road)}
 
     def flat(node: Node) -> Iterator[Node]:
-        kind = type(node.module)
-        if node.inner and (_share(node, road) if issubclass(kind, LISTS) else kind in stages):
+        a_list = isinstance(node.module, LISTS)
+        if node.inner and (_share(node, road) if a_list else type(node.module) in stages):
             for inner in _main(node, road):
                 yield from flat(inner)
-            return
-        children = _composites(node.module, node.path, road) if kind in stages else []
-        yield from [Node(at, m) for at, m in children if type(m) in stages[kind]] or [node]
+        else:
+            yield node
 
     return [block for node in nodes for block in flat(node)]
 
@@ -312,9 +324,8 @@ def _all(nodes: Sequence[Node]) -> Iterator[Node]:
 def _are_stages(nodes: Sequence[Node], road: _Road) -> bool:
     """Whether the candidates of one class are stages, see `find_blocks`.
 
-    Parts that follow each other in the same way in each are none: a block with attention and MLP.
-    A class that never repeats itself, as MobileViT's block beside others in its stages, also
-    counts where it holds a list of blocks, whatever passes that by.
+    A class that never repeats itself, as MobileViT's block beside others in its stages or the whole
+    network inside a wrapper, also counts where it holds a list of blocks, whatever passes that by.
     """
     full = [replace(node, inner=_main(node, road)) for node in nodes]
     full = [node for node in full if node.inner]
@@ -322,7 +333,8 @@ def _are_stages(nodes: Sequence[Node], road: _Road) -> bool:
         return False
     if not all(_share(node, road) for node in full):
         return False
-    if len(nodes) > 1 and any(node.repeated for node in nodes):
+    alone = len(nodes) == 1 and road.work(nodes[0].path) >= UNLISTED_SHARE * road.graph.flops
+    if not alone and any(node.repeated for node in nodes):
         return all(_all_passes(node, road) for node in full)
     return all(
         sum(inner.listed for inner in node.inner) > 1 or _all_passes(node, road) for node in full

@@ -157,7 +157,8 @@ def excess(name: str, graph: dscwb.ModelGraph) -> Row:
     import dscwb
 
     cuts = dscwb.all_cuts(graph, "op")
-    offered = [cut.index for cut in dscwb.all_cuts(graph, "block")]
+    candidates = dscwb.all_cuts(graph, "block")
+    offered = [cut.index for cut in candidates]
     int8, uint8 = dscwb.Encoding("int8", 1), dscwb.Encoding("uint8", 1)
     image = len(graph.inputs) == 1 and len(graph.inputs[0].shape) == 4
     given = uint8 if image else None
@@ -172,7 +173,7 @@ def excess(name: str, graph: dscwb.ModelGraph) -> Row:
         at = int(over.argmax())
         if over[at] > row.excess:
             best = cuts[int(total[at].argmin())]
-            taken = cuts[offered[int(total[at, offered].argmin())]]
+            taken = candidates[int(total[at, offered].argmin())]
             row = Row(
                 name, row.blocks, row.narrow, kinds, float(over[at]), RATES_BPS[at] / 1e6,
                 f"{edge} and {server}", reason(graph, best, taken),
@@ -188,7 +189,7 @@ def reason(graph: dscwb.ModelGraph, best: dscwb.Cut, taken: dscwb.Cut) -> str:
     ratios = [cut.elements() / graph.input_elements for cut in (best, taken)]
     return (
         f"best {where}after {layer.module or layer.name} ({layer.op}, c = {ratios[0]:.3f}, "
-        f"{len(best.frontier)} tensors); taken {taken.name} (c = {ratios[1]:.3f})"
+        f"{len(best.frontier)} sent); taken {taken.name} (c = {ratios[1]:.3f})"
     )
 
 

@@ -109,6 +109,9 @@ class ModelGraph:
         layers: All operations in the order in which they run.
         outputs: Names of the tensors that the model returns.
         blocks: The repeated units, ordered by their ends; empty where none was found.
+        narrow: Places elsewhere that send less than any before, see `narrow_places`; empty in files
+            written before there were any. Candidates beside the blocks, no bottlenecks of the
+            paper's table and no part of the fingerprint.
     """
 
     model: str
@@ -116,6 +119,7 @@ class ModelGraph:
     layers: tuple[Layer, ...]
     outputs: tuple[str, ...]
     blocks: tuple[Block, ...] = field(default=())
+    narrow: tuple[Block, ...] = field(default=())
 
     @property
     def input_elements(self) -> int:

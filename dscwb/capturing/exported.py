@@ -6,6 +6,7 @@ import operator
 import re
 import warnings
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -26,7 +27,8 @@ from dscwb.capturing.memory import (
     tensors_read,
     written,
 )
-from dscwb.graph import Block, Layer, ModelGraph, TensorSpec
+from dscwb.cuts import narrow_places
+from dscwb.graph import Layer, ModelGraph, TensorSpec
 
 # Assertions that torch.export leaves in the graph: they compute nothing.
 _CHECKS = ("_assert", "sym_constrain", "_guards")
@@ -60,26 +62,9 @@ def read_program(
         inputs=tuple(reader.specs[n.name] for n in clean.graph.nodes if n.op == "placeholder"),
         layers=tuple(reader.layers),
         outputs=tuple(n.name for n in pytree.tree_leaves(output.args[0]) if isinstance(n, fx.Node)),
-        blocks=_block_ends(module, reader.layers),
     )
-    return clean, graph
-
-
-def _block_ends(module: nn.Module, layers: list[Layer]) -> tuple[Block, ...]:
-    """Where each block of the module tree ends in execution order; those never run are left out."""
-    units = {member: unit for unit in find_blocks(module) for member in unit.members}
-    ends: dict[str, Block] = {}
-    for k, layer in enumerate(layers, start=1):
-        unit = next((units[path] for path in _parents(layer.module) if path in units), None)
-        if unit is not None:
-            ends[unit.path] = Block(unit.path, unit.kind, k)
-    return tuple(sorted(ends.values(), key=lambda block: block.end))
-
-
-def _parents(path: str) -> list[str]:
-    """A module path and those above it, the innermost first."""
-    parts = path.split(".")
-    return [".".join(parts[:n]) for n in range(len(parts), 0, -1)]
+    graph = replace(graph, blocks=find_blocks(module, graph))
+    return clean, replace(graph, narrow=narrow_places(graph))
 
 
 def _clean(

@@ -243,7 +243,7 @@ def _warm(times: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def of_one_run(layers: LayerTimes, graph: ModelGraph) -> LayerTimes:
     """A trace of several runs as such: as many as it holds the graph's arithmetic."""
-    wanted = sum(layer.flops > 0 for layer in graph.layers)
+    wanted = sum(bool(layer.flops) for layer in graph.layers)
     heavy = {layer.op for layer in graph.layers if layer.flops}
     runs = sum(kind in heavy for kind in layers.kinds) // max(1, wanted)
     length = len(layers.names) // max(1, runs)

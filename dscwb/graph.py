@@ -53,7 +53,8 @@ class Layer:
         inputs: Names of the tensors that it reads, weights left out.
         outputs: The tensors that it makes.
         view_of: Name of the tensor whose memory the outputs share; None for a result of its own.
-        constant: True where the outputs depend on weights and shapes only, never on the input.
+        constant: True where the outputs depend on weights and shapes only (and inputs that are not
+            sent), never on the input.
         flops: Floating-point operations for one sample, a multiply-add counted as two; convolutions
             and matrix products only (torch.utils.flop_counter).
         weight_bytes: Bytes of weights and buffers that it reads, whatever the batch size.
@@ -103,6 +104,8 @@ class ModelGraph:
         layers: All operations in the order in which they run.
         outputs: Names of the tensors that the model returns.
         blocks: The repeated units, ordered by their ends; empty where none was found.
+        resident: Names of inputs and outputs that are state, such as a key-value cache: they lie
+            where their layer runs and are not sent.
     """
 
     model: str
@@ -110,16 +113,29 @@ class ModelGraph:
     layers: tuple[Layer, ...]
     outputs: tuple[str, ...]
     blocks: tuple[Block, ...] = field(default=())
+    resident: tuple[str, ...] = field(default=())
+
+    @property
+    def held(self) -> frozenset[str]:
+        """Inputs that are not sent: constants without a batch axis, which both sides hold, and the
+        resident ones, which lie where their layer runs.
+        """
+        return frozenset(s.name for s in self.inputs if not s.batch_axes or s.name in self.resident)
+
+    @property
+    def _sent(self) -> list[TensorSpec]:
+        held = self.held
+        return [spec for spec in self.inputs if spec.name not in held]
 
     @property
     def input_elements(self) -> int:
-        """Elements of one input sample, |x| of the paper."""
-        return sum(spec.elements() for spec in self.inputs)
+        """Elements of one input sample, |x| of the paper; what is not sent is left out."""
+        return sum(spec.elements() for spec in self._sent)
 
     @property
     def input_bits(self) -> float:
-        """Bits of one input sample in its own dtype."""
-        return sum(spec.nbytes() for spec in self.inputs) * BITS_PER_BYTE
+        """Bits of one input sample in its own dtype; what is not sent is left out."""
+        return sum(spec.nbytes() for spec in self._sent) * BITS_PER_BYTE
 
     @property
     def flops(self) -> int:
@@ -141,6 +157,7 @@ class ModelGraph:
         by_name = {spec.name: spec for spec in self.tensors()}
         parts = [self.model, *(f"{s.shape}{s.dtype}" for s in self.inputs)]
         parts += [f"{by_name[name].shape}" for name in self.outputs] + [f"{self.flops}"]
+        parts += self.resident
         for block in self.blocks:
             flops = sum(layer.flops for layer in self.layers[: block.end])
             parts.append(f"{block.name}:{flops}")

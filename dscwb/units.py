@@ -13,6 +13,7 @@ from dataclasses import dataclass
 BITS_PER_BYTE = 8
 FLOAT_DTYPES = ("float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
 DTYPE_BYTES = {
+    "complex128": 16,
     "float64": 8,
     "complex64": 8,
     "int64": 8,
@@ -20,6 +21,7 @@ DTYPE_BYTES = {
     "float32": 4,
     "int32": 4,
     "uint32": 4,
+    "complex32": 4,
     "float16": 2,
     "bfloat16": 2,
     "int16": 2,

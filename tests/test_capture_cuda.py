@@ -46,7 +46,7 @@ def made(name, side):
 def captured_on_cuda(monkeypatch, module, *shapes):
     with fake_cuda(monkeypatch):
         inputs = tuple(torch.rand(shape, device="cuda") for shape in shapes)
-        return dscwb.capture(moved(module), example_input=inputs, check=False)
+        return dscwb.capture(moved(module), example_inputs=inputs, check=False)
 
 
 @cache
@@ -117,7 +117,7 @@ class TwoInputs(nn.Module):
 def test_models_of_other_kinds_are_captured_on_cuda_as_on_a_cpu(monkeypatch, make, shapes):
     module = make().eval()
     inputs = tuple(torch.rand(shape) for shape in shapes)
-    here = dscwb.capture(module, example_input=inputs, check=False).graph
+    here = dscwb.capture(module, example_inputs=inputs, check=False).graph
     there = captured_on_cuda(monkeypatch, module, *shapes).graph
     assert there.fingerprint() == here.fingerprint()
 

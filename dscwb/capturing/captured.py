@@ -6,27 +6,28 @@ them. One capture serves every batch size.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import linecache
 import re
 import traceback
 import warnings
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import timm
 import torch
 from torch import fx, nn
 from torch.utils import _pytree as pytree
 
-from dscwb.capturing.exported import CaptureError, read_program
+from dscwb.capturing.exported import CaptureError, held_name, read_program
 from dscwb.capturing.halves import make_head, make_stamped, make_tail
+from dscwb.capturing.inputs import BatchAxes, Call, Inputs, one_call
+from dscwb.capturing.models import Model, example_of, is_exported, module_of, tree_of
 from dscwb.capturing.precision import readable
 from dscwb.cuts import Cut
 from dscwb.graph import ModelGraph
 
-Inputs = tuple[torch.Tensor, ...]
 # On CUDA torch's batch norm takes no larger batch, and torch.export refuses a dimension that
 # promises more than an operation allows. The same bound everywhere gives the same graph everywhere;
 # nothing in the captured code checks it.
@@ -39,8 +40,8 @@ class CapturedModel:
 
     Attributes:
         graph: The plain records, for every batch size.
-        module: The whole captured model, called with the model's inputs.
-        example_inputs: The inputs it was captured with.
+        module: The whole captured model, called with the model's input tensors in a row.
+        call: The call that it was captured with.
         device: Where weights and inputs lie.
         dtype: Element type of the weights, without the ``torch.`` in front.
         own_weights: True where the weights are the user's own; those of a timm name are random.
@@ -48,14 +49,27 @@ class CapturedModel:
 
     graph: ModelGraph
     module: fx.GraphModule
-    example_inputs: Inputs
+    call: Call
     device: torch.device
     dtype: str
     own_weights: bool = False
 
+    @property
+    def example_inputs(self) -> Inputs:
+        """The input tensors that it was captured with, those in dictionaries and by name too."""
+        return self.call.tensors
+
     def inputs(self, batch_size: int) -> Inputs:
         """Inputs of any batch size, the example's samples repeated."""
-        return tuple(_rows(x, batch_size) for x in self.example_inputs)
+        return self.call.of_size(batch_size)
+
+    def flatten(self, *args: Any, **kwargs: Any) -> Inputs:
+        """The tensors of a call of the model, in the order in which `module` and heads take them.
+
+        Raises:
+            ValueError: The arguments have another structure than the example's.
+        """
+        return self.call.flatten(args, kwargs)
 
     def split(self, cut: Cut) -> tuple[fx.GraphModule, fx.GraphModule]:
         """Head and tail at a cut, such that ``tail(head(*inputs))`` is the model's output.
@@ -63,7 +77,9 @@ class CapturedModel:
         The head returns the frontier as a tuple, the tail takes that tuple; both share the weights
         of this model in memory. What depends on weights and shapes only, symbolic sizes among it,
         is recomputed in the tail. Send strides with the tensors if the results must be bitwise
-        equal.
+        equal. Where inputs have no batch axis or are resident, the head returns a `halves.Sent`:
+        the frontier, and beside it what stays where it is. An input without a batch axis that does
+        not come beside the frontier has the example's values in the tail.
         """
         if not 0 <= cut.index <= len(self.graph.layers):
             raise ValueError(
@@ -99,121 +115,155 @@ class CapturedModel:
 
 
 def capture(
-    model: str | nn.Module,
+    model: Model,
     input_size: int | tuple[int, ...] | None = None,
     *,
-    example_input: torch.Tensor | Inputs | None = None,
+    example_inputs: Any = None,
+    example_kwargs: Mapping[str, Any] | None = None,
+    batch_axes: BatchAxes = 0,
+    resident: str | int | Collection[str | int] = (),
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
     channels_last: bool = False,
     check: bool = True,
+    example_input: Any = None,
 ) -> CapturedModel:
     """Capture a model once for every batch size.
 
+    Numbers, strings and None among its inputs become part of the captured program. An input without
+    a batch axis (a mask, anchors) is a constant that both sides hold: no payload counts it. With
+    `resident`, prefill and one step of decoding of a language model can each be captured: what is
+    not modelled is that the cache grows from step to step (each length is a capture of its own),
+    nor that a cache must move when the split changes.
+
     Args:
-        model: A timm name (random weights) or any `nn.Module` in eval mode.
+        model: A timm name (random weights), any `nn.Module` in eval mode, an ExportedProgram of
+            torch.export, what its ``module()`` gives, or the path of a ``.pt2`` file.
         input_size: Shape of one sample, ``(3, 224, 224)``, or the side of a square image, 224;
             a timm model's own size when left out.
-        example_input: Instead of `input_size`, the input of one call, batch dimension first;
-            a tuple where the model takes several.
+        example_inputs: Instead of `input_size`, the arguments by place of one call, with two
+            samples or more: a tensor, or a tuple of tensors, numbers, None, and tuples, lists,
+            dictionaries and dataclasses of them.
+        example_kwargs: Its arguments by name.
+        batch_axes: Axis of the inputs whose length is the batch size, None for an input that does
+            not grow with it: one for all, a tuple like `example_inputs`, or a dictionary by name,
+            ``{"mask": None, "h": 1}``; those that it leaves out have axis 0.
+        resident: State that lies where its layer runs and is not sent: names of arguments, and keys
+            of the output (places, if it is a tuple): ``("past", 1)``.
         device: Where to run; the module is moved there.
         dtype: Element type of weights and inputs, ``torch.float16``; the module is converted.
         channels_last: Convert 4-D weights and inputs to channels-last memory format.
         check: Run model and capture once each on one sample and compare the outputs bitwise.
+        example_input: Another spelling of `example_inputs`.
 
     Raises:
         CaptureError: Unknown name, train mode, no batch dimension, a model that torch.export cannot
             express, or one that gives different outputs for the same input.
     """
-    module, name = _module(model, input_size)
-    if any(inner.training for inner in module.modules()):
-        raise CaptureError(f"{name} is in train mode; call model.eval() first.")
+    side = input_size[-1] if isinstance(input_size, tuple) else input_size
+    module, name = module_of(model, side, device)
     memory = torch.channels_last if channels_last else torch.preserve_format
-    module = module.to(device=device, dtype=dtype)
-    module = module.to(memory_format=memory) if channels_last else module
-    inputs = _example(module, name, input_size, example_input)
-    inputs = tuple(x.contiguous(memory_format=memory) if x.ndim == 4 else x for x in inputs)
-    program = _export(module, name, inputs)
-    clean, graph = read_program(module, name, program)
-    first = next((p for p in module.parameters() if p.is_floating_point()), inputs[0])
+    if is_exported(module):
+        _check_kept(module, name, device, dtype, channels_last)
+    elif any(inner.training for inner in module.modules()):
+        raise CaptureError(f"{name} is in train mode; call model.eval() first.")
+    else:
+        module = module.to(device=device, dtype=dtype)
+        module = module.to(memory_format=memory) if channels_last else module
+    given = example_inputs if example_inputs is not None else example_input
+    args, kwargs = _example(module, name, input_size, given, example_kwargs)
+    call = _ready(module, one_call(module, name, args, kwargs, batch_axes), memory)
+    program = _export(module, name, call)
+    stays = (resident,) if isinstance(resident, (str, int)) else resident
+    clean, graph = read_program(tree_of(module), name, program, stays, call.owners)
+    for spec, x in zip(graph.inputs, call.tensors, strict=True):
+        if not spec.batch_axes and spec.name not in graph.resident:
+            clean.register_buffer(held_name(spec.name), x, persistent=False)
+    first = next((p for p in module.parameters() if p.is_floating_point()), call.tensors[0])
     element = str(first.dtype).removeprefix("torch.")
-    own = isinstance(model, nn.Module)
-    captured = CapturedModel(graph, clean, inputs, inputs[0].device, element, own)
+    own = not (isinstance(model, str) and timm.is_model(model))
+    captured = CapturedModel(graph, clean, call, call.tensors[0].device, element, own)
     if check:
         _check(module, captured, name)
     return captured
 
 
-def _module(
-    model: str | nn.Module, input_size: int | tuple[int, ...] | None
-) -> tuple[nn.Module, str]:
-    if isinstance(model, nn.Module):
-        return model, type(model).__name__
-    if not timm.is_model(model):
-        near = difflib.get_close_matches(model, timm.list_models(), n=3, cutoff=0.5)
-        hint = f"nearest names: {', '.join(near)}" if near else "see timm.list_models()"
-        raise CaptureError(f"timm has no model {model!r}; {hint}.")
-    side = input_size if isinstance(input_size, int) or input_size is None else input_size[-1]
-    if side is not None:
-        try:  # transformers must be told the image size, convolutional models take no such word
-            return timm.create_model(model, img_size=side).eval(), model
-        except TypeError:
-            pass
-    return timm.create_model(model).eval(), model
+def _check_kept(
+    module: nn.Module,
+    name: str,
+    device: torch.device | str | None,
+    dtype: torch.dtype | None,
+    channels_last: bool,
+) -> None:
+    """Refuse to convert an exported program: device and types stand inside of its operations."""
+    first = next((p for p in module.parameters() if p.is_floating_point()), None)
+    if channels_last or (dtype is not None and first is not None and first.dtype != dtype):
+        raise CaptureError(
+            f"{name} is an exported program, whose element type and memory format are fixed; leave "
+            "dtype and channels_last out, or convert the module before torch.export.export."
+        )
+    if device is not None and first is not None and first.device.type != torch.device(device).type:
+        raise CaptureError(
+            f"{name} is an exported program on {first.device}; give the ExportedProgram itself or "
+            "its .pt2 file, not its module(), to have it moved."
+        )
 
 
 def _example(
     module: nn.Module,
     name: str,
     input_size: int | tuple[int, ...] | None,
-    example_input: torch.Tensor | Inputs | None,
-) -> Inputs:
-    """The inputs to trace with, two samples at least: torch.export takes one for a constant."""
-    if example_input is None:
-        if isinstance(input_size, tuple):
-            shape = input_size
-        else:
-            native = getattr(module, "pretrained_cfg", {}).get("input_size")
-            if native is None and input_size is None:
-                raise CaptureError(f"{name}: give input_size=(3, 224, 224) or example_input=x.")
-            channels = native[0] if native else 3
-            shape = (channels, input_size, input_size) if input_size else tuple(native or ())
-        first = next((p for p in module.parameters() if p.is_floating_point()), torch.empty(0))
-        generator = torch.Generator().manual_seed(0)
-        x = torch.randn(2, *shape, generator=generator)
-        return (x.to(device=first.device, dtype=first.dtype),)
-    given = (example_input,) if isinstance(example_input, torch.Tensor) else tuple(example_input)
-    for x in given:
-        if x.ndim == 0 or x.shape[0] == 0:
-            raise CaptureError(
-                f"{name}: an example input of shape {tuple(x.shape)} has no batch dimension; "
-                "give it as (batch, ...)."
-            )
+    args: Any,
+    kwargs: Mapping[str, Any] | None,
+) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+    """The arguments to trace with, by place and by name."""
+    if args is not None or kwargs is not None:
+        by_place = () if args is None else args
+        return (by_place if isinstance(by_place, tuple) else (by_place,)), kwargs or {}
+    if input_size is None and example_of(module) is not None:
+        given, named = example_of(module)
+        return given, named
+    if isinstance(input_size, tuple):
+        shape = input_size
+    else:
+        native = getattr(module, "pretrained_cfg", {}).get("input_size")
+        if native is None and input_size is None:
+            raise CaptureError(f"{name}: give input_size=(3, 224, 224) or example_inputs=x.")
+        channels = native[0] if native else 3
+        shape = (channels, input_size, input_size) if input_size else tuple(native or ())
+    return (torch.randn(2, *shape, generator=torch.Generator().manual_seed(0)),), {}
+
+
+def _ready(module: nn.Module, call: Call, memory: torch.memory_format) -> Call:
+    """The call with its tensors where and how the model takes them.
+
+    Two samples at least: torch.export takes one for a constant.
+    """
     place = next((p for p in module.parameters() if p.is_floating_point()), None)
-    if place is not None:
-        given = tuple(
-            x.to(place.device, place.dtype if x.is_floating_point() else x.dtype) for x in given
-        )
-    return tuple(_rows(x, max(2, x.shape[0])) for x in given)
+
+    def moved(x: torch.Tensor) -> torch.Tensor:
+        if place is not None:
+            x = x.to(place.device, place.dtype if x.is_floating_point() else x.dtype)
+        return x.detach().contiguous(memory_format=memory) if x.ndim == 4 else x.detach()
+
+    call = call.with_tensors(moved)
+    return replace(call, tensors=call.of_size(max(2, call.batch_size)))
 
 
-def _rows(x: torch.Tensor, batch_size: int) -> torch.Tensor:
-    """`batch_size` samples by repeating those of x, in x's memory format."""
-    index = torch.arange(batch_size, device=x.device) % x.shape[0]
-    channels_last = x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last)
-    rows = x.index_select(0, index)
-    return rows.contiguous(memory_format=torch.channels_last) if channels_last else rows
-
-
-def _export(module: nn.Module, name: str, inputs: Inputs) -> torch.export.ExportedProgram:
+def _export(module: nn.Module, name: str, call: Call) -> torch.export.ExportedProgram:
     batch = torch.export.Dim("batch", min=1, max=_MOST_SAMPLES)
+    args, kwargs = call.rebuilt(call.tensors)
+    shapes: Any = torch.export.ShapesCollection()  # type: ignore[no-untyped-call]
+    for x, axis in zip(call.tensors, call.batch_axes, strict=True):
+        if axis is not None:
+            shapes[x] = {axis: batch}
     try:
         with warnings.catch_warnings(), torch.no_grad(), readable():
             warnings.simplefilter("ignore")
-            shapes = tuple({0: batch} for _ in inputs)
-            return torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False)
+            dynamic = shapes.dynamic_shapes(module, args, kwargs)
+            return torch.export.export(module, args, kwargs, dynamic_shapes=dynamic, strict=False)
     except Exception as error:
-        raise CaptureError(_why(module, name, inputs, error)) from None
+        raise CaptureError(_why(module, name, call.tensors, error)) from None
 
 
 def _why(module: nn.Module, name: str, inputs: Inputs, error: Exception) -> str:
@@ -251,19 +301,20 @@ def _check(module: nn.Module, captured: CapturedModel, name: str) -> None:
     One sample is quickest, and says more than the traced two: the batch size must be free.
     """
     inputs = captured.inputs(1)
+    args, kwargs = captured.call.rebuilt(inputs)
     with torch.inference_mode():
-        want = pytree.tree_leaves(module(*inputs))
+        want = pytree.tree_leaves(module(*args, **kwargs))
         got = pytree.tree_leaves(captured.module(*inputs))
-        if all(torch.equal(a, b) for a, b in zip(want, got, strict=True)):
+        if _all_equal(want, got):
             return
-        again = pytree.tree_leaves(module(*inputs))
-    noise = max(_difference(a, b) for a, b in zip(want, again, strict=True))
+        again = pytree.tree_leaves(module(*args, **kwargs))
+    noise = max(map(_difference, want, again))
     if noise > 0:
         raise CaptureError(
             f"{name} is not deterministic: two runs on the same input differ by up to {noise:.3g}; "
             "remove random operations (dropout, sampling) from its forward."
         )
-    error = max(_difference(a, b) for a, b in zip(want, got, strict=True))
+    error = max(map(_difference, want, got))
     if error > 1e-3:
         raise CaptureError(
             f"{name}: the captured program's output differs from the model's by up to {error:.3g}; "
@@ -272,11 +323,23 @@ def _check(module: nn.Module, captured: CapturedModel, name: str) -> None:
         )
 
 
-def _difference(a: torch.Tensor, b: torch.Tensor) -> float:
+def _all_equal(some: list[Any], others: list[Any]) -> bool:
+    return len(some) == len(others) and all(map(_equal, some, others))
+
+
+def _equal(a: Any, b: Any) -> bool:
+    """Whether two results are the same to the bit: tensors, numbers, None."""
+    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
+        return torch.equal(a, b)
+    return bool(a == b)
+
+
+def _difference(a: Any, b: Any) -> float:
     """Largest absolute difference, relative to the largest value; infinite between two shapes."""
-    if a.shape != b.shape:
-        return float("inf")
-    a, b = a.double(), b.double()
+    if not (isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor) and a.shape == b.shape):
+        return 0.0 if _equal(a, b) else float("inf")
+    wide = torch.complex128 if a.is_complex() or b.is_complex() else torch.float64
+    a, b = a.to(wide), b.to(wide)
     return float((a - b).abs().max() / a.abs().max().clamp_min(1e-30)) if a.numel() else 0.0
 
 
@@ -301,7 +364,7 @@ def verify(
         for cut in cuts:
             head, tail = captured.split(cut)
             halves = pytree.tree_leaves(tail(head(*inputs)))
-            if not all(torch.equal(a, b) for a, b in zip(whole, halves, strict=True)):
-                error = max(_difference(a, b) for a, b in zip(whole, halves, strict=True))
+            if not _all_equal(whole, halves):
+                error = max(map(_difference, whole, halves))
                 unequal.append((cut, error))
     return unequal

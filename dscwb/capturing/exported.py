@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import re
 import warnings
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
@@ -26,27 +27,75 @@ class CaptureError(RuntimeError):
 
 
 def read_program(
-    module: nn.Module, name: str, program: torch.export.ExportedProgram
+    module: nn.Module,
+    name: str,
+    program: torch.export.ExportedProgram,
+    resident: Collection[str | int] = (),
+    owners: Sequence[str] = (),
 ) -> tuple[fx.GraphModule, ModelGraph]:
     """The program as a plain FX module that shares its weights, and as records.
 
     Every FX node that runs layer k (from 1) carries k in ``node.meta["layer"]`` and the layer's
     `constant` beside it.
 
+    Args:
+        module: Where the blocks are looked for.
+        name: The model's.
+        program: What torch.export made.
+        resident: Arguments, and places or keys of the output, that stay where their layer runs.
+        owners: The argument of each input tensor.
+
     Raises:
-        CaptureError: A shape does not grow in proportion to the batch size.
+        CaptureError: A shape does not grow in proportion to the batch size; no such argument or
+            output; an input that stays is written in place.
     """
-    clean = _clean(program)
-    reader = _Reader(clean)
-    output = next(node for node in clean.graph.nodes if node.op == "output")
+    clean, returned = _clean(program)
+    inputs = [n for n in clean.graph.nodes if n.op == "placeholder"]
+    staying = _staying(name, resident, dict(zip(inputs, owners, strict=False)), returned)
+    reader = _Reader(clean, staying)
     graph = ModelGraph(
         model=name,
-        inputs=tuple(reader.specs[n.name] for n in clean.graph.nodes if n.op == "placeholder"),
+        inputs=tuple(reader.specs[n.name] for n in inputs),
         layers=tuple(reader.layers),
-        outputs=tuple(n.name for n in pytree.tree_leaves(output.args[0]) if isinstance(n, fx.Node)),
+        # A weight among the results is on both sides, and a number is no tensor.
+        outputs=tuple(n.name for n in returned if n.name in reader.specs),
         blocks=_block_ends(module, reader.layers),
+        resident=tuple(n.name for n in staying),
     )
+    _check_held(name, clean, graph)
     return clean, graph
+
+
+def _staying(
+    name: str,
+    resident: Collection[str | int],
+    arguments: dict[fx.Node, str],
+    results: dict[fx.Node, str | int],
+) -> list[fx.Node]:
+    """The inputs and results that the user calls resident."""
+    known = {*arguments.values(), *results.values()}
+    if unknown := [one for one in resident if one not in known]:
+        listed = ", ".join(repr(one) for one in sorted(known, key=str))
+        raise CaptureError(
+            f"{name}: resident names {', '.join(map(repr, unknown))}, which is neither an input "
+            f"tensor nor a place in the output; there are {listed}."
+        )
+    # A dictionary, as a tensor may be both.
+    both = [*arguments.items(), *results.items()]
+    return list(dict.fromkeys(node for node, place in both if place in resident))
+
+
+def _check_held(name: str, clean: fx.GraphModule, graph: ModelGraph) -> None:
+    """Refuse writes into what is not sent: each side would write into a copy of its own."""
+    held = {storage(n): n.name for n in clean.graph.nodes if n.name in graph.held}
+    for node in clean.graph.nodes:
+        if mutates(node) and isinstance(node.args[0], fx.Node) and storage(node.args[0]) in held:
+            raise CaptureError(
+                f"{name}: {_module_path(node) or 'its forward'} writes into the input "
+                f"{held[storage(node.args[0])]}, which is resident or has no batch axis; let it "
+                "return the new state as an output instead (torch.cat([old, new]) or old.clone()), "
+                "and name that output as resident too."
+            )
 
 
 def _block_ends(module: nn.Module, layers: list[Layer]) -> tuple[Block, ...]:
@@ -66,21 +115,57 @@ def _parents(path: str) -> list[str]:
     return [".".join(parts[:n]) for n in range(len(parts), 0, -1)]
 
 
-def _clean(program: torch.export.ExportedProgram) -> fx.GraphModule:
-    """The program without assertions, weights as attributes with flat names (quick to look up)."""
+def _clean(
+    program: torch.export.ExportedProgram,
+) -> tuple[fx.GraphModule, dict[fx.Node, str | int]]:
+    """The program without assertions, weights as attributes with flat names (quick to look up).
+
+    Beside it the nodes among its results, with place or key of each in the output.
+    """
     weights = _weights(program)
     graph = fx.Graph()
     env: dict[fx.Node, Any] = {}
+    flat: list[Any] = []
     for node in program.graph.nodes:
         if node.name in weights:
             env[node] = graph.get_attr(node.name)
             env[node].meta = dict(node.meta)
         elif node.op == "output":
             flat = [env[n] if isinstance(n, fx.Node) else n for n in node.args[0]]
-            graph.output(_structured(flat, program.call_spec.out_spec))
+        elif node.op == "placeholder" and not isinstance(node.meta["val"], torch.Tensor):
+            env[node] = node.meta["val"]  # a number, string or None: part of the program
         else:
             _copy(node, graph, env, program.graph_module)
-    return runnable(weights, graph, "Captured")
+    if not any(map(_runs_layer, graph.nodes)):
+        flat = [_passed_on(graph, value) for value in flat]
+    spec = program.call_spec.out_spec
+    graph.output(_structured(graph, flat, spec))
+    value = pytree.tree_unflatten(flat, spec) if spec is not None else tuple(flat)
+    returned: dict[fx.Node, str | int] = {}
+    for path, leaf in pytree.tree_flatten_with_path(value)[0]:
+        if isinstance(leaf, fx.Node):
+            returned.setdefault(leaf, key_of(path[0]) if path else 0)
+    return runnable(weights, graph, "Captured"), returned
+
+
+def _passed_on(graph: fx.Graph, value: Any) -> Any:
+    """A result of a model without operations (`nn.Identity`) as that of one that does nothing."""
+    if not isinstance(value, fx.Node) or value.op != "placeholder":
+        return value
+    made = graph.call_function(torch.ops.aten.alias.default, (value,))
+    made.meta = {"val": value.meta["val"]}
+    return made
+
+
+def held_name(name: str) -> str:
+    """The attribute under which the captured module holds an input without a batch axis."""
+    return f"held_{name}"
+
+
+def key_of(entry: Any) -> Any:
+    """The place or name that a step of a pytree's path stands for."""
+    kinds = {pytree.SequenceKey: "idx", pytree.GetAttrKey: "name"}
+    return getattr(entry, kinds.get(type(entry), "key"))
 
 
 def runnable(
@@ -164,10 +249,26 @@ def _inlined(
     return ()
 
 
-def _structured(flat: list[Any], spec: Any) -> Any:
-    """The model's own output structure where FX can write it (tuple, list, dict), else a tuple."""
+def _structured(graph: fx.Graph, flat: list[Any], spec: Any) -> Any:
+    """The model's own output structure: as FX writes it, or put together by a call."""
     value = pytree.tree_unflatten(flat, spec) if spec is not None else tuple(flat)
-    return value if isinstance(value, (fx.Node, tuple, list, dict)) else tuple(flat)
+    if all(type(x) in (tuple, list, dict) for x in _containers(value)):
+        return value
+
+    def put_together(*leaves: Any) -> Any:
+        return pytree.tree_unflatten(leaves, spec)
+
+    return graph.call_function(put_together, tuple(flat))
+
+
+def _containers(value: Any) -> list[Any]:
+    """The value and everything inside of it that holds other values."""
+    if isinstance(value, fx.Node) or not pytree.tree_structure(value).num_children:
+        return [] if pytree.tree_structure(value).is_leaf() else [value]
+    inside = value.values() if isinstance(value, dict) else value
+    if type(value) not in (tuple, list, dict):
+        return [value]
+    return [value, *(found for one in inside for found in _containers(one))]
 
 
 class _Reader:
@@ -178,7 +279,7 @@ class _Reader:
         specs: Every tensor by its name.
     """
 
-    def __init__(self, clean: fx.GraphModule) -> None:
+    def __init__(self, clean: fx.GraphModule, staying: Collection[fx.Node] = ()) -> None:
         self.layers: list[Layer] = []
         self.specs: dict[str, TensorSpec] = {}
         self._sizes: dict[Any, tuple[int, int]] = {}
@@ -188,6 +289,8 @@ class _Reader:
             if node.op == "placeholder":
                 self._spec(node)
                 self._owner[storage(node)] = node.name
+                if node in staying or not self.specs[node.name].batch_axes:
+                    self._constant.add(node.name)  # both sides have it, or the one that needs it
             elif _runs_layer(node):
                 self._layer(node)
 

@@ -4,16 +4,64 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import takewhile
 from typing import Any
 
 import torch
 from torch import fx
 
-from dscwb.capturing.exported import length_at_one_and_two, mutates, runnable, storage
+from dscwb.capturing.exported import (
+    held_name,
+    length_at_one_and_two,
+    mutates,
+    runnable,
+    storage,
+)
 from dscwb.cuts import Cut
 from dscwb.graph import ModelGraph, TensorSpec
+
+
+class Sent(tuple[torch.Tensor, ...]):
+    """What a head returns where something is not sent: the frontier, and beside it what stays.
+
+    Made by the head, so that ``tail(head(*inputs))`` is the model's output in one process. Between
+    two machines send the tensors of the tuple; on the other one give the tail a
+    ``Sent.of(received, stays)`` with its own constants and state.
+
+    Attributes:
+        stays: By name, the model's inputs that are not sent, and the state that the head has made.
+    """
+
+    stays: Mapping[str, torch.Tensor]
+
+    @classmethod
+    def of(cls, tensors: Iterable[torch.Tensor], stays: Mapping[str, torch.Tensor]) -> Sent:
+        """These tensors, and what stays beside them."""
+        sent = cls(tensors)
+        sent.stays = stays
+        return sent
+
+
+def beside(sent: tuple[torch.Tensor, ...], stays: dict[str, torch.Tensor]) -> Sent:
+    """`Sent.of` for FX code."""
+    return Sent.of(sent, stays)
+
+
+def stayed(sent: tuple[torch.Tensor, ...], name: str, held: torch.Tensor | None = None) -> Any:
+    """What stays under this name; the constant of the capture where it was not given."""
+    stays = sent.stays if isinstance(sent, Sent) else {}
+    if name not in stays and held is None:
+        raise ValueError(
+            f"The tail reads {name}, which is resident and was not sent; give it as "
+            f"tail(Sent.of(frontier, {{{name!r}: ...}})) with Sent from dscwb.capturing.halves."
+        )
+    return stays.get(name, held)
+
+
+def state_made(sent: tuple[torch.Tensor, ...], name: str) -> torch.Tensor | None:
+    """State that the head has made; None on the other machine, where it does not lie."""
+    return sent.stays.get(name) if isinstance(sent, Sent) else None
 
 
 def make_head(module: fx.GraphModule, graph: ModelGraph, cut: Cut) -> fx.GraphModule:
@@ -22,7 +70,8 @@ def make_head(module: fx.GraphModule, graph: ModelGraph, cut: Cut) -> fx.GraphMo
     rebuilt.take_inputs()
     for node in rebuilt.until(cut.index):
         rebuilt.copy(node)
-    return rebuilt.finish(tuple(rebuilt.need(spec.name) for spec in cut.frontier))
+    sent = tuple(rebuilt.need(spec.name) for spec in cut.frontier)
+    return rebuilt.finish(rebuilt.with_what_stays(sent, cut))
 
 
 def make_tail(module: fx.GraphModule, graph: ModelGraph, cut: Cut) -> fx.GraphModule:
@@ -31,6 +80,7 @@ def make_tail(module: fx.GraphModule, graph: ModelGraph, cut: Cut) -> fx.GraphMo
     rebuilt.take_frontier(cut)
     for node in rebuilt.after(cut.index):
         rebuilt.copy(node)
+    rebuilt.leave_state(cut)
     return rebuilt.finish(rebuilt.output())
 
 
@@ -74,6 +124,7 @@ class _Rebuilt:
         self._given: tuple[TensorSpec, ...] = ()
         self._batch: fx.Node | None = None
         self._skipped: list[fx.Node] = []
+        self._sent: fx.Node | None = None
 
     def take_inputs(self) -> None:
         specs = self._records.inputs
@@ -83,8 +134,30 @@ class _Rebuilt:
         sent = self.graph.placeholder("frontier")
         getitem: Callable[..., Any] = operator.getitem
         parts = [self.graph.call_function(getitem, (sent, i)) for i in range(len(cut.frontier))]
+        self._sent = sent
         self._give(cut.frontier, parts)
         self._skipped = self.until(cut.index)
+
+    def with_what_stays(self, sent: tuple[fx.Node, ...], cut: Cut) -> Any:
+        """What the head returns: beside what is sent the constants and the state, if there are."""
+        stays = {spec.name for spec in self._records.inputs} & self._records.held
+        stays |= self._state_made(cut)
+        if not stays:
+            return sent
+        kept = {name: self.need(name) for name in sorted(stays)}
+        return self.graph.call_function(beside, (sent, kept))
+
+    def _state_made(self, cut: Cut) -> set[str]:
+        """Resident results of the first layers that are not sent."""
+        made = {spec.name for layer in self._records.layers[: cut.index] for spec in layer.outputs}
+        return made & set(self._records.resident) - {spec.name for spec in cut.frontier}
+
+    def leave_state(self, cut: Cut) -> None:
+        """In the tail, results that the head keeps are taken from beside what was sent, or None."""
+        for node in (self._by_name[name] for name in sorted(self._state_made(cut))):
+            if node not in self._env:
+                taken = self.graph.call_function(state_made, (self._sent, node.name))
+                self._env[node] = taken
 
     def _give(self, specs: tuple[TensorSpec, ...], values: list[fx.Node]) -> None:
         """Bind tensors from outside; those written in place are cloned, the caller's stay whole."""
@@ -124,6 +197,9 @@ class _Rebuilt:
     def _value(self, node: fx.Node) -> fx.Node:
         """A node's copy; one that was not sent (weight, size, constant, view) is made anew."""
         if node not in self._env:
+            if node.op == "placeholder" and node.name in self._records.held:
+                self._env[node] = self._held(node)
+                return self._env[node]
             on_input = node.target is torch.ops.aten.sym_size.int
             if on_input and node.args[0] not in self._env:
                 self._env[node] = self._size(node)
@@ -131,6 +207,12 @@ class _Rebuilt:
                 for other in self._same_memory(node):
                     self.copy(other)
         return self._env[node]
+
+    def _held(self, node: fx.Node) -> fx.Node:
+        """An input that was not sent: from beside it, or the constant of the capture."""
+        constant = node.name not in self._records.resident
+        held = (self.graph.get_attr(held_name(node.name)),) if constant else ()
+        return self.graph.call_function(stayed, (self._sent, node.name, *held))
 
     def _same_memory(self, node: fx.Node) -> list[fx.Node]:
         """What must run to have a node anew: itself; all steps of a constant written in place."""

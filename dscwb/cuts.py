@@ -97,24 +97,31 @@ def all_cuts(graph: ModelGraph, granularity: Granularity = "op") -> tuple[Cut, .
 def _frontiers(graph: ModelGraph) -> list[tuple[TensorSpec, ...]]:
     """The frontier of every cut, by one sweep over the tensors' lifetimes."""
     last = len(graph.layers)
-    born = {spec.name: 0 for spec in graph.inputs}
-    dies = dict.fromkeys((name for name in graph.outputs if name not in graph.resident), last + 1)
-    # Not sent: what both sides hold, or the tail itself, and what it recomputes from that.
-    free = set(graph.held)
+    # The others lie on both sides, or where their layer runs.
+    born = {spec.name: 0 for spec in graph.inputs if spec.name not in graph.held}
     root: dict[str, str] = {}  # a view's owner of memory
+    written = {layer.writes for layer in graph.layers} - {None}
+
+    def carrier(name: str) -> str:
+        """What is sent for a tensor: memory that is written to crosses whole, by its owner."""
+        return root[name] if root.get(name) in written else name
+
+    dies: dict[str, int] = {}
     for k, layer in enumerate(graph.layers, start=1):
-        for spec in layer.outputs:
-            born[spec.name] = k
-            root[spec.name] = root.get(layer.view_of or "", layer.view_of or spec.name)
-            if layer.constant:
-                free.add(spec.name)
-        for name in layer.inputs:
+        for name in map(carrier, layer.inputs):
             dies[name] = max(dies.get(name, 0), k)
+        shared = layer.writes or layer.view_of
+        for spec in layer.outputs:
+            root[spec.name] = root.get(shared or "", shared or spec.name)
+            if not layer.constant:  # else made anew in the tail from weights and shapes
+                born.setdefault(carrier(spec.name), k)
+    results = [name for name in graph.outputs if name not in graph.resident]
+    dies |= dict.fromkeys(map(carrier, results), last + 1)
     specs = {spec.name: spec for spec in graph.tensors()}
     starts: dict[int, list[str]] = {}
     ends: dict[int, list[str]] = {}
     for name, at in born.items():
-        if name not in free and dies.get(name, 0) > at:
+        if dies.get(name, 0) > at:
             starts.setdefault(at, []).append(name)
             ends.setdefault(dies[name], []).append(name)
     alive: dict[str, None] = {}  # ordered

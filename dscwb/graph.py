@@ -53,6 +53,9 @@ class Layer:
         inputs: Names of the tensors that it reads, weights left out.
         outputs: The tensors that it makes.
         view_of: Name of the tensor whose memory the outputs share; None for a result of its own.
+        writes: Name of the tensor whose memory it changes for later layers that read this memory by
+            another name: a canvas that slices are written into. None where only its own output is
+            read afterwards (an ordinary ReLU in place).
         constant: True where the outputs depend on weights and shapes only (and inputs that are not
             sent), never on the input.
         flops: Floating-point operations for one sample, a multiply-add counted as two; convolutions
@@ -67,6 +70,7 @@ class Layer:
     inputs: tuple[str, ...]
     outputs: tuple[TensorSpec, ...]
     view_of: str | None = None
+    writes: str | None = None
     constant: bool = False
     flops: int = 0
     weight_bytes: int = 0

@@ -300,14 +300,13 @@ def _check(module: nn.Module, captured: CapturedModel, name: str) -> None:
 
     One sample is quickest, and says more than the traced two: the batch size must be free.
     """
-    inputs = captured.inputs(1)
-    args, kwargs = captured.call.rebuilt(inputs)
-    with torch.inference_mode():
-        want = pytree.tree_leaves(module(*args, **kwargs))
-        got = pytree.tree_leaves(captured.module(*inputs))
+    call = captured.call
+    with torch.inference_mode():  # new inputs for each run: the model may write into them
+        want = _run(module, call, captured.inputs(1))
+        got = pytree.tree_leaves(captured.module(*captured.inputs(1)))
         if _all_equal(want, got):
             return
-        again = pytree.tree_leaves(module(*args, **kwargs))
+        again = _run(module, call, captured.inputs(1))
     noise = max(map(_difference, want, again))
     if noise > 0:
         raise CaptureError(
@@ -321,6 +320,12 @@ def _check(module: nn.Module, captured: CapturedModel, name: str) -> None:
             "the model keeps state between calls, or branches on values or on the batch size, "
             "which export cannot keep."
         )
+
+
+def _run(module: nn.Module, call: Call, inputs: Inputs) -> list[Any]:
+    """What a call of the module with these tensors returns, flat."""
+    args, kwargs = call.rebuilt(inputs)
+    return pytree.tree_leaves(module(*args, **kwargs))
 
 
 def _all_equal(some: list[Any], others: list[Any]) -> bool:
@@ -357,13 +362,12 @@ def verify(
         The cuts whose output is not bitwise equal, with the largest difference relative to the
         largest value; empty where all agree.
     """
-    inputs = captured.inputs(batch_size)
     unequal = []
     with torch.inference_mode():
-        whole = pytree.tree_leaves(captured.module(*inputs))
+        whole = pytree.tree_leaves(captured.module(*captured.inputs(batch_size)))
         for cut in cuts:
             head, tail = captured.split(cut)
-            halves = pytree.tree_leaves(tail(head(*inputs)))
+            halves = pytree.tree_leaves(tail(head(*captured.inputs(batch_size))))
             if not _all_equal(whole, halves):
                 error = max(map(_difference, whole, halves))
                 unequal.append((cut, error))

@@ -10,20 +10,28 @@ from typing import Any
 
 import torch
 from torch import fx, nn
+from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from torch.utils import _pytree as pytree
 from torch.utils.flop_counter import FlopCounterMode
 
 from dscwb.capturing.blocks import find_blocks
+from dscwb.capturing.errors import CaptureError as CaptureError
+from dscwb.capturing.memory import (
+    constants,
+    drop_state,
+    own_inputs,
+    rewritten,
+    share_memory,
+    storage,
+    tensors_read,
+    written,
+)
 from dscwb.graph import Block, Layer, ModelGraph, TensorSpec
 
 # Assertions that torch.export leaves in the graph: they compute nothing.
 _CHECKS = ("_assert", "sym_constrain", "_guards")
 # Only these have FLOPs in torch.utils.flop_counter; asking for the others costs time.
 _COUNTED = re.compile(r"conv|linear|mm|matmul|einsum|attention")
-
-
-class CaptureError(RuntimeError):
-    """A model that cannot be captured: says why and what to do."""
 
 
 def read_program(
@@ -35,8 +43,7 @@ def read_program(
 ) -> tuple[fx.GraphModule, ModelGraph]:
     """The program as a plain FX module that shares its weights, and as records.
 
-    Every FX node that runs layer k (from 1) carries k in ``node.meta["layer"]`` and the layer's
-    `constant` beside it.
+    Every FX node that runs layer k (from 1) carries k in ``node.meta["layer"]``.
 
     Args:
         module: Where the blocks are looked for.
@@ -46,13 +53,14 @@ def read_program(
         owners: The argument of each input tensor.
 
     Raises:
-        CaptureError: A shape does not grow in proportion to the batch size; no such argument or
-            output; an input that stays is written in place.
+        CaptureError: A shape does not grow in proportion to the batch size or depends on values,
+            the model keeps state between calls, or it uses an operation that cannot be cut; there
+            is no such argument or output, or an input that stays is written in place.
     """
-    clean, returned = _clean(program)
+    clean, returned = _clean(program, name, resident, owners)
     inputs = [n for n in clean.graph.nodes if n.op == "placeholder"]
-    staying = _staying(name, resident, dict(zip(inputs, owners, strict=False)), returned)
-    reader = _Reader(clean, staying)
+    staying = _staying(name, resident, dict(zip(inputs, owners, strict=True)), returned)
+    reader = _Reader(clean, name, [n for n in inputs if n in staying or _is_fixed(n)])
     graph = ModelGraph(
         model=name,
         inputs=tuple(reader.specs[n.name] for n in inputs),
@@ -62,7 +70,6 @@ def read_program(
         blocks=_block_ends(module, reader.layers),
         resident=tuple(n.name for n in staying),
     )
-    _check_held(name, clean, graph)
     return clean, graph
 
 
@@ -80,22 +87,31 @@ def _staying(
             f"{name}: resident names {', '.join(map(repr, unknown))}, which is neither an input "
             f"tensor nor a place in the output; there are {listed}."
         )
-    # A dictionary, as a tensor may be both.
-    both = [*arguments.items(), *results.items()]
+    both = [*arguments.items(), *results.items()]  # a tensor may be both
     return list(dict.fromkeys(node for node, place in both if place in resident))
 
 
-def _check_held(name: str, clean: fx.GraphModule, graph: ModelGraph) -> None:
-    """Refuse writes into what is not sent: each side would write into a copy of its own."""
-    held = {storage(n): n.name for n in clean.graph.nodes if n.name in graph.held}
-    for node in clean.graph.nodes:
-        if mutates(node) and isinstance(node.args[0], fx.Node) and storage(node.args[0]) in held:
-            raise CaptureError(
-                f"{name}: {_module_path(node) or 'its forward'} writes into the input "
-                f"{held[storage(node.args[0])]}, which is resident or has no batch axis; let it "
-                "return the new state as an output instead (torch.cat([old, new]) or old.clone()), "
-                "and name that output as resident too."
-            )
+def _is_fixed(node: fx.Node) -> bool:
+    """Whether the lengths of its tensor do not depend on the batch size."""
+    return all(isinstance(length, int) for length in node.meta["val"].shape)
+
+
+def _check_held(
+    name: str, graph: fx.Graph, resident: Collection[str | int], owners: Sequence[str]
+) -> None:
+    """Refuse writes into inputs that are not sent: each side would write into a copy of its own."""
+    inputs = [n for n in graph.nodes if n.op == "placeholder"]
+    pairs = zip(inputs, owners, strict=True)
+    held = {storage(n): n.name for n, owner in pairs if owner in resident or _is_fixed(n)}
+    for node in graph.nodes:
+        for changed in written(node):
+            if storage(changed) in held:
+                kind = held[storage(changed)]
+                raise CaptureError(
+                    f"{name} writes into its input {kind}{line_of(node)}, which is resident or has "
+                    "no batch axis; let it write into a copy (new = old.clone()) and return that, "
+                    "and name this output as resident too if it is state."
+                )
 
 
 def _block_ends(module: nn.Module, layers: list[Layer]) -> tuple[Block, ...]:
@@ -117,35 +133,49 @@ def _parents(path: str) -> list[str]:
 
 def _clean(
     program: torch.export.ExportedProgram,
+    name: str,
+    resident: Collection[str | int],
+    owners: Sequence[str],
 ) -> tuple[fx.GraphModule, dict[fx.Node, str | int]]:
     """The program without assertions, weights as attributes with flat names (quick to look up).
 
     Beside it the nodes among its results, with place or key of each in the output.
     """
-    weights = _weights(program)
+    weights, sources = _weights(program)
     graph = fx.Graph()
     env: dict[fx.Node, Any] = {}
-    flat: list[Any] = []
     for node in program.graph.nodes:
         if node.name in weights:
             env[node] = graph.get_attr(node.name)
             env[node].meta = dict(node.meta)
         elif node.op == "output":
-            flat = [env[n] if isinstance(n, fx.Node) else n for n in node.args[0]]
+            graph.output(tuple(env[n] if isinstance(n, fx.Node) else n for n in node.args[0]))
         elif node.op == "placeholder" and not isinstance(node.meta["val"], torch.Tensor):
             env[node] = node.meta["val"]  # a number, string or None: part of the program
         else:
             _copy(node, graph, env, program.graph_module)
+    share_memory(graph)
+    _check_held(name, graph, resident, owners)
+    own_inputs(graph)
+    drop_state(graph, sources, name)
+    returned = _return_structure(graph, program.call_spec.out_spec)
+    return runnable(weights, graph, "Captured"), returned
+
+
+def _return_structure(graph: fx.Graph, spec: Any) -> dict[fx.Node, str | int]:
+    """Give the flat results the structure of the model's output; their places or keys in it."""
+    output = next(node for node in graph.nodes if node.op == "output")
+    flat: list[Any] = list(output.args[0])
+    graph.erase_node(output)
     if not any(map(_runs_layer, graph.nodes)):
         flat = [_passed_on(graph, value) for value in flat]
-    spec = program.call_spec.out_spec
-    graph.output(_structured(graph, flat, spec))
     value = pytree.tree_unflatten(flat, spec) if spec is not None else tuple(flat)
+    graph.output(_structured(graph, flat, value, spec))
     returned: dict[fx.Node, str | int] = {}
     for path, leaf in pytree.tree_flatten_with_path(value)[0]:
         if isinstance(leaf, fx.Node):
             returned.setdefault(leaf, key_of(path[0]) if path else 0)
-    return runnable(weights, graph, "Captured"), returned
+    return returned
 
 
 def _passed_on(graph: fx.Graph, value: Any) -> Any:
@@ -200,8 +230,10 @@ class _Runnable(fx.GraphModule):
         vars(self).update({**self._parameters, **self._buffers})
 
 
-def _weights(program: torch.export.ExportedProgram) -> dict[str, torch.Tensor]:
-    """Parameters, buffers and constants by the names of their placeholders."""
+def _weights(
+    program: torch.export.ExportedProgram,
+) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Parameters, buffers and constants by the names of their placeholders; the user's names."""
     signature = program.graph_signature
     sources = {
         **signature.inputs_to_parameters,
@@ -209,7 +241,7 @@ def _weights(program: torch.export.ExportedProgram) -> dict[str, torch.Tensor]:
         **signature.inputs_to_lifted_tensor_constants,
     }
     held = {**program.constants, **program.state_dict}
-    return {placeholder: held[source] for placeholder, source in sources.items()}
+    return {placeholder: held[source] for placeholder, source in sources.items()}, sources
 
 
 def _copy(node: fx.Node, graph: fx.Graph, env: dict[fx.Node, Any], owner: nn.Module) -> None:
@@ -249,9 +281,8 @@ def _inlined(
     return ()
 
 
-def _structured(graph: fx.Graph, flat: list[Any], spec: Any) -> Any:
-    """The model's own output structure: as FX writes it, or put together by a call."""
-    value = pytree.tree_unflatten(flat, spec) if spec is not None else tuple(flat)
+def _structured(graph: fx.Graph, flat: list[Any], value: Any, spec: Any) -> Any:
+    """The results in their structure: as FX writes it, or put together by a call."""
     if all(type(x) in (tuple, list, dict) for x in _containers(value)):
         return value
 
@@ -279,59 +310,72 @@ class _Reader:
         specs: Every tensor by its name.
     """
 
-    def __init__(self, clean: fx.GraphModule, staying: Collection[fx.Node] = ()) -> None:
+    def __init__(self, clean: fx.GraphModule, model: str, held: Collection[fx.Node] = ()) -> None:
         self.layers: list[Layer] = []
         self.specs: dict[str, TensorSpec] = {}
+        self._model = model
         self._sizes: dict[Any, tuple[int, int]] = {}
         self._owner: dict[Any, str] = {}  # storage to the tensor that owns it
-        self._constant: set[str] = set()
+        self._rewritten = rewritten(clean.graph)
+        self._constants = constants(clean.graph, held)
         for node in clean.graph.nodes:
             if node.op == "placeholder":
                 self._spec(node)
                 self._owner[storage(node)] = node.name
-                if node in staying or not self.specs[node.name].batch_axes:
-                    self._constant.add(node.name)  # both sides have it, or the one that needs it
             elif _runs_layer(node):
                 self._layer(node)
+            elif written(node):
+                raise CaptureError(
+                    f"{model}: {node.target} writes into a tensor and returns none"
+                    f"{line_of(node)}; let it return its result instead."
+                )
 
     def _layer(self, node: fx.Node) -> None:
         made = [node] if isinstance(node.meta["val"], torch.Tensor) else list(node.users)
         made = [n for n in made if isinstance(n.meta.get("val"), torch.Tensor)]
         if not made:
             return
-        read = [n for n in node.all_input_nodes if isinstance(n.meta.get("val"), torch.Tensor)]
+        read = tensors_read(node)
         active = [n for n in read if n.op != "get_attr"]
-        constant = all(n.name in self._constant for n in active)
-        writes = mutates(node)
-        view_of = None if writes else self._owner.get(storage(made[0]))
+        writes = bool(written(node))
+        memory = storage(made[0])
+        owner = self._owner.get(memory)
         for n in made:
             self._spec(n)
-            if writes:
+            if writes and memory not in self._rewritten:
                 self._owner[storage(n)] = n.name
             else:
                 self._owner.setdefault(storage(n), n.name)
-            if constant:
-                self._constant.add(n.name)
         self.layers.append(
             Layer(
                 op=getattr(node.target, "_opname", getattr(node.target, "__name__", "op")),
                 module=_module_path(node),
                 inputs=tuple(dict.fromkeys(n.name for n in active)),
                 outputs=tuple(self.specs[n.name] for n in made),
-                view_of=view_of,
-                constant=constant,
+                view_of=None if writes else owner,
+                writes=owner if writes and memory in self._rewritten else None,
+                constant=node in self._constants,
                 flops=self._flops(node),
                 weight_bytes=sum(n.meta["val"].nbytes for n in read if n.op == "get_attr"),
                 read_bytes=sum(int(self.specs[n.name].nbytes()) for n in active),
-                written_bytes=0 if view_of else sum(int(self.specs[n.name].nbytes()) for n in made),
+                written_bytes=0
+                if owner and not writes
+                else sum(int(self.specs[n.name].nbytes()) for n in made),
             )
         )
-        node.meta |= {"layer": len(self.layers), "constant": constant}
+        node.meta["layer"] = len(self.layers)
 
     def _spec(self, node: fx.Node) -> None:
         value = node.meta["val"]
         shape, batch_axes = [], []
         for axis, length in enumerate(value.shape):
+            if isinstance(length, torch.SymInt) and free_unbacked_symbols(length):
+                raise CaptureError(
+                    f"{self._model}: a length of {node.name} depends on values, not on shapes alone"
+                    f"{line_of(node)}, so nobody knows what would cross a cut behind it. Keep the "
+                    "length fixed (multiply by the mask, or torch.where with three arguments), or "
+                    "capture the part of the model before that line."
+                )
             one, two = self._size(length)
             shape.append(one)
             if two not in (one, 2 * one):
@@ -377,13 +421,6 @@ def _runs_layer(node: fx.Node) -> bool:
     return node.op == "call_function" and node.target is not operator.getitem and makes
 
 
-def storage(node: fx.Node) -> Any:
-    """Identity of the memory behind a node's (first) tensor; None where it makes none."""
-    made = (v for v in pytree.tree_leaves(node.meta.get("val")) if isinstance(v, torch.Tensor))
-    first = next(made, None)
-    return None if first is None else first.untyped_storage()._cdata
-
-
 def length_at_one_and_two(length: torch.SymInt) -> tuple[int, int]:
     """A symbolic length at batch sizes 1 and 2."""
     expression = length.node.expr
@@ -393,10 +430,16 @@ def length_at_one_and_two(length: torch.SymInt) -> tuple[int, int]:
     return one, two
 
 
-def mutates(node: fx.Node) -> bool:
-    """Whether the operation writes into a tensor that it was given."""
-    schema = getattr(node.target, "_schema", None)
-    return schema is not None and schema.is_mutable
+def line_of(node: fx.Node) -> str:
+    """The user's line that an operation stands in, as `` at `line` (file:number)``."""
+    frames = re.findall(
+        r'File "(.+)", line (\d+), in .+\n +(.+)', node.meta.get("stack_trace") or ""
+    )
+    outside = [f for f in frames if not re.search(r"[\\/](torch|contextlib)[\\/.]", f[0])]
+    if not outside:
+        return ""
+    file, number, line = outside[-1]
+    return f" at `{line}` ({file}:{number})"
 
 
 def _module_path(node: fx.Node) -> str:

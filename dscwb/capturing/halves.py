@@ -11,13 +11,8 @@ from typing import Any
 import torch
 from torch import fx
 
-from dscwb.capturing.exported import (
-    held_name,
-    length_at_one_and_two,
-    mutates,
-    runnable,
-    storage,
-)
+from dscwb.capturing.exported import held_name, length_at_one_and_two, runnable
+from dscwb.capturing.memory import storage, storages, written
 from dscwb.cuts import Cut
 from dscwb.graph import ModelGraph, TensorSpec
 
@@ -80,7 +75,6 @@ def make_tail(module: fx.GraphModule, graph: ModelGraph, cut: Cut) -> fx.GraphMo
     rebuilt.take_frontier(cut)
     for node in rebuilt.after(cut.index):
         rebuilt.copy(node)
-    rebuilt.leave_state(cut)
     return rebuilt.finish(rebuilt.output())
 
 
@@ -123,61 +117,71 @@ class _Rebuilt:
         self._env: dict[fx.Node, fx.Node] = {}
         self._given: tuple[TensorSpec, ...] = ()
         self._batch: fx.Node | None = None
-        self._skipped: list[fx.Node] = []
         self._sent: fx.Node | None = None
 
     def take_inputs(self) -> None:
         specs = self._records.inputs
-        self._give(specs, [self.graph.placeholder(spec.name) for spec in specs])
+        for spec in specs:
+            self._env[self._by_name[spec.name]] = self.graph.placeholder(spec.name)
 
     def take_frontier(self, cut: Cut) -> None:
+        """Bind what was sent; what else is read behind the cut is made anew."""
         sent = self.graph.placeholder("frontier")
         getitem: Callable[..., Any] = operator.getitem
         parts = [self.graph.call_function(getitem, (sent, i)) for i in range(len(cut.frontier))]
-        self._sent = sent
-        self._give(cut.frontier, parts)
-        self._skipped = self.until(cut.index)
+        changed = {storage(n) for node in self.after(cut.index) for n in written(node)}
+        for spec, part in zip(cut.frontier, parts, strict=True):
+            if storage(self._by_name[spec.name]) in changed:  # what is given stays as it is
+                part = self.graph.call_function(torch.ops.aten.clone.default, (part,))
+            self._env[self._by_name[spec.name]] = part
+        self._given, self._sent = cut.frontier, sent
+        for node in (self._by_name[name] for name in sorted(self._state_made(cut))):
+            self._env[node] = self.graph.call_function(state_made, (sent, node.name))
+        self._make_anew(cut.index)
 
     def with_what_stays(self, sent: tuple[fx.Node, ...], cut: Cut) -> Any:
         """What the head returns: beside what is sent the constants and the state, if there are."""
-        stays = {spec.name for spec in self._records.inputs} & self._records.held
-        stays |= self._state_made(cut)
+        stays = self._records.held | self._state_made(cut)
         if not stays:
             return sent
         kept = {name: self.need(name) for name in sorted(stays)}
         return self.graph.call_function(beside, (sent, kept))
 
     def _state_made(self, cut: Cut) -> set[str]:
-        """Resident results of the first layers that are not sent."""
-        made = {spec.name for layer in self._records.layers[: cut.index] for spec in layer.outputs}
-        return made & set(self._records.resident) - {spec.name for spec in cut.frontier}
+        """Resident results of the first layers that the tail has no other way to know."""
+        head, tail = self._records.layers[: cut.index], self._records.layers[cut.index :]
+        made = {spec.name for layer in head for spec in layer.outputs}
+        read = {name for layer in tail for name in layer.inputs}
+        return made & set(self._records.resident) - read - {s.name for s in cut.frontier}
 
-    def leave_state(self, cut: Cut) -> None:
-        """In the tail, results that the head keeps are taken from beside what was sent, or None."""
-        for node in (self._by_name[name] for name in sorted(self._state_made(cut))):
-            if node not in self._env:
-                taken = self.graph.call_function(state_made, (self._sent, node.name))
-                self._env[node] = taken
-
-    def _give(self, specs: tuple[TensorSpec, ...], values: list[fx.Node]) -> None:
-        """Bind tensors from outside; those written in place are cloned, the caller's stay whole."""
-        written = self._written()
-        for spec, value in zip(specs, values, strict=True):
-            if spec.name in written:
-                value = self.graph.call_function(torch.ops.aten.clone.default, (value,))
-            self._env[self._by_name[spec.name]] = value
-        self._given = specs
-
-    def _written(self) -> set[str]:
-        """Names of all tensors in whose memory some operation writes."""
-        owner = {
-            spec.name: layer.view_of or spec.name
-            for layer in self._records.layers
-            for spec in layer.outputs
-        }
-        targets = (n.args[0] for n in self.nodes if mutates(n) and isinstance(n.args[0], fx.Node))
-        names = {n.name for n in targets}
-        return names | {owner.get(name, name) for name in names}
+    def _make_anew(self, index: int) -> None:
+        """What was not sent (sizes, constants, views), by the skipped operations it takes."""
+        skipped, sent = self.until(index), set().union(*map(storages, self._env))
+        order = {node: i for i, node in enumerate(skipped)}
+        writes: dict[Any, list[fx.Node]] = {}
+        for node in skipped:
+            for changed in written(node):
+                writes.setdefault(storage(changed), []).append(node)
+        output = next(n for n in self._module.graph.nodes if n.op == "output")
+        wanted = [n for node in (*self.after(index), output) for n in node.all_input_nodes]
+        needed: set[fx.Node] = set()
+        while wanted:
+            node = wanted.pop()
+            if node in self._env or node in needed or node not in order:
+                continue
+            needed.add(node)
+            if node.target is not torch.ops.aten.sym_size.int:
+                wanted += node.all_input_nodes
+            for memory in storages(node) - sent:  # as it was left by all writes into it
+                wanted += writes.get(memory, ())
+        for node in sorted(needed, key=order.__getitem__):
+            on_size = node.target is torch.ops.aten.sym_size.int
+            if on_size and node.args[0] not in self._env:
+                self._env[node] = self._size(node)
+            elif storages(node) & sent and written(node):  # sent as this write left it
+                self._env[node] = self._value(written(node)[0])
+            else:
+                self.copy(node)
 
     def until(self, index: int) -> list[fx.Node]:
         """The nodes of the first `index` layers and the bookkeeping between them."""
@@ -195,17 +199,11 @@ class _Rebuilt:
         return self._value(self._by_name[name])
 
     def _value(self, node: fx.Node) -> fx.Node:
-        """A node's copy; one that was not sent (weight, size, constant, view) is made anew."""
-        if node not in self._env:
-            if node.op == "placeholder" and node.name in self._records.held:
-                self._env[node] = self._held(node)
-                return self._env[node]
-            on_input = node.target is torch.ops.aten.sym_size.int
-            if on_input and node.args[0] not in self._env:
-                self._env[node] = self._size(node)
-            else:
-                for other in self._same_memory(node):
-                    self.copy(other)
+        """A node's copy; weights and constants are looked up where they are first read."""
+        if node.op == "get_attr":
+            self.copy(node)
+        if node.op == "placeholder" and node not in self._env:
+            self._env[node] = self._held(node)
         return self._env[node]
 
     def _held(self, node: fx.Node) -> fx.Node:
@@ -213,13 +211,6 @@ class _Rebuilt:
         constant = node.name not in self._records.resident
         held = (self.graph.get_attr(held_name(node.name)),) if constant else ()
         return self.graph.call_function(stayed, (self._sent, node.name, *held))
-
-    def _same_memory(self, node: fx.Node) -> list[fx.Node]:
-        """What must run to have a node anew: itself; all steps of a constant written in place."""
-        if not node.meta.get("constant"):
-            return [node]
-        touching = [n for n in self._skipped if storage(n) == storage(node)]
-        return touching if any(map(mutates, touching)) else [node]
 
     def _size(self, node: fx.Node) -> fx.Node:
         """A symbolic length from the batch size of what was sent."""

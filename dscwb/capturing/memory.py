@@ -1,0 +1,198 @@
+"""Who writes into whose memory: an exported graph goes in, one that cuts can trust comes out.
+
+Most models write only into what nobody else reads, a ReLU in place. Some fill a canvas slice by
+slice, change their own input, or keep state in a buffer; a cut in between must know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import fx
+from torch.utils import _pytree as pytree
+
+from dscwb.capturing.errors import CaptureError
+
+_aten = torch.ops.aten
+# They change shape and strides of the tensor object, not its memory.
+_RESHAPED_IN_PLACE = {
+    getattr(_aten, f"{name}_"): getattr(_aten, name)
+    for name in ("squeeze", "unsqueeze", "t", "transpose", "swapaxes", "swapdims", "as_strided")
+}
+
+
+def storages(node: fx.Node) -> set[Any]:
+    """Identities of the memory behind all tensors of a node."""
+    made = pytree.tree_leaves(node.meta.get("val"))
+    return {v.untyped_storage()._cdata for v in made if isinstance(v, torch.Tensor)}
+
+
+def storage(node: fx.Node) -> Any:
+    """Identity of the memory behind a node's (first) tensor; None where it makes none."""
+    made = (v for v in pytree.tree_leaves(node.meta.get("val")) if isinstance(v, torch.Tensor))
+    first = next(made, None)
+    return None if first is None else first.untyped_storage()._cdata
+
+
+def written(node: fx.Node) -> list[fx.Node]:
+    """The tensors given to an operation that it writes into."""
+    schema = getattr(node.target, "_schema", None)
+    if schema is None or not schema.is_mutable:
+        return []
+    given = dict(zip((a.name for a in schema.arguments), node.args, strict=False)) | node.kwargs
+    changed = [
+        given.get(a.name) for a in schema.arguments if a.alias_info and a.alias_info.is_write
+    ]
+    return [n for n in pytree.tree_leaves(changed) if isinstance(n, fx.Node)]
+
+
+def tensors_read(node: fx.Node) -> list[fx.Node]:
+    """The tensors whose values an operation reads, also by a number taken from one of them."""
+    found: dict[fx.Node, None] = {}
+    for given in node.all_input_nodes:
+        if storages(given):
+            found[given] = None
+        elif given.target is not _aten.sym_size.int:  # a length follows from the batch size
+            found |= dict.fromkeys(tensors_read(given))
+    return list(found)
+
+
+def rewritten(graph: fx.Graph) -> set[Any]:
+    """The memory that is written to and then read by a name that it had before.
+
+    In all other memory that is written to, what a write returns is all that is read afterwards:
+    there every tensor keeps its values for as long as anybody reads it.
+    """
+    place = {node: i for i, node in enumerate(graph.nodes)}
+    writes: dict[Any, list[int]] = {}
+    found = set()
+    for node in graph.nodes:
+        for given in node.all_input_nodes:
+            for memory in storages(given) & writes.keys():
+                if any(place[given] < at for at in writes[memory]):
+                    found.add(memory)
+        for changed in written(node):
+            writes.setdefault(storage(changed), []).append(place[node])
+    return found
+
+
+def constants(graph: fx.Graph, held: Collection[fx.Node] = ()) -> set[fx.Node]:
+    """What depends on weights and shapes only, and can be made again on the other side of a cut.
+
+    Inputs that are `held` there are as good as weights.
+
+    Memory that the input reaches later may be constant at first (a canvas of zeros); what was read
+    off it before that cannot be made again from the memory as it is then.
+    """
+    changing, reached = rewritten(graph), set[Any]()
+    while True:
+        found, now = set[fx.Node](), set[Any]()
+        for node in graph.nodes:
+            mine = storages(node)
+            spoiled = now | (reached - mine)
+            given = tensors_read(node)
+            if (
+                node.op == "get_attr"
+                or node in held
+                or (
+                    node.op == "call_function"
+                    and all(n in found and not storages(n) & spoiled for n in given)
+                )
+            ):
+                found.add(node)
+            else:
+                now |= mine & changing
+        if now <= reached:
+            return found
+        reached |= now
+
+
+def share_memory(graph: fx.Graph) -> None:
+    """Make sure that views share the memory of their tensor: a program read from a file lost that.
+
+    Also lets a tensor that changes its shape in place (`unsqueeze_`) become a view.
+    """
+    for node in graph.nodes:
+        if getattr(node.target, "overloadpacket", None) in _RESHAPED_IN_PLACE:
+            view = _RESHAPED_IN_PLACE[node.target.overloadpacket]
+            node.target = getattr(view, node.target._overloadname)
+    if all(map(_shares, graph.nodes)):
+        return
+    for node in graph.nodes:
+        if node.op == "call_function":
+            args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: n.meta["val"])
+            with torch.no_grad():
+                node.meta["val"] = node.target(*args, **kwargs)
+
+
+def _shares(node: fx.Node) -> bool:
+    """Whether a view or a write has the memory that its operation says, as far as it says so."""
+    schema = getattr(node.target, "_schema", None)
+    if schema is None or not schema.returns or not schema.returns[0].alias_info:
+        return True
+    labels = schema.returns[0].alias_info.before_set
+    for arg, given in zip(schema.arguments, node.args, strict=False):
+        same = arg.alias_info and labels & arg.alias_info.before_set
+        if same and isinstance(given, fx.Node):
+            return bool(storages(node) & storages(given))
+    return True
+
+
+def own_inputs(graph: fx.Graph) -> None:
+    """Let a model that writes into its input write into a copy: the caller's stays as it is."""
+    changed = _changed(graph)
+    for node in [n for n in graph.nodes if n.op == "placeholder" and storages(n) & changed]:
+        value = node.meta["val"]
+        with graph.inserting_after(_last_placeholder(graph)):
+            copy = graph.call_function(_aten.clone.default, (node,))
+        node.replace_all_uses_with(copy, delete_user_cb=lambda user, copy=copy: user is not copy)
+        copy.meta = {"val": value}
+        node.meta = {"val": value.clone()}  # memory of its own, that nobody writes into
+
+
+def _last_placeholder(graph: fx.Graph) -> fx.Node:
+    found: fx.Node = next(n for n in reversed(graph.nodes) if n.op == "placeholder")
+    return found
+
+
+def _changed(graph: fx.Graph) -> set[Any]:
+    return {storage(n) for node in graph.nodes for n in written(node)}
+
+
+def drop_state(graph: fx.Graph, names: Mapping[str, str], model: str) -> None:
+    """Leave out writes into weights and buffers that no result depends on; refuse the others.
+
+    Args:
+        graph: Changed in place.
+        names: What the user calls the tensor of a ``get_attr`` node.
+        model: Name of the model.
+
+    Raises:
+        CaptureError: A result depends on a buffer that changes from call to call.
+    """
+    changed = _changed(graph)
+    for held in [n for n in graph.nodes if n.op == "get_attr" and storages(n) & changed]:
+        dependent = list(_dependent(graph, held))
+        if any(node.op == "output" for node in dependent):
+            name = names.get(str(held.target), str(held.target))
+            raise CaptureError(
+                f"{model} keeps state between calls: its forward writes into {name!r} and later "
+                "reads it, so head and tail on two machines would each have a state of their own. "
+                f"Let forward take {name!r} as an argument and return its new value."
+            )
+        for node in [held, *dependent][::-1]:
+            if not node.users:
+                graph.erase_node(node)
+
+
+def _dependent(graph: fx.Graph, source: fx.Node) -> Iterator[fx.Node]:
+    """The nodes whose values depend on a tensor, through memory too, in their order."""
+    nodes, memory = {source}, storages(source)
+    for node in graph.nodes:
+        read = node.all_input_nodes
+        if any(n in nodes or storages(n) & memory for n in read):
+            nodes.add(node)
+            memory |= storages(node) | {storage(n) for n in written(node)}
+            yield node

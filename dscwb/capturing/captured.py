@@ -7,12 +7,10 @@ them. One capture serves every batch size.
 from __future__ import annotations
 
 import hashlib
-import linecache
-import re
-import traceback
-import warnings
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import timm
@@ -21,8 +19,17 @@ from torch import fx, nn
 from torch.utils import _pytree as pytree
 
 from dscwb.capturing.exported import CaptureError, held_name, read_program
+from dscwb.capturing.failures import (
+    all_equal,
+    error_of,
+    largest_difference,
+    quiet,
+    why_different,
+    why_not_exported,
+    why_not_ready,
+)
 from dscwb.capturing.halves import make_head, make_stamped, make_tail
-from dscwb.capturing.inputs import BatchAxes, Call, Inputs, one_call
+from dscwb.capturing.inputs import BatchAxes, Call, Inputs, one_call, register_dataclasses
 from dscwb.capturing.models import Model, example_of, is_exported, module_of, tree_of
 from dscwb.capturing.precision import readable
 from dscwb.cuts import Cut
@@ -32,6 +39,7 @@ from dscwb.graph import ModelGraph
 # promises more than an operation allows. The same bound everywhere gives the same graph everywhere;
 # nothing in the captured code checks it.
 _MOST_SAMPLES = 65_535
+_KERNELS = 1e-3  # a larger difference, relative to the largest value, comes from another program
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,14 +173,19 @@ def capture(
     memory = torch.channels_last if channels_last else torch.preserve_format
     if is_exported(module):
         _check_kept(module, name, device, dtype, channels_last)
-    elif any(inner.training for inner in module.modules()):
-        raise CaptureError(f"{name} is in train mode; call model.eval() first.")
+    elif reason := why_not_ready(module, name):
+        raise CaptureError(reason)
     else:
         module = module.to(device=device, dtype=dtype)
         module = module.to(memory_format=memory) if channels_last else module
     given = example_inputs if example_inputs is not None else example_input
     args, kwargs = _example(module, name, input_size, given, example_kwargs)
-    call = _ready(module, one_call(module, name, args, kwargs, batch_axes), memory)
+    call = one_call(module, name, args, kwargs, batch_axes)
+    call = _moved(module, call, memory)
+    if isinstance(batch_axes, int):
+        _check_one_sample(module, name, call)
+    # Two samples at least: torch.export takes one for a constant.
+    call = replace(call, tensors=call.of_size(max(2, call.batch_size)))
     program = _export(module, name, call)
     stays = (resident,) if isinstance(resident, (str, int)) else resident
     clean, graph = read_program(tree_of(module), name, program, stays, call.owners)
@@ -234,11 +247,8 @@ def _example(
     return (torch.randn(2, *shape, generator=torch.Generator().manual_seed(0)),), {}
 
 
-def _ready(module: nn.Module, call: Call, memory: torch.memory_format) -> Call:
-    """The call with its tensors where and how the model takes them.
-
-    Two samples at least: torch.export takes one for a constant.
-    """
+def _moved(module: nn.Module, call: Call, memory: torch.memory_format) -> Call:
+    """The call with its tensors where and how the model takes them."""
     place = next((p for p in module.parameters() if p.is_floating_point()), None)
 
     def moved(x: torch.Tensor) -> torch.Tensor:
@@ -246,106 +256,82 @@ def _ready(module: nn.Module, call: Call, memory: torch.memory_format) -> Call:
             x = x.to(place.device, place.dtype if x.is_floating_point() else x.dtype)
         return x.detach().contiguous(memory_format=memory) if x.ndim == 4 else x.detach()
 
-    call = call.with_tensors(moved)
-    return replace(call, tensors=call.of_size(max(2, call.batch_size)))
+    return call.with_tensors(moved)
+
+
+def _check_one_sample(module: nn.Module, name: str, call: Call) -> None:
+    """Refuse an example of one sample where an input may as well be a constant for all samples."""
+    batched = [i for i, axis in enumerate(call.batch_axes) if axis is not None]
+    if len(batched) < 2 or call.batch_size > 1:
+        return
+    two = call.of_size(2)
+    unclear = []
+    for i in batched:
+        mixed = (*two[:i], call.tensors[i], *two[i + 1 :])
+        if error_of(module, replace(call, tensors=mixed)) is None:
+            unclear.append(call.names[i])
+    if unclear:
+        axes = dict(zip(call.names, call.batch_axes, strict=True))
+        raise CaptureError(
+            f"{name}: with one sample nothing shows whether {' and '.join(unclear)} grow with the "
+            "batch or are constants for all samples, such as a mask or anchors; give an example of "
+            f"two samples, or say batch_axes={axes}, with None for a constant."
+        )
 
 
 def _export(module: nn.Module, name: str, call: Call) -> torch.export.ExportedProgram:
+    try:
+        return _exported(module, call)
+    except Exception as error:
+        failed = error
+    if _learns_results(module, call):
+        try:
+            return _exported(module, call)
+        except Exception as error:
+            failed = error
+    # Outside of the except blocks: there torch's own error would stand above this one.
+    again = partial(_exported, module, call)
+    raise CaptureError(why_not_exported(module, name, call, failed, again))
+
+
+def _exported(module: nn.Module, call: Call) -> torch.export.ExportedProgram:
     batch = torch.export.Dim("batch", min=1, max=_MOST_SAMPLES)
     args, kwargs = call.rebuilt(call.tensors)
     shapes: Any = torch.export.ShapesCollection()  # type: ignore[no-untyped-call]
     for x, axis in zip(call.tensors, call.batch_axes, strict=True):
         if axis is not None:
             shapes[x] = {axis: batch}
-    try:
-        with warnings.catch_warnings(), torch.no_grad(), readable():
-            warnings.simplefilter("ignore")
-            dynamic = shapes.dynamic_shapes(module, args, kwargs)
-            return torch.export.export(module, args, kwargs, dynamic_shapes=dynamic, strict=False)
-    except Exception as error:
-        raise CaptureError(_why(module, name, call.tensors, error)) from None
+    with quiet(), torch.no_grad(), readable():
+        dynamic = shapes.dynamic_shapes(module, args, kwargs)
+        return torch.export.export(module, args, kwargs, dynamic_shapes=dynamic, strict=False)
 
 
-def _why(module: nn.Module, name: str, inputs: Inputs, error: Exception) -> str:
-    """One sentence for an export that failed: the missing batch dimension, or the failing line."""
-    shapes = ", ".join(str(tuple(x.shape)) for x in inputs)
-    reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    if "batch" in str(error) or not _runs(module, tuple(torch.cat([x, x]) for x in inputs)):
-        return (
-            f"{name}: the first dimension of its input {shapes} is not a free batch dimension "
-            f"({reason.strip()[:160]}); give example_input as (batch, ...)."
-        )
-    where, remedy = "", "torch.export itself failed"
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        outside = re.search(r"[\\/](torch|contextlib)[\\/.]", frame.filename)
-        if not outside and frame.filename != __file__:
-            line = linecache.getline(frame.filename, frame.lineno or 0).strip()
-            where = f" at `{line}` ({frame.filename}:{frame.lineno})"
-            remedy = "Rewrite that line without control flow on tensor values"
-            break
-    return f"{name} cannot be exported{where}: {reason.strip()[:300]}. {remedy}."
-
-
-def _runs(module: nn.Module, inputs: Inputs) -> bool:
-    try:
-        with torch.inference_mode():
-            module(*inputs)
-    except Exception:
-        return False
-    return True
+def _learns_results(module: nn.Module, call: Call) -> bool:
+    """Tell torch of the dataclasses that the model returns; whether there were new ones."""
+    args, kwargs = call.rebuilt(call.of_size(call.batch_size))
+    with suppress(Exception), quiet(), torch.inference_mode():
+        return register_dataclasses(module(*args, **kwargs))
+    return False
 
 
 def _check(module: nn.Module, captured: CapturedModel, name: str) -> None:
-    """Run model and capture; where they differ, run the model again to see which is at fault.
+    """Run model and capture; where they differ, find out which is at fault.
 
-    One sample is quickest, and says more than the traced two: the batch size must be free.
+    One sample is quickest, and says more than the traced two: the batch size must be free. A
+    program that was exported by others may be for two or more.
     """
-    call = captured.call
+    call, samples = captured.call, 1
+    if is_exported(module) and error_of(module, replace(call, tensors=call.of_size(1))):
+        samples = call.batch_size
     with torch.inference_mode():  # new inputs for each run: the model may write into them
-        want = _run(module, call, captured.inputs(1))
-        got = pytree.tree_leaves(captured.module(*captured.inputs(1)))
-        if _all_equal(want, got):
+        args, kwargs = call.rebuilt(captured.inputs(samples))
+        want = pytree.tree_leaves(module(*args, **kwargs))
+        got = pytree.tree_leaves(captured.module(*captured.inputs(samples)))
+        if all_equal(want, got):
             return
-        again = _run(module, call, captured.inputs(1))
-    noise = max(map(_difference, want, again))
-    if noise > 0:
-        raise CaptureError(
-            f"{name} is not deterministic: two runs on the same input differ by up to {noise:.3g}; "
-            "remove random operations (dropout, sampling) from its forward."
-        )
-    error = max(map(_difference, want, got))
-    if error > 1e-3:
-        raise CaptureError(
-            f"{name}: the captured program's output differs from the model's by up to {error:.3g}; "
-            "the model keeps state between calls, or branches on values or on the batch size, "
-            "which export cannot keep."
-        )
-
-
-def _run(module: nn.Module, call: Call, inputs: Inputs) -> list[Any]:
-    """What a call of the module with these tensors returns, flat."""
-    args, kwargs = call.rebuilt(inputs)
-    return pytree.tree_leaves(module(*args, **kwargs))
-
-
-def _all_equal(some: list[Any], others: list[Any]) -> bool:
-    return len(some) == len(others) and all(map(_equal, some, others))
-
-
-def _equal(a: Any, b: Any) -> bool:
-    """Whether two results are the same to the bit: tensors, numbers, None."""
-    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
-        return torch.equal(a, b)
-    return bool(a == b)
-
-
-def _difference(a: Any, b: Any) -> float:
-    """Largest absolute difference, relative to the largest value; infinite between two shapes."""
-    if not (isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor) and a.shape == b.shape):
-        return 0.0 if _equal(a, b) else float("inf")
-    wide = torch.complex128 if a.is_complex() or b.is_complex() else torch.float64
-    a, b = a.to(wide), b.to(wide)
-    return float((a - b).abs().max() / a.abs().max().clamp_min(1e-30)) if a.numel() else 0.0
+    error = largest_difference(want, got)
+    if error > _KERNELS:
+        raise CaptureError(why_different(module, name, captured.module, call, error))
 
 
 def verify(
@@ -368,7 +354,6 @@ def verify(
         for cut in cuts:
             head, tail = captured.split(cut)
             halves = pytree.tree_leaves(tail(head(*captured.inputs(batch_size))))
-            if not _all_equal(whole, halves):
-                error = max(map(_difference, whole, halves))
-                unequal.append((cut, error))
+            if not all_equal(whole, halves):
+                unequal.append((cut, largest_difference(whole, halves)))
     return unequal

@@ -356,7 +356,7 @@ class _Reader:
                 writes=owner if writes and memory in self._rewritten else None,
                 constant=node in self._constants,
                 flops=self._flops(node),
-                weight_bytes=sum(n.meta["val"].nbytes for n in read if n.op == "get_attr"),
+                weight_bytes=sum(_stored(n.meta["val"]) for n in read if n.op == "get_attr"),
                 read_bytes=sum(int(self.specs[n.name].nbytes()) for n in active),
                 written_bytes=0
                 if owner and not writes
@@ -412,6 +412,17 @@ class _Reader:
             shape = [self._size(length)[0] for length in value.shape]
             return torch.empty(shape, dtype=value.dtype, device="meta")
         return self._size(value)[0] if isinstance(value, torch.SymInt) else value
+
+
+def _stored(weight: torch.Tensor) -> int:
+    """Bytes of a weight as it is stored: a packed one (torchao's) shows another type than it has.
+
+    Such tensors say by `__tensor_flatten__` what they consist of.
+    """
+    inner = getattr(weight, "__tensor_flatten__", None)
+    if inner is None:
+        return weight.nbytes
+    return sum(_stored(getattr(weight, name)) for name in inner()[0])
 
 
 def _runs_layer(node: fx.Node) -> bool:

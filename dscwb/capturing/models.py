@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -192,12 +193,18 @@ def tree_of(module: nn.Module) -> nn.Module:
 
 
 def _empty(kind: str) -> nn.Module:
-    """A module of a class of this name: torch's own where it is one of torch's, else a new one."""
-    name = kind.rpartition(".")[2]
-    known = getattr(nn, name, None) if kind.startswith("torch.nn.modules.") else None
-    made: nn.Module = object.__new__(known or type(name, (nn.Module,), {}))
+    """A module of a class of this name."""
+    made: nn.Module = object.__new__(_class_of(kind))
     nn.Module.__init__(made)
     return made
+
+
+@cache  # modules of one class must have one class here too
+def _class_of(kind: str) -> type[nn.Module]:
+    """The class of this name: torch's own where it is one of torch's, else a new one."""
+    name = kind.rpartition(".")[2]
+    known = getattr(nn, name, None) if kind.startswith("torch.nn.modules.") else None
+    return known or type(name, (nn.Module,), {})
 
 
 def _placed(root: nn.Module, path: str, new: nn.Module | None) -> nn.Module:

@@ -37,14 +37,15 @@ _ANEW = (
 @contextmanager
 def quiet() -> Iterator[None]:
     """Neither warnings nor torch's log nor what it prints to stderr comes through."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
+    log = logging.getLogger("torch")
+    handlers, propagate = log.handlers, log.propagate
+    log.handlers, log.propagate = [logging.NullHandler()], False
     try:
         with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logging.disable(disabled)
+        log.handlers, log.propagate = handlers, propagate
 
 
 def why_not_ready(module: nn.Module, name: str) -> str:
@@ -166,22 +167,18 @@ class _Guards(logging.Handler):
 
 
 def _guards(again: Callable[[], Any]) -> list[tuple[str, str]]:
-    """Export once more and listen; empty where torch no longer logs it."""
+    """Export once more, quietly, and listen; empty where torch no longer logs it."""
     log, handler = logging.getLogger(_SHAPES_LOG), _Guards()
-    kept = log.level, log.propagate, logging.root.manager.disable
+    level = log.level
     log.addHandler(handler)
     log.setLevel(logging.INFO)
-    log.propagate = False
-    logging.disable(logging.NOTSET)
     try:
         again()
     except Exception:
         pass  # as it did before
     finally:
         log.removeHandler(handler)
-        log.setLevel(kept[0])
-        log.propagate = kept[1]
-        logging.disable(kept[2])
+        log.setLevel(level)
     return handler.found
 
 
@@ -212,6 +209,12 @@ def _of_operation(module: nn.Module, name: str, error: Exception) -> str:
             f"{name} uses an operation of which torch does not know the result's shape{line}: "
             f"{_said(error)}. Tell it by torch.library.register_fake, or capture the part of the "
             "model without it."
+        )
+    if "fake tensor in the exported program" in said:
+        return (
+            f"{name} keeps a tensor between calls, in an attribute or through .data, which "
+            "torch.export cannot follow. Let forward take it as an argument and return its new "
+            "value."
         )
     if re.search(r"quantized|PackedParams|__obj_flatten__|ScriptObject", said):
         return (
@@ -292,27 +295,27 @@ def _noise(module: nn.Module, call: Call, seeded: bool) -> float:
 
 def _changing(module: nn.Module, call: Call) -> str:
     """The buffer or attribute that a run changes, in words; empty where none is seen."""
-
-    def seen() -> dict[str, Any]:
-        found: dict[str, Any] = {k: v.clone() for k, v in module.state_dict().items()}
-        for path, inner in module.named_modules():
-            for key, value in vars(inner).items():
-                place = f"{path}.{key}" if path else key
-                if isinstance(value, torch.Tensor):
-                    found[place] = value.clone()
-                elif isinstance(value, (int, float, str)):
-                    found[place] = value
-                elif isinstance(value, (list, dict)) and not key.startswith("_"):
-                    found[place] = len(value)
-        return found
-
-    before = seen()
-    args, kwargs = call.rebuilt(call.of_size(1))
-    with torch.inference_mode():
-        module(*args, **kwargs)
-    after = seen()
-    names = [k for k in after if k not in before or not equal(before[k], after[k])]
+    before = state_of(module)
+    error_of(module, call)
+    after = state_of(module)
+    names = [name for name in after if before.get(name) != after[name]]
     return f", in {names[0]!r}" if names else ""
+
+
+def state_of(module: nn.Module) -> dict[str, Any]:
+    """What a run of the module may change: tensors by their versions, lists by their lengths."""
+    found: dict[str, Any] = {}
+    for path, inner in module.named_modules():
+        places = {**inner._parameters, **inner._buffers, **vars(inner)}
+        for key, value in places.items():
+            place = f"{path}.{key}" if path else key
+            if isinstance(value, torch.Tensor):
+                found[place] = id(value), 0 if value.is_inference() else value._version
+            elif isinstance(value, (int, float, str)):
+                found[place] = value
+            elif isinstance(value, (list, dict, set)) and not key.startswith("_"):
+                found[place] = len(value)
+    return found
 
 
 def all_equal(some: list[Any], others: list[Any]) -> bool:
@@ -358,7 +361,9 @@ def _line(error: Exception) -> str:
 def _users_line(frames: traceback.StackSummary) -> str:
     """The innermost line outside of torch and dscwb, as `` at `line` (file:number)``."""
     for frame in reversed(frames):
-        ours = re.search(r"[\\/](torch|contextlib|dscwb[\\/]capturing)[\\/.]", frame.filename)
+        ours = re.search(
+            r"[\\/](torch|contextlib|logging|dscwb[\\/]capturing)[\\/.]", frame.filename
+        )
         line = linecache.getline(frame.filename, frame.lineno or 0).strip()
         if not ours and line:
             return f" at `{line}` ({frame.filename}:{frame.lineno})"

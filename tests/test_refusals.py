@@ -289,7 +289,11 @@ TABLE = {
         {"example_inputs": (X, torch.rand(8)), "batch_axes": (0, None)},
         r"writes into its input mask at `mask\.clamp_\(0, 1\)`.*new = old\.clone\(\)",
     ),
-    "if on values": (of(branches), {}, r"values of a tensor " + LINE.format(r"if x\.sum\(\) > 0:")),
+    "if on values": (
+        of(branches),
+        {},
+        r"values of a tensor.*" + LINE.format(r"if x\.sum\(\) > 0:"),
+    ),
     "while on values": (of(loops), {}, LINE.format(r"while x\.max\(\) < 10:") + ".*torch.where"),
     "assert on values": (of(asserts), {}, LINE.format(r"assert x\.min\(\) < 100.*")),
     "a Python list by values": (of(indexes), {}, "values of a tensor.*" + LINE.format(r"return.*")),

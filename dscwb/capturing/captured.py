@@ -171,14 +171,14 @@ def capture(
     """
     side = input_size[-1] if isinstance(input_size, tuple) else input_size
     module, name = module_of(model, side, device)
-    memory = torch.channels_last if channels_last else torch.preserve_format
+    memory = torch.channels_last if channels_last else None
     if is_exported(module):
         _check_kept(module, name, device, dtype, channels_last)
     elif reason := why_not_ready(module, name):
         raise CaptureError(reason)
     else:
         module = module.to(device=device, dtype=dtype)
-        module = module.to(memory_format=memory) if channels_last else module
+        module = module.to(memory_format=memory) if memory else module
     given = example_inputs if example_inputs is not None else example_input
     args, kwargs = _example(module, name, input_size, given, example_kwargs)
     call = one_call(module, name, args, kwargs, batch_axes)
@@ -248,14 +248,15 @@ def _example(
     return (torch.randn(2, *shape, generator=torch.Generator().manual_seed(0)),), {}
 
 
-def _moved(module: nn.Module, call: Call, memory: torch.memory_format) -> Call:
+def _moved(module: nn.Module, call: Call, memory: torch.memory_format | None) -> Call:
     """The call with its tensors where and how the model takes them."""
     place = next((p for p in module.parameters() if p.is_floating_point()), None)
 
     def moved(x: torch.Tensor) -> torch.Tensor:
         if place is not None:
             x = x.to(place.device, place.dtype if x.is_floating_point() else x.dtype)
-        return x.detach().contiguous(memory_format=memory) if x.ndim == 4 else x.detach()
+        ready = x.detach()
+        return ready.contiguous(memory_format=memory) if memory and x.ndim == 4 else ready
 
     return call.with_tensors(moved)
 

@@ -187,9 +187,10 @@ def _of_operation(module: nn.Module, name: str, error: Exception) -> str:
     line, said = _line(error), str(error)
     if isinstance(error, GuardOnDataDependentSymNode) or "data-dependent" in said:
         return (
-            f"{name} decides by the values of a tensor{line}, which torch.export cannot follow. "
-            "Choose by torch.where(condition, a, b) instead, or capture the part of the model "
-            "without it, such as capture(model.backbone, ...)."
+            f"{name} decides by the values of a tensor, or by a length that depends on them (boxes "
+            f"after NMS),{line}; torch.export cannot follow that. Choose by "
+            "torch.where(condition, a, b) instead, or capture the part of the model without it, "
+            "such as capture(model.backbone, ...)."
         )
     scripted = [p for p, m in module.named_modules() if isinstance(m, torch.jit.ScriptModule)]
     if scripted:

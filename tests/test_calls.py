@@ -429,3 +429,21 @@ def test_a_model_that_does_nothing_is_measured_and_swept():
         granularity="op",
     )
     assert study.best_split().loc[1].tolist() == ["no offloading"]
+
+
+def test_the_command_line_takes_an_exported_program(tmp_path, capsys):
+    from dscwb.__main__ import main
+
+    batch = torch.export.Dim("batch", min=1)
+    program = torch.export.export(
+        chain(8, 16, 4), (torch.rand(2, 8),), dynamic_shapes=({0: batch},)
+    )
+    path = tmp_path / "net.pt2"
+    torch.export.save(program, path)
+    assert main(["verify", str(path)]) == 0
+    words = ["--threads", "1", "--passes", "10", "--budget", "0", "-o", str(tmp_path / "p.parquet")]
+    assert main(["profile", str(path), *words]) == 0
+    assert dscwb.load_profile(tmp_path / "p.parquet").graph.model == "net"
+    capsys.readouterr()
+    assert main(["verify", str(tmp_path / "none.pt2")]) == 2
+    assert "no such file; torch.export.save" in capsys.readouterr().err

@@ -123,7 +123,7 @@ def captures(every: bool) -> Iterator[Row]:
         module, x = timm.create_model(model).eval(), torch.rand(2, 3, side, side)
         ours, theirs = alternate(
             CAPTURES,
-            lambda module=module, x=x: dscwb.capture(module, example_input=x),
+            lambda module=module, x=x: dscwb.capture(module, example_inputs=x),
             lambda module=module, x=x: export(module, x),
         )
         how = f"{ours:.2f} s / {theirs:.2f} s"

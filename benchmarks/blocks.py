@@ -143,7 +143,7 @@ def _graph(make: Callable[[], Made]) -> dscwb.ModelGraph:
         with torch.device(device):
             module, inputs = make()
         if isinstance(inputs[0], torch.Tensor):
-            return dscwb.capture(module.eval(), example_input=inputs, check=False).graph
+            return dscwb.capture(module.eval(), example_inputs=inputs, check=False).graph
         return dscwb.capture(module.eval(), inputs, check=False).graph
 
     try:

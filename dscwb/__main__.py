@@ -57,7 +57,10 @@ class Dtype(StrEnum):
     BFLOAT16 = "bfloat16"
 
 
-Model = Annotated[str, typer.Argument(help="A timm model, such as efficientnet_b0.")]
+Model = Annotated[
+    str,
+    typer.Argument(help="A timm model, such as efficientnet_b0, or a .pt2 file of torch.export."),
+]
 ImageSize = Annotated[
     int | None,
     typer.Option(min=1, help="Side of the square image in pixels; the model's own if left out."),

@@ -139,7 +139,8 @@ def narrow_places(graph: ModelGraph) -> tuple[Block, ...]:
 def _frontiers(graph: ModelGraph) -> list[tuple[TensorSpec, ...]]:
     """The frontier of every cut, by one sweep over the tensors' lifetimes."""
     last = len(graph.layers)
-    born = {spec.name: 0 for spec in graph.inputs}
+    # The others lie on both sides, or where their layer runs.
+    born = {spec.name: 0 for spec in graph.inputs if spec.name not in graph.held}
     root: dict[str, str] = {}  # a view's owner of memory
     written = {layer.writes for layer in graph.layers} - {None}
 
@@ -156,7 +157,8 @@ def _frontiers(graph: ModelGraph) -> list[tuple[TensorSpec, ...]]:
             root[spec.name] = root.get(shared or "", shared or spec.name)
             if not layer.constant:  # else made anew in the tail from weights and shapes
                 born.setdefault(carrier(spec.name), k)
-    dies |= dict.fromkeys(map(carrier, graph.outputs), last + 1)
+    results = [name for name in graph.outputs if name not in graph.resident]
+    dies |= dict.fromkeys(map(carrier, results), last + 1)
     specs = {spec.name: spec for spec in graph.tensors()}
     starts: dict[int, list[str]] = {}
     ends: dict[int, list[str]] = {}
@@ -195,7 +197,8 @@ def head_memory_bytes(graph: ModelGraph, batch_size: int) -> NDArray[np.float64]
     """What the head of each cut needs on the device, in bytes, ``(cut,)``.
 
     Its weights, and the largest set of tensors that live at one time while it runs (those alive
-    before a layer and those that it makes), in their own element types. A framework's workspace
+    before a layer and those that it makes), in their own element types. Constants and resident
+    state lie there from the first layer that reads or makes them on. A framework's workspace
     and fragmentation come on top; weights that two layers share count twice. No head, no bytes.
     """
     alive = np.array(
@@ -204,7 +207,15 @@ def head_memory_bytes(graph: ModelGraph, batch_size: int) -> NDArray[np.float64]
     made = [sum(s.nbytes(batch_size) for s in x.outputs) * (not x.view_of) for x in graph.layers]
     running = np.maximum.accumulate(alive[:-1] + np.array(made, dtype=np.float64))
     weights = np.cumsum([layer.weight_bytes for layer in graph.layers])
-    return np.concatenate(([0.0], weights + running))
+    return np.concatenate(([0.0], weights + running + _held_bytes(graph, batch_size)))
+
+
+def _held_bytes(graph: ModelGraph, batch_size: int) -> NDArray[np.float64]:
+    """Bytes of constants and resident state on the device after each layer, ``(layer,)``."""
+    new = {s.name: s.nbytes(batch_size) for s in graph.tensors() if s.name in graph.held}
+    new |= {s.name: s.nbytes(batch_size) for s in graph.tensors() if s.name in graph.resident}
+    touched = [(*layer.inputs, *(s.name for s in layer.outputs)) for layer in graph.layers]
+    return np.cumsum([sum(new.pop(n, 0.0) for n in dict.fromkeys(names)) for names in touched])
 
 
 def natural(ratios: Sequence[float]) -> list[bool]:

@@ -57,7 +57,8 @@ class Layer:
         writes: Name of the tensor whose memory it changes for later layers that read this memory by
             another name: a canvas that slices are written into. None where only its own output is
             read afterwards (an ordinary ReLU in place).
-        constant: True where the outputs depend on weights and shapes only, never on the input.
+        constant: True where the outputs depend on weights and shapes only (and inputs that are not
+            sent), never on the input.
         flops: Floating-point operations for one sample, a multiply-add counted as two; 0 for what
             goes over its elements once (activations, norms, pooling). None where nobody knows: a
             custom operation, a matrix inverse.
@@ -112,6 +113,8 @@ class ModelGraph:
         narrow: Places elsewhere that send less than any before, see `narrow_places`; empty in files
             written before there were any. Candidates beside the blocks, no bottlenecks of the
             paper's table and no part of the fingerprint.
+        resident: Names of inputs and outputs that are state, such as a key-value cache: they lie
+            where their layer runs and are not sent.
     """
 
     model: str
@@ -120,16 +123,29 @@ class ModelGraph:
     outputs: tuple[str, ...]
     blocks: tuple[Block, ...] = field(default=())
     narrow: tuple[Block, ...] = field(default=())
+    resident: tuple[str, ...] = field(default=())
+
+    @property
+    def held(self) -> frozenset[str]:
+        """Inputs that are not sent: constants without a batch axis, which both sides hold, and the
+        resident ones, which lie where their layer runs.
+        """
+        return frozenset(s.name for s in self.inputs if not s.batch_axes or s.name in self.resident)
+
+    @property
+    def _sent(self) -> list[TensorSpec]:
+        held = self.held
+        return [spec for spec in self.inputs if spec.name not in held]
 
     @property
     def input_elements(self) -> int:
-        """Elements of one input sample, |x| of the paper."""
-        return sum(spec.elements() for spec in self.inputs)
+        """Elements of one input sample, |x| of the paper; what is not sent is left out."""
+        return sum(spec.elements() for spec in self._sent)
 
     @property
     def input_bits(self) -> float:
-        """Bits of one input sample in its own dtype."""
-        return sum(spec.nbytes() for spec in self.inputs) * BITS_PER_BYTE
+        """Bits of one input sample in its own dtype; what is not sent is left out."""
+        return sum(spec.nbytes() for spec in self._sent) * BITS_PER_BYTE
 
     @property
     def flops(self) -> int | None:
@@ -151,6 +167,7 @@ class ModelGraph:
         by_name = {spec.name: spec for spec in self.tensors()}
         parts = [self.model, *(f"{s.shape}{s.dtype}" for s in self.inputs)]
         parts += [f"{by_name[name].shape}" for name in self.outputs] + [f"{self.flops}"]
+        parts += self.resident
         for block in self.blocks:
             parts.append(f"{block.name}:{_sum_of_known(self.layers[: block.end])}")
         return hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]

@@ -230,7 +230,8 @@ def _link_s(graph: ModelGraph, scenario: Scenario, batch_sizes: NDArray[np.int64
     link = scenario.link
     if link.downlink_bps is None:
         return np.full(len(batch_sizes), link.round_trip_s)
-    results = [spec for spec in graph.tensors() if spec.name in graph.outputs]
+    back = set(graph.outputs) - set(graph.resident)
+    results = [spec for spec in graph.tensors() if spec.name in back]
     sent = [sum(spec.nbytes(size) for spec in results) for size in batch_sizes.tolist()]
     return link.round_trip_s + np.array(sent) * BITS_PER_BYTE / link.downlink_bps
 

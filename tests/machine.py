@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from dscwb.capturing.captured import CapturedModel
+from dscwb.capturing.inputs import Call
 from dscwb.cuts import Cut
 from dscwb.graph import Block, Layer, ModelGraph
 from dscwb.measuring.measure import CpuClock
@@ -100,7 +101,7 @@ class _Model(CapturedModel):
         vars(self).update(
             machine=machine,
             graph=graph,
-            example_inputs=example,
+            call=Call(example, ("x",), ("x",), (0,), (), None),
             device=torch.device("cpu"),
             dtype="float32",
             module=lambda x: machine.run("whole", len(x), 1, last),

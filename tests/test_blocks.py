@@ -22,7 +22,7 @@ WIDTH = 8
 
 def captured(module, *shape, inputs=None):
     inputs = inputs or (torch.zeros(2, *shape, device="meta"),)
-    return dscwb.capture(module.to("meta").eval(), example_input=inputs, check=False).graph
+    return dscwb.capture(module.to("meta").eval(), example_inputs=inputs, check=False).graph
 
 
 def names(graph):

@@ -23,6 +23,7 @@ OTHERS = (
     "convnext_atto",
     "convmixer_768_32",
     "edgenext_xx_small",
+    "efficientvit_m0",
     "ghostnetv2_100",
     "levit_128s",
     "mixer_s32_224",
@@ -46,7 +47,7 @@ def made(name, side):
 def captured_on_cuda(monkeypatch, module, *shapes):
     with fake_cuda(monkeypatch):
         inputs = tuple(torch.rand(shape, device="cuda") for shape in shapes)
-        return dscwb.capture(moved(module), example_input=inputs, check=False)
+        return dscwb.capture(moved(module), example_inputs=inputs, check=False)
 
 
 @cache
@@ -99,9 +100,36 @@ class TwoInputs(nn.Module):
         return self.norm(self.volume(x)).mean((2, 3, 4)) + y
 
 
+class Windows(nn.Module):
+    """Batch norm that sees four rows of each sample."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)
+
+    def forward(self, x):
+        parts = x.reshape(-1, 3, 2, 4, 2, 4).permute(0, 2, 4, 1, 3, 5).reshape(-1, 3, 4, 4)
+        return self.norm(self.conv(parts)).reshape(x.shape[0], 4, -1).mean(-1)
+
+
+class Frames(nn.Module):
+    """Batch norm over all frames of all samples, of which 65,535 are reached at 13,107 samples."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+    def forward(self, x):
+        each = self.norm(self.conv(x.flatten(0, 1))).mean((2, 3))
+        return each.unflatten(0, x.shape[:2]).mean(1)
+
+
 @pytest.mark.parametrize(
     ("make", "shapes"),
     [
+        (Windows, [(2, 3, 8, 8)]),
+        (Frames, [(2, 5, 3, 8, 8)]),
+        (Frames, [(2, 300, 3, 8, 8)]),
         (Recurrent, [(2, 8, 5)]),
         (TwoInputs, [(2, 1, 6, 6, 6), (2, 4)]),
         (lambda: torchvision.models.segmentation.lraspp_mobilenet_v3_large(
@@ -112,12 +140,12 @@ class TwoInputs(nn.Module):
             nn.TransformerEncoderLayer(16, 2, 32, batch_first=True), 2
         ), [(2, 7, 16)]),
     ],
-    ids=["recurrent", "two inputs", "segmentation", "video", "transformer"],
+    ids="windows frames many-frames recurrent two-inputs segmentation video transformer".split(),
 )  # fmt: skip
 def test_models_of_other_kinds_are_captured_on_cuda_as_on_a_cpu(monkeypatch, make, shapes):
     module = make().eval()
     inputs = tuple(torch.rand(shape) for shape in shapes)
-    here = dscwb.capture(module, example_input=inputs, check=False).graph
+    here = dscwb.capture(module, example_inputs=inputs, check=False).graph
     there = captured_on_cuda(monkeypatch, module, *shapes).graph
     assert there.fingerprint() == here.fingerprint()
 

@@ -223,7 +223,7 @@ def test_a_real_model_is_compiled_once_for_each_half_and_batch_size(monkeypatch)
         )
 
     monkeypatch.setattr(measure, "compiler_named", compiling)
-    captured = capture(network(), example_input=torch.rand(2, 3, 18, 18))
+    captured = capture(network(), example_inputs=torch.rand(2, 3, 18, 18))
     cuts = len(likely_cuts(captured.graph))
     sizes = (1, 2, 3)
     found = profile(captured, sizes, threads=1, budget_s=0, compiler="ours")

@@ -16,7 +16,7 @@ from dscwb.measuring import machine
 
 def captured(**options):
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()).eval()
-    return capture(model, example_input=torch.rand(2, 3, 8, 8), **options)
+    return capture(model, example_inputs=torch.rand(2, 3, 8, 8), **options)
 
 
 def test_provenance_says_what_was_measured_where():

@@ -340,7 +340,7 @@ def test_halves_only_on_demand():
 
 
 def test_a_dear_clock_that_waits_a_real_time_is_found_out():
-    captured = capture(small_network(), example_input=torch.rand(2, 3, 32, 32))
+    captured = capture(small_network(), example_inputs=torch.rand(2, 3, 32, 32))
 
     class Dear(CpuClock):
         def stamp(self, cut):
@@ -534,7 +534,7 @@ def test_clocks_stamp_what_is_wanted():
 
 @pytest.mark.gpu
 def test_a_real_gpu():
-    captured = capture(small_network(), example_input=torch.rand(2, 3, 32, 32), device="cuda")
+    captured = capture(small_network(), example_inputs=torch.rand(2, 3, 32, 32), device="cuda")
     found = profile(captured, (1, 8), budget_s=1)
     assert np.all(np.diff(found.head_s(8)) >= 0)
     assert found.total_s(8) > 0
@@ -550,7 +550,7 @@ def small_network():
 
 
 def test_a_real_model_gives_sane_times():
-    captured = capture(small_network(), example_input=torch.rand(2, 3, 32, 32))
+    captured = capture(small_network(), example_inputs=torch.rand(2, 3, 32, 32))
     found = profile(captured, (1, 4), threads=1, budget_s=0)
     for size in (1, 4):
         head_s, tail_s = found.head_s(size), found.tail_s(size)

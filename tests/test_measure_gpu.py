@@ -207,7 +207,7 @@ def network(width=16):
 @pytest.mark.parametrize("tf32", [False, True])
 def test_a_real_gpu_has_its_settings_back_and_copies_that_take_time(tf32):
     before = in_force()
-    captured = capture(network(), example_input=torch.rand(2, 3, 32, 32), device="cuda")
+    captured = capture(network(), example_inputs=torch.rand(2, 3, 32, 32), device="cuda")
     if tf32 and torch.cuda.get_device_capability() < (8, 0):
         with pytest.raises(ValueError, match="has no TF32"):
             profile(captured, tf32=True)
@@ -224,7 +224,7 @@ def test_a_real_gpu_has_its_settings_back_and_copies_that_take_time(tf32):
 
 @pytest.mark.gpu
 def test_out_of_memory_under_a_real_cap_is_a_row():
-    captured = capture(network(256), example_input=torch.rand(2, 3, 32, 32), device="cuda")
+    captured = capture(network(256), example_inputs=torch.rand(2, 3, 32, 32), device="cuda")
     device = captured.device  # with an index: the cap below wants one
     total = torch.cuda.get_device_properties(device).total_memory
     torch.cuda.empty_cache()
@@ -243,5 +243,5 @@ def test_out_of_memory_under_a_real_cap_is_a_row():
 @pytest.mark.gpu
 def test_clocks_of_a_real_gpu_are_sampled_where_nvml_is_installed():
     pytest.importorskip("pynvml")
-    captured = capture(network(), example_input=torch.rand(2, 3, 32, 32), device="cuda")
+    captured = capture(network(), example_inputs=torch.rand(2, 3, 32, 32), device="cuda")
     assert "MHz" in profile(captured, budget_s=1).provenance.clocks

@@ -236,7 +236,7 @@ def test_what_the_refusal_advises_works():
             mean = mean * 0.9 + h.mean(1) * 0.1
             return h - mean[:, None], mean
 
-    captured = capture(Passed().eval(), example_input=(torch.randn(2, 4, 4), torch.zeros(2, 4)))
+    captured = capture(Passed().eval(), example_inputs=(torch.randn(2, 4, 4), torch.zeros(2, 4)))
     assert verify(captured, all_cuts(captured.graph)) == []
 
 

@@ -212,7 +212,7 @@ def test_classes_of_a_captured_model():
         nn.Flatten(),
         nn.Linear(16 * 32 * 32, 10),
     ).eval()
-    graph = capture(model, example_input=torch.rand(1, 8, 8, 8)).graph
+    graph = capture(model, example_inputs=torch.rand(1, 8, 8, 8)).graph
     assert op_classes(graph) == (
         *("dense", "depthwise", "depthwise", "dense", "depthwise"),
         *("other", "other", "product"),

@@ -241,7 +241,7 @@ def test_a_slice_of_a_real_gpu_is_slower_than_all_of_it():
     if chip.major < 9:
         pytest.skip("slices of 8 are of newer GPUs")
     wide = nn.Sequential(nn.Conv2d(64, 256, 3), nn.ReLU(), nn.Conv2d(256, 256, 3)).eval()
-    captured = dscwb.capture(wide, example_input=torch.rand(2, 64, 64, 64), device="cuda")
+    captured = dscwb.capture(wide, example_inputs=torch.rand(2, 64, 64, 64), device="cuda")
     part = profile(captured, (64,), budget_s=1, multiprocessors=8)
     whole = profile(captured, (64,), budget_s=1)
     assert (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import re
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -39,6 +39,8 @@ def read_program(
     name: str,
     program: torch.export.ExportedProgram,
     exchanged: Collection[str] = (),
+    resident: Collection[str | int] = (),
+    owners: Sequence[str] = (),
 ) -> tuple[fx.GraphModule, ModelGraph]:
     """The program as a plain FX module that shares its weights, and as records.
 
@@ -49,28 +51,82 @@ def read_program(
         name: The model's.
         program: What torch.export made.
         exchanged: Names of the tensors that the module sets anew in each call.
+        resident: Arguments, and places or keys of the output, that stay where their layer runs.
+        owners: The argument of each input tensor.
 
     Raises:
         CaptureError: A shape does not grow in proportion to the batch size or depends on values,
-            the model keeps state between calls, or it uses an operation that cannot be cut.
+            the model keeps state between calls, or it uses an operation that cannot be cut; there
+            is no such argument or output, or an input that stays is written in place.
     """
-    clean = _clean(program, exchanged, name)
-    reader = _Reader(clean, name)
-    output = next(node for node in clean.graph.nodes if node.op == "output")
+    clean, returned = _clean(program, name, exchanged, resident, owners)
+    inputs = [n for n in clean.graph.nodes if n.op == "placeholder"]
+    staying = _staying(name, resident, dict(zip(inputs, owners, strict=True)), returned)
+    reader = _Reader(clean, name, [n for n in inputs if n in staying or _is_fixed(n)])
     graph = ModelGraph(
         model=name,
-        inputs=tuple(reader.specs[n.name] for n in clean.graph.nodes if n.op == "placeholder"),
+        inputs=tuple(reader.specs[n.name] for n in inputs),
         layers=tuple(reader.layers),
-        outputs=tuple(n.name for n in pytree.tree_leaves(output.args[0]) if isinstance(n, fx.Node)),
+        # A weight among the results is on both sides, and a number is no tensor.
+        outputs=tuple(n.name for n in returned if n.name in reader.specs),
+        resident=tuple(n.name for n in staying),
     )
     graph = replace(graph, blocks=find_blocks(module, graph))
     return clean, replace(graph, narrow=narrow_places(graph))
 
 
+def _staying(
+    name: str,
+    resident: Collection[str | int],
+    arguments: dict[fx.Node, str],
+    results: dict[fx.Node, str | int],
+) -> list[fx.Node]:
+    """The inputs and results that the user calls resident."""
+    known = {*arguments.values(), *results.values()}
+    if unknown := [one for one in resident if one not in known]:
+        listed = ", ".join(repr(one) for one in sorted(known, key=str))
+        raise CaptureError(
+            f"{name}: resident names {', '.join(map(repr, unknown))}, which is neither an input "
+            f"tensor nor a place in the output; there are {listed}."
+        )
+    both = [*arguments.items(), *results.items()]  # a tensor may be both
+    return list(dict.fromkeys(node for node, place in both if place in resident))
+
+
+def _is_fixed(node: fx.Node) -> bool:
+    """Whether the lengths of its tensor do not depend on the batch size."""
+    return all(isinstance(length, int) for length in node.meta["val"].shape)
+
+
+def _check_held(
+    name: str, graph: fx.Graph, resident: Collection[str | int], owners: Sequence[str]
+) -> None:
+    """Refuse writes into inputs that are not sent: each side would write into a copy of its own."""
+    inputs = [n for n in graph.nodes if n.op == "placeholder"]
+    pairs = zip(inputs, owners, strict=True)
+    held = {storage(n): n.name for n, owner in pairs if owner in resident or _is_fixed(n)}
+    for node in graph.nodes:
+        for changed in written(node):
+            if storage(changed) in held:
+                kind = held[storage(changed)]
+                raise CaptureError(
+                    f"{name} writes into its input {kind}{line_of(node)}, which is resident or has "
+                    "no batch axis; let it write into a copy (new = old.clone()) and return that, "
+                    "and name this output as resident too if it is state."
+                )
+
+
 def _clean(
-    program: torch.export.ExportedProgram, exchanged: Collection[str], name: str
-) -> fx.GraphModule:
-    """The program without assertions, weights as attributes with flat names (quick to look up)."""
+    program: torch.export.ExportedProgram,
+    name: str,
+    exchanged: Collection[str],
+    resident: Collection[str | int],
+    owners: Sequence[str],
+) -> tuple[fx.GraphModule, dict[fx.Node, str | int]]:
+    """The program without assertions, weights as attributes with flat names (quick to look up).
+
+    Beside it the nodes among its results, with place or key of each in the output.
+    """
     weights, sources = _weights(program)
     graph = fx.Graph()
     env: dict[fx.Node, Any] = {}
@@ -79,14 +135,53 @@ def _clean(
             env[node] = graph.get_attr(node.name)
             env[node].meta = dict(node.meta)
         elif node.op == "output":
-            flat = [env[n] if isinstance(n, fx.Node) else n for n in node.args[0]]
-            graph.output(_structured(flat, program.call_spec.out_spec))
+            graph.output(tuple(env[n] if isinstance(n, fx.Node) else n for n in node.args[0]))
+        elif node.op == "placeholder" and not isinstance(node.meta["val"], torch.Tensor):
+            env[node] = node.meta["val"]  # a number, string or None: part of the program
         else:
             _copy(node, graph, env, program.graph_module)
     share_memory(graph)
+    _check_held(name, graph, resident, owners)
     own_inputs(graph)
     drop_state(graph, sources, exchanged, name)
-    return runnable(weights, graph, "Captured")
+    returned = _return_structure(graph, program.call_spec.out_spec)
+    return runnable(weights, graph, "Captured"), returned
+
+
+def _return_structure(graph: fx.Graph, spec: Any) -> dict[fx.Node, str | int]:
+    """Give the flat results the structure of the model's output; their places or keys in it."""
+    output = next(node for node in graph.nodes if node.op == "output")
+    flat: list[Any] = list(output.args[0])
+    graph.erase_node(output)
+    if not any(map(_runs_layer, graph.nodes)):
+        flat = [_passed_on(graph, value) for value in flat]
+    value = pytree.tree_unflatten(flat, spec) if spec is not None else tuple(flat)
+    graph.output(_structured(graph, flat, value, spec))
+    returned: dict[fx.Node, str | int] = {}
+    for path, leaf in pytree.tree_flatten_with_path(value)[0]:
+        if isinstance(leaf, fx.Node):
+            returned.setdefault(leaf, key_of(path[0]) if path else 0)
+    return returned
+
+
+def _passed_on(graph: fx.Graph, value: Any) -> Any:
+    """A result of a model without operations (`nn.Identity`) as that of one that does nothing."""
+    if not isinstance(value, fx.Node) or value.op != "placeholder":
+        return value
+    made = graph.call_function(torch.ops.aten.alias.default, (value,))
+    made.meta = {"val": value.meta["val"]}
+    return made
+
+
+def held_name(name: str) -> str:
+    """The attribute under which the captured module holds an input without a batch axis."""
+    return f"held_{name}"
+
+
+def key_of(entry: Any) -> Any:
+    """The place or name that a step of a pytree's path stands for."""
+    kinds = {pytree.SequenceKey: "idx", pytree.GetAttrKey: "name"}
+    return getattr(entry, kinds.get(type(entry), "key"))
 
 
 def runnable(
@@ -172,10 +267,25 @@ def _inlined(
     return ()
 
 
-def _structured(flat: list[Any], spec: Any) -> Any:
-    """The model's own output structure where FX can write it (tuple, list, dict), else a tuple."""
-    value = pytree.tree_unflatten(flat, spec) if spec is not None else tuple(flat)
-    return value if isinstance(value, (fx.Node, tuple, list, dict)) else tuple(flat)
+def _structured(graph: fx.Graph, flat: list[Any], value: Any, spec: Any) -> Any:
+    """The results in their structure: as FX writes it, or put together by a call."""
+    if all(type(x) in (tuple, list, dict) for x in _containers(value)):
+        return value
+
+    def put_together(*leaves: Any) -> Any:
+        return pytree.tree_unflatten(leaves, spec)
+
+    return graph.call_function(put_together, tuple(flat))
+
+
+def _containers(value: Any) -> list[Any]:
+    """The value and everything inside of it that holds other values."""
+    if isinstance(value, fx.Node) or not pytree.tree_structure(value).num_children:
+        return [] if pytree.tree_structure(value).is_leaf() else [value]
+    inside = value.values() if isinstance(value, dict) else value
+    if type(value) not in (tuple, list, dict):
+        return [value]
+    return [value, *(found for one in inside for found in _containers(one))]
 
 
 class _Reader:
@@ -186,14 +296,14 @@ class _Reader:
         specs: Every tensor by its name.
     """
 
-    def __init__(self, clean: fx.GraphModule, model: str) -> None:
+    def __init__(self, clean: fx.GraphModule, model: str, held: Collection[fx.Node] = ()) -> None:
         self.layers: list[Layer] = []
         self.specs: dict[str, TensorSpec] = {}
         self._model = model
         self._sizes: dict[Any, tuple[int, int]] = {}
         self._owner: dict[Any, str] = {}  # storage to the tensor that owns it
         self._rewritten = rewritten(clean.graph)
-        self._constants = constants(clean.graph)
+        self._constants = constants(clean.graph, held)
         for node in clean.graph.nodes:
             if node.op == "placeholder":
                 self._spec(node)
@@ -232,7 +342,7 @@ class _Reader:
                 writes=owner if writes and memory in self._rewritten else None,
                 constant=node in self._constants,
                 flops=self._flops(node, made[0]),
-                weight_bytes=sum(n.meta["val"].nbytes for n in read if n.op == "get_attr"),
+                weight_bytes=sum(_stored(n.meta["val"]) for n in read if n.op == "get_attr"),
                 read_bytes=sum(int(self.specs[n.name].nbytes()) for n in active),
                 written_bytes=0
                 if owner and not writes
@@ -290,6 +400,17 @@ class _Reader:
         if isinstance(value, torch.SymInt) and not free_unbacked_symbols(value):
             return self._size(value)[0]
         return 1 if isinstance(value, torch.SymInt | torch.SymFloat | torch.SymBool) else value
+
+
+def _stored(weight: torch.Tensor) -> int:
+    """Bytes of a weight as it is stored: a packed one (torchao's) shows another type than it has.
+
+    Such tensors say by `__tensor_flatten__` what they consist of.
+    """
+    inner = getattr(weight, "__tensor_flatten__", None)
+    if inner is None:
+        return weight.nbytes
+    return sum(_stored(getattr(weight, name)) for name in inner()[0])
 
 
 def _runs_layer(node: fx.Node) -> bool:

@@ -4,17 +4,59 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import takewhile
 from typing import Any
 
 import torch
 from torch import fx
 
-from dscwb.capturing.exported import length_at_one_and_two, runnable
+from dscwb.capturing.exported import held_name, length_at_one_and_two, runnable
 from dscwb.capturing.memory import storage, storages, written
 from dscwb.cuts import Cut
 from dscwb.graph import ModelGraph, TensorSpec
+
+
+class Sent(tuple[torch.Tensor, ...]):
+    """What a head returns where something is not sent: the frontier, and beside it what stays.
+
+    Made by the head, so that ``tail(head(*inputs))`` is the model's output in one process. Between
+    two machines send the tensors of the tuple; on the other one give the tail a
+    ``Sent.of(received, stays)`` with its own constants and state.
+
+    Attributes:
+        stays: By name, the model's inputs that are not sent, and the state that the head has made.
+    """
+
+    stays: Mapping[str, torch.Tensor]
+
+    @classmethod
+    def of(cls, tensors: Iterable[torch.Tensor], stays: Mapping[str, torch.Tensor]) -> Sent:
+        """These tensors, and what stays beside them."""
+        sent = cls(tensors)
+        sent.stays = stays
+        return sent
+
+
+def beside(sent: tuple[torch.Tensor, ...], stays: dict[str, torch.Tensor]) -> Sent:
+    """`Sent.of` for FX code."""
+    return Sent.of(sent, stays)
+
+
+def stayed(sent: tuple[torch.Tensor, ...], name: str, held: torch.Tensor | None = None) -> Any:
+    """What stays under this name; the constant of the capture where it was not given."""
+    stays = sent.stays if isinstance(sent, Sent) else {}
+    if name not in stays and held is None:
+        raise ValueError(
+            f"The tail reads {name}, which is resident and was not sent; give it as "
+            f"tail(Sent.of(frontier, {{{name!r}: ...}})) with Sent from dscwb.capturing.halves."
+        )
+    return stays.get(name, held)
+
+
+def state_made(sent: tuple[torch.Tensor, ...], name: str) -> torch.Tensor | None:
+    """State that the head has made; None on the other machine, where it does not lie."""
+    return sent.stays.get(name) if isinstance(sent, Sent) else None
 
 
 def make_head(module: fx.GraphModule, graph: ModelGraph, cut: Cut) -> fx.GraphModule:
@@ -23,7 +65,8 @@ def make_head(module: fx.GraphModule, graph: ModelGraph, cut: Cut) -> fx.GraphMo
     rebuilt.take_inputs()
     for node in rebuilt.until(cut.index):
         rebuilt.copy(node)
-    return rebuilt.finish(tuple(rebuilt.need(spec.name) for spec in cut.frontier))
+    sent = tuple(rebuilt.need(spec.name) for spec in cut.frontier)
+    return rebuilt.finish(rebuilt.with_what_stays(sent, cut))
 
 
 def make_tail(module: fx.GraphModule, graph: ModelGraph, cut: Cut) -> fx.GraphModule:
@@ -74,6 +117,7 @@ class _Rebuilt:
         self._env: dict[fx.Node, fx.Node] = {}
         self._given: tuple[TensorSpec, ...] = ()
         self._batch: fx.Node | None = None
+        self._sent: fx.Node | None = None
 
     def take_inputs(self) -> None:
         specs = self._records.inputs
@@ -90,8 +134,25 @@ class _Rebuilt:
             if storage(self._by_name[spec.name]) in changed:  # what is given stays as it is
                 part = self.graph.call_function(torch.ops.aten.clone.default, (part,))
             self._env[self._by_name[spec.name]] = part
-        self._given = cut.frontier
+        self._given, self._sent = cut.frontier, sent
+        for node in (self._by_name[name] for name in sorted(self._state_made(cut))):
+            self._env[node] = self.graph.call_function(state_made, (sent, node.name))
         self._make_anew(cut.index)
+
+    def with_what_stays(self, sent: tuple[fx.Node, ...], cut: Cut) -> Any:
+        """What the head returns: beside what is sent the constants and the state, if there are."""
+        stays = self._records.held | self._state_made(cut)
+        if not stays:
+            return sent
+        kept = {name: self.need(name) for name in sorted(stays)}
+        return self.graph.call_function(beside, (sent, kept))
+
+    def _state_made(self, cut: Cut) -> set[str]:
+        """Resident results of the first layers that the tail has no other way to know."""
+        head, tail = self._records.layers[: cut.index], self._records.layers[cut.index :]
+        made = {spec.name for layer in head for spec in layer.outputs}
+        read = {name for layer in tail for name in layer.inputs}
+        return made & set(self._records.resident) - read - {s.name for s in cut.frontier}
 
     def _make_anew(self, index: int) -> None:
         """What was not sent (sizes, constants, views), by the skipped operations it takes."""
@@ -143,10 +204,18 @@ class _Rebuilt:
         return self._value(self._by_name[name])
 
     def _value(self, node: fx.Node) -> fx.Node:
-        """A node's copy; weights are looked up where they are first read."""
+        """A node's copy; weights and constants are looked up where they are first read."""
         if node.op == "get_attr":
             self.copy(node)
+        if node.op == "placeholder" and node not in self._env:
+            self._env[node] = self._held(node)
         return self._env[node]
+
+    def _held(self, node: fx.Node) -> fx.Node:
+        """An input that was not sent: from beside it, or the constant of the capture."""
+        constant = node.name not in self._records.resident
+        held = (self.graph.get_attr(held_name(node.name)),) if constant else ()
+        return self.graph.call_function(stayed, (self._sent, node.name, *held))
 
     def _size(self, node: fx.Node) -> fx.Node:
         """A symbolic length from the batch size of what was sent."""

@@ -81,8 +81,10 @@ def rewritten(graph: fx.Graph) -> set[Any]:
     return found
 
 
-def constants(graph: fx.Graph) -> set[fx.Node]:
+def constants(graph: fx.Graph, held: Collection[fx.Node] = ()) -> set[fx.Node]:
     """What depends on weights and shapes only, and can be made again on the other side of a cut.
+
+    Inputs that are `held` there are as good as weights.
 
     Memory that the input reaches later may be constant at first (a canvas of zeros); what was read
     off it before that cannot be made again from the memory as it is then.
@@ -94,9 +96,13 @@ def constants(graph: fx.Graph) -> set[fx.Node]:
             mine = storages(node)
             spoiled = now | (reached - mine)
             given = tensors_read(node)
-            if node.op == "get_attr" or (
-                node.op == "call_function"
-                and all(n in found and not storages(n) & spoiled for n in given)
+            if (
+                node.op == "get_attr"
+                or node in held
+                or (
+                    node.op == "call_function"
+                    and all(n in found and not storages(n) & spoiled for n in given)
+                )
             ):
                 found.add(node)
             else:

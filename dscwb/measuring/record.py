@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from dscwb.capturing.captured import Inputs
+from dscwb.capturing.inputs import Inputs
 from dscwb.profiles.passes import (
     NOT_STAMPED,
     Nanoseconds,

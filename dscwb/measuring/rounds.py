@@ -242,7 +242,7 @@ class Rounds:
         """
         for record in self.records:
             if not largest.oom and record.batch_size < largest.batch_size:
-                record.inputs = tuple(x[: record.batch_size] for x in largest.inputs)
+                record.inputs = self._captured.call.first(largest.inputs, record.batch_size)
 
     def _plain_pass(self, record: Record) -> None:
         record.plain.append(self._whole(record))

@@ -1,0 +1,140 @@
+"""Whether two callables do the same, without doing it: their operations are compared one by one.
+
+Running a large model twice takes longer than exporting it. Here its operations run on shapes alone
+(torch's meta device) and are written down with all that they are given; two that write down the
+same give the same results to the bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+_META = torch.device("meta")
+
+
+def same_operations(one: Callable[[], Any], other: Callable[[], Any]) -> bool:
+    """Whether both run the same operations on the same tensors and return the same of them.
+
+    False means no more than that nobody knows: values decide, random numbers are drawn, weights
+    are written to, or an operation has no shape without being run.
+    """
+    try:
+        first = _Recorder()
+        written = first.write_down(one)
+        return bool(written == _Recorder(first).write_down(other))
+    except Exception:
+        return False
+
+
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Runs operations on the meta device and writes them down; stops where another did otherwise.
+
+    Attributes:
+        steps: Operation and arguments of each, tensors by what made them.
+        results: What each returned. One that follows another takes its results.
+    """
+
+    def __init__(self, followed: _Recorder | None = None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.steps: list[tuple[Any, ...]] = []
+        self.results: list[Any] = []
+        self._followed = followed
+        self._made: dict[int, int] = {}
+        self._metas: dict[Any, torch.Tensor] = {}
+        self._kept: list[torch.Tensor] = []  # an id is that of a tensor for as long as it lives
+
+    def write_down(self, run: Callable[[], Any]) -> tuple[int, list[Any]]:
+        """Number of operations, and what is returned."""
+        with torch.no_grad(), self:
+            result = run()
+        return len(self.steps), [self.named(leaf) for leaf in pytree.tree_leaves(result)]
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Called for every operation."""
+        kwargs = kwargs or {}
+        schema = func._schema
+        named = zip((argument.name for argument in schema.arguments), args, strict=False)
+        # torch.export switches cuDNN off while it traces, and batch norm takes that as a number.
+        told = {
+            name: pytree.tree_map(self.named, value)
+            for name, value in (*named, *kwargs.items())
+            if name != "cudnn_enabled"
+        }
+        step = (func, told)
+        at = len(self.steps)
+        if self._followed is not None and self._followed.steps[at] != step:
+            raise ValueError(f"{func} differs")
+        if self._followed is None or any(one.alias_info for one in schema.returns):
+            given = pytree.tree_leaves((args, kwargs))
+            writes = schema.is_mutable and any(map(self._is_given, given))
+            if writes or torch.Tag.nondeterministic_seeded in func.tags:
+                raise NotImplementedError(f"{func} must be run")
+            args, kwargs = pytree.tree_map(self._on_meta, (args, kwargs))
+            result = func(*args, **kwargs)
+        else:
+            result = self._followed.results[at]
+        self.steps.append(step)
+        self.results.append(result)
+        for x in pytree.tree_leaves(result):
+            if isinstance(x, torch.Tensor) and id(x) not in self._made:
+                self._made[id(x)] = len(self._kept)
+                self._kept.append(x)
+        return result
+
+    def named(self, value: Any) -> Any:
+        """A value as it can be compared: a tensor by its maker's number or by its memory."""
+        if not isinstance(value, torch.Tensor):
+            return type(value), repr(value)
+        if id(value) in self._made:
+            return self._made[id(value)]
+        return value.data_ptr(), value.dtype, tuple(value.shape), value.stride(), value.device
+
+    def _is_given(self, value: Any) -> bool:
+        return isinstance(value, torch.Tensor) and id(value) not in self._made
+
+    def _on_meta(self, value: Any) -> Any:
+        if isinstance(value, torch.device):
+            return _META
+        if not self._is_given(value):
+            return value
+        if type(value) not in (torch.Tensor, nn.Parameter) or value.is_meta:
+            raise NotImplementedError(f"{type(value)} must be run")
+        key = self.named(value)
+        if key not in self._metas:
+            self._metas[key] = torch.empty_strided(
+                value.shape, value.stride(), dtype=value.dtype, device=_META
+            )
+        return self._metas[key]
+
+
+@contextmanager
+def attributes_restored(module: nn.Module) -> Iterator[None]:
+    """Whatever a run leaves in a module's attributes, afterwards they are as before."""
+    before = [(inner, _copied(vars(inner))) for inner in module.modules()]
+    try:
+        yield
+    finally:
+        for inner, held in before:
+            for value, content in held.values():
+                if isinstance(value, list):
+                    value[:] = content
+                elif isinstance(value, (dict, set)):
+                    value.clear()
+                    value.update(content)
+            vars(inner).clear()
+            vars(inner).update({key: value for key, (value, _) in held.items()})
+
+
+def _copied(attributes: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Each attribute, and beside it a copy of what it holds."""
+    return {
+        key: (value, value.copy() if isinstance(value, (list, dict, set)) else None)
+        for key, value in attributes.items()
+    }

@@ -179,7 +179,7 @@ def capture(
     memory = torch.channels_last if channels_last else None
     if is_exported(module):
         _check_kept(module, name, device, dtype, channels_last)
-    elif reason := why_not_ready(module, name):
+    elif reason := why_not_ready(module, name, check):
         raise CaptureError(reason)
     else:
         module = module.to(device=device, dtype=dtype)

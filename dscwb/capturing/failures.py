@@ -48,14 +48,15 @@ def quiet() -> Iterator[None]:
         log.handlers, log.propagate = handlers, propagate
 
 
-def why_not_ready(module: nn.Module, name: str) -> str:
-    """Why a module cannot run at all as it is; empty where nothing is known."""
+def why_not_ready(module: nn.Module, name: str, run: bool) -> str:
+    """Why a module cannot be captured, or `run`, as it is; empty where nothing is known."""
     if any(isinstance(p, nn.UninitializedParameter) for p in module.parameters()):
         return f"{name} has lazy layers without weights yet; run it once on an input, model(x)."
-    if any(x.is_meta for x in (*module.parameters(), *module.buffers())):
+    if run and any(x.is_meta for x in (*module.parameters(), *module.buffers())):
         return (
             f"{name} lies on the meta device and has no weights; give it some, "
-            "model.to_empty(device='cpu'), and load or initialise them."
+            "model.to_empty(device='cpu'), and load or initialise them, or capture it for its graph "
+            "alone with check=False."
         )
     training = [path for path, inner in module.named_modules() if inner.training]
     if training and not is_exported(module):

@@ -14,8 +14,9 @@ README = DATA / "README.md"
 BEGIN = "<!-- table: python -m benchmarks.data_table -->\n"
 END = "<!-- end of table -->\n"
 HEAD = (
-    "| file | origin | batch sizes | T | IQR/T | stamps | model error | date | SHA-256 |\n"
-    "|---|---|---|---|---|---|---|---|---|\n"
+    "| file | origin | batch sizes | not `ok` | T | IQR/T "
+    "| stamps | model error | date | SHA-256 |\n"
+    "|---|---|---|---|---|---|---|---|---|---|\n"
 )
 
 
@@ -32,6 +33,7 @@ def _line(path: Path, profile: Profile) -> str:
         f"`{path.name}`",
         profile.provenance.origin,
         ", ".join(map(str, sizes)),
+        _not_ok(profile),
         f"{format_seconds(profile.total_s(sizes[0]))} at {sizes[0]}",
         f"{min(spreads):.0%} to {max(spreads):.0%}",
         f"{100 * max(calibration(profile, size)[0] - 1 for size in sizes):+z.0f} %",
@@ -40,6 +42,16 @@ def _line(path: Path, profile: Profile) -> str:
         f"`{hashlib.sha256(path.read_bytes()).hexdigest()}`",
     )
     return f"| {' | '.join(cells)} |\n"
+
+
+def _not_ok(profile: Profile) -> str:
+    """Batch sizes by their verdict: ``biased 1, 4; noisy 2``; a dash where all are ok."""
+    by_status: dict[str, list[int]] = {}
+    for size in profile.batch_sizes:
+        if (status := profile.status(size)) != "ok":
+            by_status.setdefault(status, []).append(size)
+    found = (f"{status} {', '.join(map(str, sizes))}" for status, sizes in by_status.items())
+    return "; ".join(found) or "–"
 
 
 def _worst_error(profile: Profile) -> str:

@@ -205,6 +205,16 @@ def profile(
     tf32: Annotated[
         bool, typer.Option("--tf32", help="Let float32 on an NVIDIA GPU round to TF32.")
     ] = False,
+    multiprocessors: Annotated[
+        int | None,
+        typer.Option(min=1, help="Measure on a slice of the GPU: so many of its multiprocessors."),
+    ] = None,
+    copies: Annotated[
+        bool | None,
+        typer.Option(
+            help="Measure copies between GPU and host; left out, of a whole GPU and not of a slice."
+        ),
+    ] = None,
     compile_: Annotated[
         bool,
         typer.Option(
@@ -243,10 +253,11 @@ def profile(
       dscwb profile efficientnet_b0 --threads 1 --batch-sizes 1,2,4,8 -o b0.parquet
       dscwb profile resnet50 --device cuda --dtype float16 --batch-sizes 1:62 -o resnet50.parquet
       dscwb profile resnet50 --device cuda --tf32 --compile -o resnet50-compiled.parquet
+      dscwb profile resnet50 --device cuda --multiprocessors 8 -o resnet50-slice.parquet
     """  # noqa: D301
     import torch
 
-    from dscwb.measuring.checkpoint import take_up
+    from dscwb.measuring.checkpoint import save_over, take_up
 
     sizes = commands.whole_numbers(batch_sizes)
     _check_device(device)
@@ -272,6 +283,8 @@ def profile(
         sizes,
         threads=threads,
         tf32=tf32,
+        multiprocessors=multiprocessors,
+        copies=copies,
         compiler="inductor" if compile_ else None,
         passes=passes,
         budget_s=budget,
@@ -282,7 +295,7 @@ def profile(
         checkpoint=unfinished,
     )
     interrupted = "interrupted" in measured.provenance.note
-    kept = _keep(measured, output, earlier)
+    kept = save_over(output, measured, earlier)
     _show(measured)
     print(kept)
     if interrupted:
@@ -290,41 +303,45 @@ def profile(
     unfinished.unlink(missing_ok=True)
 
 
-def _keep(measured: Profile, output: Path, earlier: Profile | None) -> str:
-    """Write the profile and lose nothing that stood in the file before; in words what was done."""
-    from dscwb.measuring.checkpoint import set_aside, within
-
-    if earlier and within(measured, earlier):
-        return f"{output} has all of this already; to measure it anew, give another file"
-    moved = earlier and not within(earlier, measured) and set_aside(output, earlier)
-    dscwb.save_profile(measured, output)
-    return f"saved {output}" + (f"; what was there before is now in {moved}" if moved else "")
-
-
 @app.command(name="import")
 def import_(
     table: Annotated[
-        Path, typer.Argument(help="CSV: split,batch_size,head_s,tail_s,payload_bytes.")
+        Path,
+        typer.Argument(
+            help="Table: split,batch_size,head_s,tail_s,payload_bytes; or a tool's layer times."
+        ),
     ],
     device: Annotated[str, typer.Option(help="What measured it, in words.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Profile file to write.")],
     model: Annotated[
-        str | None, typer.Option(help="A timm model whose blocks the splits name; else the file.")
+        str | None,
+        typer.Option(
+            help="A timm model whose blocks the splits name, or which was timed; else the file."
+        ),
     ] = None,
     image_size: ImageSize = None,
     dtype: Annotated[str, typer.Option(help="Element type that payload_bytes counts.")] = "float32",
+    batch_size: Annotated[int, typer.Option(help="Of layer times, which do not say it.")] = 1,
 ) -> None:
     """Make a profile of numbers measured by other means.
 
     Splits are listed from input to output; input is full offloading, output no offloading. Times
-    are in seconds, payloads in bytes of the whole batch. Rows may repeat.
+    are in seconds (head_s) or head_ms, head_us, payloads in bytes of the whole batch. Rows may
+    repeat. Layer times are taken from trtexec --exportProfile, TFLite's benchmark_model, ONNX
+    Runtime, torch.profiler (CPU) and Scission.
 
     \b
-    Example:
+    Examples:
       dscwb import orin.csv --device "Jetson Orin Nano, TensorRT 10" -o orin.parquet
+      dscwb import layers.json --model resnet50 --device "Orin, TensorRT 10" -o orin.parquet
     """  # noqa: D301
-    graph = dscwb.capture(model, image_size, check=False).graph if model else None
-    profile = dscwb.profile_from_csv(table, device=device, graph=graph, dtype=dtype)
+    from dscwb.profiles.imported import models_of
+
+    named = model in models_of(table)  # in the file itself
+    graph = dscwb.capture(model, image_size, check=False).graph if model and not named else None
+    profile = dscwb.profile_from_csv(
+        table, device=device, graph=graph, model=model, dtype=dtype, batch_size=batch_size
+    )
     dscwb.save_profile(profile, output)
     sizes = ", ".join(map(str, profile.batch_sizes))
     print(f"{profile.graph.model}, batch sizes {sizes}, on {profile.provenance.label()}")

@@ -6,6 +6,7 @@ tensor alive there, the shortcut of a residual block included.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dscwb.graph import ModelGraph, TensorSpec
+from dscwb.graph import Block, ModelGraph, TensorSpec
 from dscwb.units import Encoding
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ class Cut:
     ) -> float:
         """Bytes that cross the cut: features in `encoding`, at cut 0 the input in `input_encoding`.
 
-        Tensors that are not floating-point keep their own size. The last cut sends nothing.
+        Tensors that an encoding cannot hold keep their own size (`Encoding.bytes_of`). The last
+        cut sends nothing.
         """
         if self.is_output:
             return 0.0
@@ -61,12 +63,14 @@ class Cut:
 def all_cuts(graph: ModelGraph, granularity: Granularity = "op") -> tuple[Cut, ...]:
     """Every cut in execution order, from the input (index 0) to the output.
 
-    ``op`` gives all ``len(graph.layers) + 1`` of them, ``block`` the input, the end of each block
-    and the output, ``compressive`` of these only the two ends and the compressive bottlenecks
-    (among all cuts for a model without blocks).
+    ``op`` gives all ``len(graph.layers) + 1`` of them, ``block`` the input, the end of each block,
+    the graph's narrow places and the output, ``compressive`` of the input, blocks and output only
+    the two ends and the compressive bottlenecks (among all cuts for a model without blocks). For a
+    model without blocks ``block`` gives the cuts that send one tensor only, and those that send
+    fewer elements than every cut before.
 
     Raises:
-        ValueError: Unknown granularity, or ``block`` for a model in which no blocks were found.
+        ValueError: Unknown granularity.
     """
     last = len(graph.layers)
     if granularity == "compressive":
@@ -78,20 +82,58 @@ def all_cuts(graph: ModelGraph, granularity: Granularity = "op") -> tuple[Cut, .
         raise ValueError(
             f"Unknown granularity {granularity!r}; choose 'block', 'op' or 'compressive'."
         )
-    if granularity == "op":
-        names = {k: layer.name for k, layer in enumerate(graph.layers, start=1)}
+    frontiers = _frontiers(graph)
+    if granularity == "block" and graph.blocks:
+        names = {place.end: place.name for place in (*graph.narrow, *graph.blocks)}
     else:
-        if not graph.blocks:
-            raise ValueError(
-                f"No repeated blocks were found in {graph.model!r}; use granularity='op'."
-            )
-        names = {block.end: block.name for block in graph.blocks}
+        names = {k: layer.name for k, layer in enumerate(graph.layers, start=1)}
+    if granularity == "block" and not graph.blocks:
+        kept = {k for k, frontier in enumerate(frontiers) if len(frontier) == 1}
+        names = {k: names[k] for k in names if k in kept.union(_record_lows(frontiers))}
     # The output's cut is no offloading, whatever else ends there.
     names = {0: "input", **names, last: "output"}
-    frontiers = _frontiers(graph)
     return tuple(
         Cut(k, names[k], frontiers[k], is_input=k == 0, is_output=k == last) for k in sorted(names)
     )
+
+
+def _record_lows(frontiers: Sequence[tuple[TensorSpec, ...]]) -> list[int]:
+    """Cuts whose frontier has fewer elements than that of every cut before."""
+    sizes = [sum(spec.elements() for spec in frontier) for frontier in frontiers]
+    return [k for k, size in enumerate(sizes) if size < min(sizes[:k], default=math.inf)]
+
+
+def narrow_places(graph: ModelGraph) -> tuple[Block, ...]:
+    """Where the data has shrunk without a block's end: a patch embedding, a downsampling.
+
+    These are the cuts that send fewer elements than the input, every block's end and every narrow
+    place before them. Inside a block there is one only if it sends no more than the block's end,
+    and layers with FLOPs lie between them.
+
+    Returns:
+        One record a place, in execution order, with the path of the module that makes the last
+        tensor (or this tensor's name, where the path is taken) and the operation as its kind.
+    """
+    layers = graph.layers
+    sizes = [sum(spec.elements() for spec in frontier) for frontier in _frontiers(graph)]
+    ends = {block.end for block in graph.blocks}
+    around: dict[int, int] = {}  # a cut inside a block to the block's end
+    for block in graph.blocks:
+        inside = (k for k, x in enumerate(layers, 1) if f"{x.module}.".startswith(f"{block.name}."))
+        around.update(dict.fromkeys(range(next(inside, block.end), block.end), block.end))
+    names = {block.name for block in graph.blocks}
+    lowest, places = sizes[0], []
+    for k in range(1, len(layers)):
+        end = around.get(k, k)
+        works = end == k or any(layer.flops for layer in layers[k:end])
+        if sizes[k] < lowest and (k in ends or (works and sizes[k] <= sizes[end])):
+            lowest = sizes[k]
+            if k not in ends:
+                layer = layers[k - 1]
+                name = layer.name if layer.module in {"", *names} else layer.module
+                names.add(name)
+                places.append(Block(name, layer.op, k))
+    return tuple(places)
 
 
 def _frontiers(graph: ModelGraph) -> list[tuple[TensorSpec, ...]]:
@@ -200,7 +242,7 @@ def bottlenecks(graph: ModelGraph, granularity: Granularity = "block") -> pd.Dat
         earlier natural bottleneck). With ``op`` the first column is called ``op``.
 
     Raises:
-        ValueError: Unknown granularity, or no blocks were found in the model.
+        ValueError: Unknown granularity.
 
     Example:
         >>> import dscwb

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from dscwb.units import BITS_PER_BYTE, DTYPE_BYTES, FLOAT_DTYPES, Encoding
+from dscwb.units import BITS_PER_BYTE, DTYPE_BYTES, Encoding
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,11 @@ class TensorSpec:
         return elements
 
     def nbytes(self, batch_size: int = 1, encoding: Encoding | None = None) -> float:
-        """Bytes at this batch size: in the tensor's own dtype, or floats in a wire encoding."""
-        if encoding is not None and self.dtype in FLOAT_DTYPES:
-            return self.elements(batch_size) * encoding.bytes_per_element
-        return float(self.elements(batch_size) * DTYPE_BYTES[self.dtype])
+        """Bytes at this batch size: in a wire encoding where it can hold them, or in own dtype."""
+        size = None if encoding is None else encoding.bytes_of(self.dtype)
+        if size is None:
+            size = DTYPE_BYTES[self.dtype]
+        return round(self.elements(batch_size) * float(size), 6)  # a tenth of 3 is 0.3
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,9 @@ class Layer:
             read afterwards (an ordinary ReLU in place).
         constant: True where the outputs depend on weights and shapes only (and inputs that are not
             sent), never on the input.
-        flops: Floating-point operations for one sample, a multiply-add counted as two; convolutions
-            and matrix products only (torch.utils.flop_counter).
+        flops: Floating-point operations for one sample, a multiply-add counted as two; 0 for what
+            goes over its elements once (activations, norms, pooling). None where nobody knows: a
+            custom operation, a matrix inverse.
         weight_bytes: Bytes of weights and buffers that it reads, whatever the batch size.
         read_bytes: Bytes of activations that it reads for one sample.
         written_bytes: Bytes of activations that it writes for one sample; 0 for a view.
@@ -72,7 +74,7 @@ class Layer:
     view_of: str | None = None
     writes: str | None = None
     constant: bool = False
-    flops: int = 0
+    flops: int | None = 0
     weight_bytes: int = 0
     read_bytes: int = 0
     written_bytes: int = 0
@@ -108,6 +110,9 @@ class ModelGraph:
         layers: All operations in the order in which they run.
         outputs: Names of the tensors that the model returns.
         blocks: The repeated units, ordered by their ends; empty where none was found.
+        narrow: Places elsewhere that send less than any before, see `narrow_places`; empty in files
+            written before there were any. Candidates beside the blocks, no bottlenecks of the
+            paper's table and no part of the fingerprint.
         resident: Names of inputs and outputs that are state, such as a key-value cache: they lie
             where their layer runs and are not sent.
     """
@@ -117,6 +122,7 @@ class ModelGraph:
     layers: tuple[Layer, ...]
     outputs: tuple[str, ...]
     blocks: tuple[Block, ...] = field(default=())
+    narrow: tuple[Block, ...] = field(default=())
     resident: tuple[str, ...] = field(default=())
 
     @property
@@ -142,9 +148,9 @@ class ModelGraph:
         return sum(spec.nbytes() for spec in self._sent) * BITS_PER_BYTE
 
     @property
-    def flops(self) -> int:
-        """Floating-point operations of the whole model for one sample."""
-        return sum(layer.flops for layer in self.layers)
+    def flops(self) -> int | None:
+        """Floating-point operations of the whole model for one sample; None: see `Layer.flops`."""
+        return _sum_of_known(self.layers)
 
     def tensors(self) -> Iterator[TensorSpec]:
         """All tensors: the inputs, then each layer's outputs."""
@@ -163,6 +169,10 @@ class ModelGraph:
         parts += [f"{by_name[name].shape}" for name in self.outputs] + [f"{self.flops}"]
         parts += self.resident
         for block in self.blocks:
-            flops = sum(layer.flops for layer in self.layers[: block.end])
-            parts.append(f"{block.name}:{flops}")
+            parts.append(f"{block.name}:{_sum_of_known(self.layers[: block.end])}")
         return hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]
+
+
+def _sum_of_known(layers: Sequence[Layer]) -> int | None:
+    flops = [layer.flops for layer in layers if layer.flops is not None]
+    return sum(flops) if len(flops) == len(layers) else None

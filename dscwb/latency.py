@@ -6,7 +6,7 @@ bit that must be sent.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,15 @@ from dscwb.cuts import Cut, all_cuts, head_memory_bytes
 from dscwb.graph import ModelGraph
 from dscwb.profiles.records import Profile, ProfileError
 from dscwb.scenario import Scenario
-from dscwb.units import BITS_PER_BYTE, format_bytes
+from dscwb.units import (
+    AS_SENT,
+    BITS_PER_BYTE,
+    COMPLEX_DTYPES,
+    DTYPE_BYTES,
+    Encoding,
+    format_bytes,
+    written_as,
+)
 
 Floats = NDArray[np.float64]
 
@@ -90,17 +98,30 @@ def cost_lines(
     is no data.
 
     Raises:
-        ProfileError: The profiles are of different models or element types, a batch size lies
-            outside theirs, or no candidate is left.
+        ProfileError: The profiles are of different models, a batch size lies outside theirs, or no
+            candidate is left.
+        ValueError: The input encoding cannot hold the input.
     """
     check_same_model(edge, server)
     sizes = np.array(batch_sizes, dtype=np.int64)
     here, there = _candidates(edge.graph, scenario), _candidates(server.graph, scenario)
+    if scenario.granularity != "op":  # the older of two files may lack the narrow places
+        common = {cut.name for cut in here} & {cut.name for cut in there}
+        here = tuple(cut for cut in here if cut.name in common)
+        there = tuple(cut for cut in there if cut.name in common)
     if [cut.name for cut in here] != [cut.name for cut in there]:
         raise ProfileError(
-            "The two captures list different layers (other torch versions?); use "
+            "The two captures list different layers (other versions of torch, other element "
+            "types?); use "
             "granularity='block' or capture both with one version."
         )
+    for one, other in zip(here, there, strict=True):
+        if one.elements() != other.elements():
+            raise ProfileError(
+                f"After {one.name!r} {one.elements():,} elements leave the edge's head, but the "
+                f"server's tail takes {other.elements():,}; profile the same model on both."
+            )
+    _check_input(edge.graph, here, scenario)
     heads, tails, copies, marks = [], [], [], []
     for batch_size in sizes.tolist():
         head, _, edge_mark = times_at(edge, batch_size)
@@ -124,6 +145,52 @@ def cost_lines(
         np.array(marks),
         too_large,
     )
+
+
+def written(cuts: Sequence[Cut], scenario: Scenario) -> tuple[str, str]:
+    """How input and features of these cuts really go over the wire, in words.
+
+    Empty for the input where it is not sent, and for features where no cut sends any.
+    """
+    given = {spec.dtype for cut in cuts if cut.is_input for spec in cut.frontier}
+    inner = [cut for cut in cuts if not (cut.is_input or cut.is_output)]
+    sent = {spec.dtype for cut in inner for spec in cut.frontier}
+    return (
+        written_as(given, scenario.input_encoding) if given else "",
+        written_as(sent, scenario.feature_encoding) if sent else "",
+    )
+
+
+def holds_input(graph: ModelGraph, wire: Encoding) -> bool:
+    """Whether this encoding can be applied to anything of the model's input.
+
+    True too where the input was measured on the wire: there is nothing to apply any more.
+    """
+    kinds = [spec.dtype for spec in graph.inputs]
+    return AS_SENT in kinds or any(wire.bytes_of(kind) is not None for kind in kinds)
+
+
+def _check_input(graph: ModelGraph, cuts: Sequence[Cut], scenario: Scenario) -> None:
+    """Refuse an encoding that would only be named."""
+    wire = scenario.input_encoding
+    if not cuts[0].is_input or holds_input(graph, wire):
+        return
+    names = ", ".join(f"{spec.name}: {spec.dtype}" for spec in graph.inputs)
+    kinds = [spec.dtype for spec in graph.inputs]
+    narrower = "; int32, int16 or uint16 where every value fits into them"
+    raise ValueError(
+        f"The input encoding {wire.name} cannot hold the input of {graph.model!r} ({names}). Give "
+        f"the input encoding {own_encoding(kinds)!r} to count what the model takes"
+        f"{narrower * ('int64' in kinds)}."
+    )
+
+
+def own_encoding(dtypes: Iterable[str]) -> str:
+    """Name of an encoding that holds all of these element types."""
+    widest = max(dtypes, key=DTYPE_BYTES.__getitem__)
+    if widest in COMPLEX_DTYPES:
+        return {16: "float64", 8: "float32", 4: "float16"}[DTYPE_BYTES[widest]]
+    return {"bool": "uint8", "uint32": "int64", "uint64": "int64"}.get(widest, widest)
 
 
 def _candidates(graph: ModelGraph, scenario: Scenario) -> tuple[Cut, ...]:
@@ -184,26 +251,24 @@ def check_same_model(edge: Profile, server: Profile) -> None:
         ProfileError: Names what differs.
     """
     a, b = edge.graph, server.graph
-    dtypes = edge.provenance.dtype, server.provenance.dtype
-    if dtypes[0] != dtypes[1]:
-        raise ProfileError(
-            f"The edge's profile is of {dtypes[0]}, the server's of {dtypes[1]}: a {dtypes[0]} "
-            f"head cannot feed a {dtypes[1]} tail; profile both in one element type."
-        )
     if a.fingerprint() == b.fingerprint():
         return
+    # Another element type has other operations, of which others are counted.
+    types = [{spec.dtype for spec in graph.tensors()} for graph in (a, b)]
+    alike = types[0] == types[1] and edge.provenance.dtype == server.provenance.dtype
     for what, left, right in (
         ("models", a.model, b.model),
         ("inputs", [s.shape for s in a.inputs], [s.shape for s in b.inputs]),
         ("blocks", [x.name for x in a.blocks], [x.name for x in b.blocks]),
-        ("FLOPs", a.flops, b.flops),
+        ("FLOPs", a.flops, b.flops if alike else a.flops),
     ):
         if left != right:
             raise ProfileError(
                 f"The profiles are of different {what}: {left} on the edge, {right} on the server; "
                 "profile the same model at the same input size on both."
             )
-    raise ProfileError("The profiles are of different graphs; profile the same model on both.")
+    if alike:
+        raise ProfileError("The profiles are of different graphs; profile the same model on both.")
 
 
 def times_at(profile: Profile, batch_size: int) -> tuple[Floats, Floats, bool]:

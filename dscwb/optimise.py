@@ -114,7 +114,7 @@ def best_split(intercepts_s: ArrayLike, slopes: ArrayLike, data_rates_bps: Array
         Indices ``(batch, rate)``.
 
     Raises:
-        ValueError: A rate is not finite and above zero, or see `lower_envelope`.
+        ValueError: A rate is not finite or below zero, or see `lower_envelope`.
 
     Example:
         60 ms on the device, or 5 ms and 0.8 Mbit to send:
@@ -130,21 +130,39 @@ def checked_rates(data_rates_bps: ArrayLike) -> Floats:
     """Data rates as a row of floats.
 
     Raises:
-        ValueError: A rate is not finite and above zero.
+        ValueError: A rate is not finite, or below zero; zero is a link that is down.
     """
     rates = np.atleast_1d(np.asarray(data_rates_bps, dtype=np.float64))
-    wrong = rates[~(np.isfinite(rates) & (rates > 0))]
+    wrong = rates[~(np.isfinite(rates) & (rates >= 0))]
     if rates.ndim != 1 or not rates.size:
         raise ValueError(f"data rates have shape {rates.shape}; give one row of bit/s.")
     if wrong.size:
-        raise ValueError(f"Data rate {wrong[0]:g} bit/s; give finite rates above zero.")
+        raise ValueError(
+            f"Data rate {wrong[0]:g} bit/s; give finite rates, 0 for a link that is down."
+        )
     return rates
+
+
+def cost_at(intercepts: ArrayLike, slopes: ArrayLike, data_rates_bps: ArrayLike) -> Floats:
+    """Cost of lines a + s/r, which broadcast with the rates.
+
+    At r = 0, a link that is down, the limit: a where there is nothing to send, else infinite.
+    """
+    slope = np.asarray(slopes, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        sending = np.where(slope == 0, 0.0, slope / np.asarray(data_rates_bps, dtype=np.float64))
+    cost: Floats = np.asarray(intercepts, dtype=np.float64) + sending
+    return cost
 
 
 def gain(latency_s: Floats, baseline_s: Floats) -> Floats:
     """Relative gain (T_baseline - T) / T_baseline, never clipped (arXiv 2205.11269).
 
-    Zero where both are equal, though they be zero, as energy may.
+    Zero where both are equal, though they be zero, as energy may, or infinite; 1 over a baseline
+    that never ends.
     """
-    saved = np.asarray(baseline_s - latency_s)
-    return np.divide(saved, baseline_s, out=np.zeros_like(saved), where=saved != 0)
+    endless = np.isposinf(baseline_s)
+    baseline = np.where(endless, 1.0, baseline_s)
+    saved: Floats = np.asarray(baseline - np.where(endless, np.isposinf(latency_s), latency_s))
+    gained: Floats = np.divide(saved, baseline, out=np.zeros_like(saved), where=saved != 0)
+    return gained

@@ -65,6 +65,7 @@ class Thresholds:
             ``(piece - 1,)``; at the rate itself the split with fewer bits is chosen.
         intervals: How sure each of these rates is, ``(piece - 1,)``; None where that is not known.
         interpolated: True where the batch size was not measured itself.
+        down: What to do while the link is down, where that is not the first of `splits`.
     """
 
     batch_size: int
@@ -72,6 +73,7 @@ class Thresholds:
     switching_rates_bps: tuple[float, ...]
     intervals: tuple[Interval | None, ...]
     interpolated: bool = False
+    down: Choice | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no envelope gives."""
@@ -87,7 +89,8 @@ class Thresholds:
             raise PolicyError(
                 f"{who}: switching rates must be finite, above zero and ascending; {AGAIN}."
             )
-        if any(one.cut_index < 0 or not 0 <= one.payload_bytes < math.inf for one in self.splits):
+        every = (*self.splits, *([self.down] if self.down else []))
+        if any(one.cut_index < 0 or not 0 <= one.payload_bytes < math.inf for one in every):
             raise PolicyError(f"{who}: a negative cut or payload; {AGAIN}.")
         if any(one and not 0 <= one.low_bps <= one.high_bps for one in self.intervals):
             raise PolicyError(f"{who}: an interval that ends before it begins; {AGAIN}.")
@@ -130,7 +133,7 @@ class Origin:
 class Policy:
     """The best split of every state, as thresholds on the data rate.
 
-    They are the exact switching rates, so a policy answers for every rate above zero, not only for
+    They are the exact switching rates, so a policy answers for every rate, not only for
     those of the study that it was made from. Batch sizes are those of the study, no others.
 
     Attributes:
@@ -174,13 +177,16 @@ class Policy:
 
         Args:
             batch_size: Samples in one pass, one of `batch_sizes`.
-            data_rate_bps: Data rate in bit/s.
+            data_rate_bps: Data rate in bit/s; 0 while the link is down, which means no offloading
+                wherever that is possible.
 
         Raises:
-            PolicyError: The batch size is not held, or the rate is not finite and above zero.
+            PolicyError: The batch size is not held, or the rate is not finite or below zero.
         """
-        thresholds = self.at(batch_size)
-        return thresholds.splits[thresholds.piece(_checked(data_rate_bps))]
+        thresholds, rate = self.at(batch_size), _checked(data_rate_bps)
+        if rate == 0 and thresholds.down:
+            return thresholds.down
+        return thresholds.splits[thresholds.piece(rate)]
 
     def best_split(self, batch_size: int, data_rate_bps: float) -> str:
         """Name of the split to choose; arguments and errors as in `choose`."""
@@ -192,7 +198,7 @@ class Policy:
         Arguments and errors as in `choose`. False wherever no intervals are held.
         """
         rate, intervals = _checked(data_rate_bps), self.at(batch_size).intervals
-        return any(one.low_bps <= rate <= one.high_bps for one in intervals if one)
+        return any(one.low_bps <= rate <= one.high_bps for one in intervals if one and rate)
 
     def to_json(self) -> str:
         """The policy as text, the same for the same policy; `from_json` reads it back exactly."""
@@ -273,9 +279,10 @@ def load_policy(path: str | os.PathLike[str]) -> Policy:
 
 
 def _checked(data_rate_bps: float) -> float:
-    if not (math.isfinite(data_rate_bps) and data_rate_bps > 0):
+    if not (math.isfinite(data_rate_bps) and data_rate_bps >= 0):
         raise PolicyError(
-            f"Data rate {data_rate_bps} bit/s; give a finite rate above zero, such as 4e6."
+            f"Data rate {data_rate_bps} bit/s; give a finite rate such as 4e6, or 0 for a link "
+            "that is down."
         )
     return data_rate_bps
 
@@ -309,14 +316,16 @@ def _policy(found: dict[str, Any]) -> Policy:
 def _thresholds(found: dict[str, Any]) -> Thresholds:
     return Thresholds(
         int(found["batch_size"]),
-        tuple(
-            Choice(str(one["name"]), int(one["cut_index"]), float(one["payload_bytes"]))
-            for one in found["splits"]
-        ),
+        tuple(_choice(one) for one in found["splits"]),
         tuple(float(rate) for rate in found["switching_rates_bps"]),
         tuple(
             one and Interval(_endless(one["low_bps"]), _endless(one["high_bps"]))
             for one in found["intervals"]
         ),
         bool(found["interpolated"]),
+        _choice(found["down"]) if found.get("down") else None,  # older files have none
     )
+
+
+def _choice(found: dict[str, Any]) -> Choice:
+    return Choice(str(found["name"]), int(found["cut_index"]), float(found["payload_bytes"]))

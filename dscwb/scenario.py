@@ -147,11 +147,17 @@ class Scenario:
         """True if full offloading is no candidate."""
         return self.private_input or self.min_depth > 0
 
-    def label(self) -> str:
-        """The scenario in words, for captions."""
+    def label(self, payload: str = "") -> str:
+        """The scenario in words, for captions.
+
+        Args:
+            payload: How the tensors of one model are really written, see `latency.written`; the
+                encodings as they were asked for if left out.
+        """
         link = self.link
+        asked = f"input {self.input_encoding.label()}, features {self.feature_encoding.label()}"
         parts = [
-            f"Payload: input {self.input_encoding.name}, features {self.feature_encoding.name}",
+            f"Payload: {payload or asked}",
             f"round trip {format_seconds(link.round_trip_s)}",
         ]
         if link.overhead_bytes:

@@ -65,10 +65,15 @@ class Shelf:
     def machines(self, model: str) -> tuple[str, ...]:
         """Machines with a profile of this model, then those of the catalogue, modelled.
 
+        Where the model's FLOPs are unknown nothing can be modelled.
+
         Raises:
             ValueError: No such model.
         """
         own = tuple(sorted(self._of(model), key=_natural))
+        profiles = [one for one in self._of(model).values() if isinstance(one, Profile)]
+        if any(one.graph.flops is None for one in profiles):
+            return own  # a roofline needs them
         return own + tuple(f"{device.name}{MODELLED}" for device in catalogue())
 
     def profile(self, model: str, machine: str = "", *, like: Profile | None = None) -> Profile:
@@ -123,7 +128,8 @@ class Shelf:
         }
 
     def _flops(self, model: str) -> int:
-        found = [one.graph.flops for one in self._of(model).values() if isinstance(one, Profile)]
+        profiles = [one for one in self._of(model).values() if isinstance(one, Profile)]
+        found = [one.graph.flops or 0 for one in profiles]
         return max(found, default=0)
 
     def _of(self, model: str) -> dict[str, Profile | ProfileError]:

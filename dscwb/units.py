@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 BITS_PER_BYTE = 8
 FLOAT_DTYPES = ("float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
+COMPLEX_DTYPES = ("complex128", "complex64", "complex32")
+AS_SENT = "bytes"
+"""Element type of payloads that were measured on the wire: no encoding changes them any more."""
 DTYPE_BYTES = {
     "complex128": 16,
     "float64": 8,
@@ -19,9 +23,9 @@ DTYPE_BYTES = {
     "int64": 8,
     "uint64": 8,
     "float32": 4,
+    "complex32": 4,
     "int32": 4,
     "uint32": 4,
-    "complex32": 4,
     "float16": 2,
     "bfloat16": 2,
     "int16": 2,
@@ -31,20 +35,26 @@ DTYPE_BYTES = {
     "bool": 1,
     "float8_e4m3fn": 1,
     "float8_e5m2": 1,
+    AS_SENT: 1,
 }
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """How floating-point elements are written on the wire.
+    """How elements are written on the wire.
 
     Attributes:
         name: What figures and tables call it.
         bytes_per_element: Bytes for one element, metadata such as scales not counted.
+        integers: True if it also holds whole numbers wider than 8 bits, such as token ids; whoever
+            chooses it says that their values fit.
+        image: True if it is an image's codec, whose ratio is an assumption.
     """
 
     name: str
     bytes_per_element: float
+    integers: bool = False
+    image: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a size that no wire has."""
@@ -53,6 +63,28 @@ class Encoding:
                 f"Encoding {self.name!r}: bytes_per_element is {self.bytes_per_element}; "
                 "give a finite number above zero."
             )
+
+    def bytes_of(self, dtype: str) -> float | None:
+        """Bytes of one element of this type as it is written; None where it cannot be.
+
+        Floats can always be; a complex number is two of them. Of 8-bit integers an image's codec
+        takes uint8 only. Wider integers and truth values would lose what they say, unless the
+        encoding is one of integers.
+        """
+        size = self.bytes_per_element
+        if dtype in FLOAT_DTYPES:
+            return size
+        if dtype in COMPLEX_DTYPES:
+            return None if self.image else 2 * size
+        if dtype in ("uint8", "int8"):
+            return None if self.image and dtype == "int8" else size
+        if dtype == "bool":
+            return size if size == 1 else None
+        return size if self.integers and dtype != AS_SENT else None
+
+    def label(self) -> str:
+        """Its name for captions, where an assumption is called one."""
+        return f"{self.name} (assumed ratio)" if self.image else self.name
 
 
 ENCODINGS = {
@@ -64,8 +96,26 @@ ENCODINGS = {
         Encoding("int8", 1.0),
         Encoding("uint8", 1.0),
         Encoding("int4", 0.5),
+        Encoding("int64", 8.0, integers=True),
+        Encoding("int32", 4.0, integers=True),
+        Encoding("int16", 2.0, integers=True),
+        Encoding("uint16", 2.0, integers=True),
     )
 }
+
+
+def written_as(dtypes: Iterable[str], encoding: Encoding) -> str:
+    """How tensors of these types really go over the wire, in words.
+
+    Those that the encoding cannot hold keep their own type; where it holds none of them it is not
+    named at all.
+    """
+    found = sorted(set(dtypes))
+    kept = [dtype for dtype in found if encoding.bytes_of(dtype) is None]
+    if not kept:
+        return encoding.label()
+    words = f"{' and '.join(kept)} as they are"
+    return words if kept == found else f"{encoding.label()} with {words}"
 
 
 def jpeg(ratio: float) -> Encoding:
@@ -76,15 +126,16 @@ def jpeg(ratio: float) -> Encoding:
     """
     if not (math.isfinite(ratio) and ratio >= 1):
         raise ValueError(f"JPEG ratio {ratio}; give a finite number from 1 up, such as 10.")
-    return Encoding(f"JPEG {ratio:g}:1", 1 / ratio)
+    return Encoding(f"JPEG {ratio:g}:1", 1 / ratio, image=True)
 
 
 def encoding(name: str | Encoding) -> Encoding:
     """Look an encoding up by name; an `Encoding` of your own passes through.
 
     Args:
-        name: ``float32``, ``float16``, ``bfloat16``, ``int8``, ``uint8``, ``int4``, or for an image
-            ``jpeg 10:1`` with its compression ratio against uint8.
+        name: ``float32``, ``float16``, ``bfloat16``, ``int8``, ``uint8``, ``int4``, for an image
+            ``jpeg 10:1`` with its compression ratio against uint8, or for token ids ``int64``,
+            ``int32``, ``int16``, ``uint16``.
 
     Raises:
         ValueError: The name is unknown.

@@ -1,21 +1,36 @@
-"""What every test gets: the same random numbers each time and, where it asks, a browser."""
+"""What every test gets: the same random numbers each time and, where it asks, a browser.
+
+``pytest -m gpu`` runs on a machine that has what measuring needs and pytest, no browser and no
+notebook: whatever else is used here is imported where it is used.
+"""
 
 import random
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import hypothesis
 import numpy as np
 import pytest
 
-from tests.browser import HOW_TO_GET_ONE, find_chromium
+try:
+    import hypothesis
+except ImportError:  # no test that is marked `gpu` needs it
+    hypothesis = None
 
 SEED = 20220523
+GPU_ONLY = "gpu"  # the expression after -m
 
-# The same examples on every machine; no deadline, since a busy machine is not a wrong result.
-hypothesis.settings.register_profile("dscwb", derandomize=True, deadline=None, print_blob=True)
-hypothesis.settings.load_profile("dscwb")
+if hypothesis:
+    # The same examples on every machine; no deadline, since a busy machine is not a wrong result.
+    hypothesis.settings.register_profile("dscwb", derandomize=True, deadline=None, print_blob=True)
+    hypothesis.settings.load_profile("dscwb")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leaves out files without a test for a GPU where only these run: they import much more."""
+    if config.option.markexpr == GPU_ONLY and collection_path.name.startswith("test_"):
+        return "\n@pytest.mark.gpu" not in collection_path.read_text(encoding="utf-8") or None
+    return None
 
 
 @pytest.fixture(autouse=True)
@@ -30,6 +45,8 @@ def _seeded() -> None:
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Path]:
     """The browser's path; a test that needs one fails with the remedy where there is none."""
+    from tests.browser import HOW_TO_GET_ONE, find_chromium
+
     path = find_chromium()
     if path is None:
         pytest.fail(HOW_TO_GET_ONE)

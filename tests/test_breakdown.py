@@ -178,5 +178,5 @@ def test_names_of_many_candidates_do_not_touch(width):
 def test_misuse_is_named():
     with pytest.raises(ValueError, match="Batch size 7 is not on this grid"):
         plot_latency_breakdown(tiny_study(), 7, 1e5)
-    with pytest.raises(ValueError, match="Data rate 0 bit/s; give finite rates above zero"):
-        plot_latency_breakdown(tiny_study(), 1, 0)
+    with pytest.raises(ValueError, match="Data rate -1 bit/s; give finite rates, 0 for a link"):
+        plot_latency_breakdown(tiny_study(), 1, -1)

@@ -206,6 +206,18 @@ def test_arrow_keys_on_a_focused_map_are_all_counted(page):
     assert wait_until(page, "rate === 1e4")[0] == size
 
 
+def test_an_arrow_key_goes_on_from_what_the_slider_said_last(page):
+    click(page, "splits", 0.5, 0.5)
+    _, clicked = wait_until(page, "size === 3 && rate < 2e5")
+    handle(page).focus()
+    page.keyboard.press("PageUp")
+    _, moved = wait_until(page, f"rate > {clicked * 10**0.05}")
+    page.locator("canvas.splits").first.focus()
+    page.keyboard.press("ArrowRight")
+    _, after = wait_until(page, f"rate !== {moved}")
+    assert after == pytest.approx(moved * 10**0.02, rel=0.01)
+
+
 @pytest.mark.parametrize("encoding", ["float32", "int8"])
 def test_javascript_agrees_with_python(page, encoding):
     page.get_by_label("Features").select_option(encoding)
@@ -349,6 +361,7 @@ def test_a_kernel_that_starts_anew_leaves_a_picture_that_says_so(page):
     click(page, "splits", 0.2, 0.2)
     page.locator("canvas.splits").first.focus()
     page.keyboard.press("ArrowRight")
+    assert page.locator(".dscwb-canvas .lost").first.is_visible()
     assert page.locator(".dscwb-canvas").count() == 2
     # And all of it comes back: pictures that were there are not drawn on any more.
     page.evaluate(

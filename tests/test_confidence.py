@@ -368,8 +368,8 @@ def test_misuse_is_named():
     found = study.confidence(replicates=40)
     with pytest.raises(ValueError, match="Batch size 2 is not on this grid"):
         found.at(2, 1e5)
-    with pytest.raises(ValueError, match="Data rate 0 bit/s"):
-        found.at(1, 0)
+    with pytest.raises(ValueError, match="Data rate -1 bit/s"):
+        found.at(1, -1)
     with pytest.raises(ValueError, match="'z' is not a candidate here"):
         found.mean_gain("z")
 

@@ -55,7 +55,7 @@ def test_conventions_by_hand():
 def test_the_order_is_that_of_the_arguments_and_the_own_one_is_always_there():
     table = conventions(tiny_study(), input_encodings=["jpeg 10:1"], feature_encodings=["int8"])
     assert table[["input", "features"]].to_numpy().tolist() == [
-        ["JPEG 10:1", "int8"],
+        ["JPEG 10:1 (assumed ratio)", "int8"],
         ["float32", "float32"],
     ]
     assert table["own"].tolist() == [False, True]
@@ -172,7 +172,7 @@ def test_where_neither_end_is_possible_a_split_is_needed():
         memory_cap_bytes=1000,
     )
     assert verdict(study) == (
-        "Splitting is needed with input float32 and features float32: a split is best in 100 % of "
+        "Splitting is needed with features float32: a split is best in 100 % of "
         "2 states, and in some of them neither no nor full offloading is possible."
     )
     table = conventions(study)

@@ -102,6 +102,3 @@ def test_compressive_are_the_running_minima_below_one(ratios):
 def test_misuse_is_named():
     with pytest.raises(ValueError, match="Unknown granularity 'stage'"):
         all_cuts(tiny_graph(), "stage")
-    bare = ModelGraph("bare", (spec("x", 1),), (layer("a", "x"),), ("a",))
-    with pytest.raises(ValueError, match="No repeated blocks were found in 'bare'; use granul"):
-        bottlenecks(bare)

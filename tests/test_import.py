@@ -61,3 +61,31 @@ def test_the_check_of_the_arms_can_fail(missing: tuple[str, ...], arm: str) -> N
     reason = finished.stderr.splitlines()[-1]  # and not for another one
     assert reason.startswith("ModuleNotFoundError")
     assert any(name in reason for name in missing)
+
+
+GPU_MACHINE = (*NOTEBOOK, "hypothesis", "playwright", "nbclient", "nbformat", "psutil", "yaml")
+
+
+def test_tests_for_a_gpu_start_on_a_machine_without_notebook_and_browser() -> None:
+    """Collecting imports each of their files; here, where no GPU is, each is then skipped."""
+    program = (
+        "import os, pytest\n"
+        "os.environ['PYTEST_DISABLE_PLUGIN_AUTOLOAD'] = '1'  # plug-ins of what is not there\n"
+        "raise SystemExit(pytest.main(['-m', 'gpu', '--collect-only', '-q']))"
+    )
+    finished = run_without(GPU_MACHINE, program)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    found = {line.split("::")[0] for line in finished.stdout.splitlines() if "::" in line}
+    marked = {
+        path
+        for path in (ROOT / "tests").glob("test_*.py")
+        if "\n@pytest.mark.gpu" in path.read_text()
+    }
+    assert found == {f"tests/{path.name}" for path in marked}
+
+
+def test_the_command_that_measures_a_gpu_starts_there_too() -> None:
+    program = "import sys\nsys.argv = ['gpu', '--help']\nfrom benchmarks.gpu import main\nmain()"
+    finished = run_without(GPU_MACHINE, program)
+    assert finished.returncode == 0, finished.stderr
+    assert "seconds" in finished.stdout

@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dscwb.profiles.files import load_profile, save_profile
 from dscwb.profiles.imported import profile_from_csv
@@ -36,6 +38,44 @@ def test_heads_tails_and_payloads_come_out_as_written(tmp_path):
         "a board, float32 (imported: head + tail = 0.25 to 0.55 × the whole on the device)"
     )
     assert load_profile(save_profile(profile, tmp_path / "p.parquet")).graph == profile.graph
+
+
+@given(
+    st.sampled_from(",;\t|"),
+    st.booleans(),
+    st.sampled_from(["s", "ms", "us", "µs", "ns"]),
+    st.sampled_from([str.lower, str.upper, str.title]),
+    st.sampled_from(["{}", " {} ", '"{}"']),
+    st.sampled_from(["\n", "\r\n"]),
+    st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 10**6)), min_size=4, max_size=4),
+)
+@settings(max_examples=60)
+def test_tables_are_read_as_other_tools_and_places_write_them(
+    tmp_path_factory, part, comma, unit, case, cell, end, times
+):
+    """Written here from nanoseconds as text; read back to the nanosecond."""
+    digits = {"s": 9, "ms": 6, "us": 3, "µs": 3, "ns": 0}[unit]
+
+    def text(ns):
+        number = f"{ns / 10**digits:.{digits}f}"
+        return number.replace(".", ",") if comma and part != "," else number
+
+    header = [f"tail ({unit})" if cell == " {} " else f"tail_{unit}", "payload_bytes", "watts"]
+    header = ["split", "batch size", f"head_{unit}", *header]
+    rows = [
+        [name, "1", text(head), text(tail), payload, "9"]
+        for (head, tail), (name, payload) in zip(
+            times, [("Input", "400"), ("a", "200"), ("b", "320"), ("output", "0")], strict=True
+        )
+    ]
+    lines = [part.join(cell.format(case(one)) for one in header)]
+    lines += [part.join(cell.format(one) for one in row) for row in rows]
+    path = tmp_path_factory.mktemp("t") / "mine.csv"
+    content = end.join(["# a board, 15 W; head_s, tail", "", lines[0], "# more", *lines[1:], ""])
+    path.write_bytes(b"\xef\xbb\xbf" + content.encode())
+    profile = profile_from_csv(path, device="a board")
+    np.testing.assert_allclose(profile.head_s(1), [head * 1e-9 for head, _ in times])
+    np.testing.assert_allclose(profile.tail_s(1), [tail * 1e-9 for _, tail in times])
 
 
 def test_a_table_of_heads_and_tails_gives_the_study_that_follows_from_it(tmp_path):
@@ -95,6 +135,11 @@ def test_rows_may_name_the_blocks_of_a_captured_graph(tmp_path):
         ("a,1", ",1", "line 3: split is empty"),
         (",200,", ",201,", "line 3: payload_bytes 201 is not a whole number of float32 elements"),
         ("input,1", "start,1", "no row for split 'input'"),
+        ("output,1", "end,1", "no row for split 'output' at batch size 1; add one whose head is"),
+        ("0.030,0.003", "0,030,0,003", "line 4: 8 values for 6 columns; numbers with decimal com"),
+        ("a,1,0.010", "a,1", "line 3: 5 values for 6 columns"),
+        ("watts", "head_ms", "line 1: head_s stands there twice; leave one of them out"),
+        ("head_s", "head", "times may be head_ms and tail_ms, or in us or ns"),
         (TABLE[TABLE.index("input") :], "", "has no rows"),
     ],
 )

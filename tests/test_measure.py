@@ -11,8 +11,17 @@ from dscwb.capturing.captured import capture
 from dscwb.measuring.measure import CpuClock, CudaClock, profile
 from dscwb.measuring.rounds import record_lows
 from dscwb.profiles.files import load_profile, save_profile
-from dscwb.profiles.records import NOT_STAMPED, ProfileError, calibration, model_error
+from dscwb.profiles.records import (
+    NOT_STAMPED,
+    Passes,
+    Profile,
+    ProfileError,
+    Provenance,
+    calibration,
+    model_error,
+)
 from tests.machine import Machine
+from tests.tiny import tiny_graph
 
 ROUNDS = 15  # of 30 passes, half of them plain
 
@@ -346,6 +355,35 @@ def test_a_dear_clock_that_waits_a_real_time_is_found_out():
     assert np.isfinite(found.head_s(1)[[0, -1]]).all()
 
 
+def test_the_budget_ends_what_dear_stamps_would_draw_out():
+    # Two stamps a pass for ten cuts that can be chosen: once each takes five rounds, six times 30.
+    widths = list(range(99, 79, -1))
+
+    def measured(budget_s):
+        found = measure(
+            Machine([100] * 20), stamp_ns=20, widths=widths, passes=10, budget_s=budget_s
+        )
+        return found.passes[0].rounds, found.passes[0].stamps[
+            [cut.index for cut in record_lows(found.graph)]
+        ]
+
+    long, stamps = measured(1)
+    assert long >= 30
+    assert stamps.min() == 6
+    short, stamps = measured(1e-9)
+    assert short == 5
+    assert stamps.min() == 1
+
+
+def test_a_profile_says_at_how_many_cuts_it_has_times():
+    stamped = np.array([[0, NOT_STAMPED, 400, 1000]] * 9)
+    whole = np.full(9, 1000)
+    passes = (Passes(1, whole, stamped),)
+    found = Profile(tiny_graph(), Provenance("measured", "bench clock"), passes)
+    assert found.status(1) == "ok"
+    assert found.caution(1) == ("known at 1 of 2 cuts, the others had no stamp yet; measure longer")
+
+
 # An idle gap
 
 
@@ -358,7 +396,9 @@ def test_the_gap_before_each_pass_is_kept_with_the_times(tmp_path):
     assert gaps == [0.02] * len(machine.log)  # halves wait for each other too
     assert found.total_s(1) == pytest.approx(1000e-9)
     assert found.provenance.gap_s == 0.02
-    assert "20 ms idle before each pass" in found.provenance.label()
+    # So it tells machines apart wherever they are named.
+    assert found.provenance.machine().endswith(", 20 ms idle before each pass")
+    assert found.provenance.machine() in found.provenance.label()
     again = load_profile(save_profile(found, tmp_path / "p.parquet"))
     assert again.provenance == found.provenance
 

@@ -162,8 +162,8 @@ def test_clocks_are_sampled_between_rounds_and_throttling_is_told(gpu, monkeypat
     monkeypatch.setitem(sys.modules, "pynvml", nvml)
     monkeypatch.setattr(measure, "SAMPLE_EVERY_S", 2e-6)  # a round of two passes of 1,000 ns
     found = measured(gpu)
-    # Three passes to warm up; after each of 15 rounds, and once at the end. Two clocks a time.
-    assert asked_at == [n for k in range(1, 16) for n in [3 + 2 * k] * 2] + [33, 33]
+    # Four passes to warm up; after each of 15 rounds, and once at the end. Two clocks a time.
+    assert asked_at == [n for k in range(1, 16) for n in [4 + 2 * k] * 2] + [34, 34]
     assert found.provenance.clocks.startswith("SM 1755/1755/1980 MHz, memory 2619/")
     assert found.provenance.throttled == ("software power cap",)
     assert "throttled by software power cap" in found.provenance.label()
@@ -225,14 +225,15 @@ def test_a_real_gpu_has_its_settings_back_and_copies_that_take_time(tf32):
 @pytest.mark.gpu
 def test_out_of_memory_under_a_real_cap_is_a_row():
     captured = capture(network(256), example_inputs=torch.rand(2, 3, 32, 32), device="cuda")
-    total = torch.cuda.get_device_properties("cuda").total_memory
+    device = captured.device  # with an index: the cap below wants one
+    total = torch.cuda.get_device_properties(device).total_memory
     torch.cuda.empty_cache()
-    torch.cuda.set_per_process_memory_fraction(min(1.0, 2e9 / total))  # 2 GB
+    torch.cuda.set_per_process_memory_fraction(min(1.0, 2e9 / total), device)  # 2 GB
     try:
         # 16,384 samples leave 256 · 30 · 30 floats each after the first layer: 15 GB.
         found = profile(captured, (1, 16_384), budget_s=1)
     finally:
-        torch.cuda.set_per_process_memory_fraction(1.0)
+        torch.cuda.set_per_process_memory_fraction(1.0, device)
         torch.cuda.empty_cache()
     assert [found.status(size) == "oom" for size in (1, 16_384)] == [False, True]
     with pytest.raises(ProfileError, match="No times at batch size 16384"):

@@ -108,9 +108,9 @@ def test_batches_are_independent():
     assert best.tolist() == [[1, 0], [1, 1]]
 
 
-@pytest.mark.parametrize("rate", [0, -1, np.inf, np.nan])
+@pytest.mark.parametrize("rate", [-1, np.inf, np.nan])
 def test_bad_rates_are_named(rate):
-    with pytest.raises(ValueError, match=r"Data rate .* bit/s; give finite rates above zero"):
+    with pytest.raises(ValueError, match=r"Data rate .* bit/s; give finite rates, 0 for a link"):
         checked_rates([1e6, rate])
 
 

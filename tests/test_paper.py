@@ -302,12 +302,22 @@ def medians(path):
     for size, rows in table.groupby("batch_size"):
         total = statistics.median(rows[rows.kind == "plain"].time_ns) / 1e6
         shares = [stamps / stamps[-1] for stamps in rows[rows.kind == "stamped"].stamps_ns]
-        # A cut that a pass did not stamp is -1; times never run backwards from cut to cut.
-        at_cut = [
-            statistics.median(x for x in column if x >= 0) for column in zip(*shares, strict=True)
-        ]
-        found[size] = total, [max(at_cut[: k + 1]) * total for k in range(len(at_cut))]
+        # A cut that a pass did not stamp is -1.
+        at_cut = [[x for x in column if x >= 0] for column in zip(*shares, strict=True)]
+        heads = rising([statistics.median(x) for x in at_cut], [len(x) for x in at_cut])
+        found[size] = total, [share * total for share in heads]
     return found
+
+
+def rising(values, weights):
+    """The nearest values, in least squares, that never fall: neighbours that do are averaged."""
+    pools = []
+    for value, weight in zip(values, weights, strict=True):
+        pools.append((value, weight, 1))
+        while len(pools) > 1 and pools[-2][0] > pools[-1][0]:
+            (a, n, k), (b, m, j) = pools[-2:]
+            pools[-2:] = [((a * n + b * m) / (n + m), n + m, k + j)]
+    return [value for value, _, number in pools for _ in range(number)]
 
 
 def gains_by_loops(model, given, sent):

@@ -206,11 +206,35 @@ def test_halves_that_disagree_are_never_ok(head, tail, words):
     assert words in found.caution(1)
 
 
-def test_one_cut_that_surely_disagrees_is_enough_and_one_run_is_not_sure():
+def test_one_cut_that_disagrees_by_more_than_noise_explains_is_enough():
     agreeing = [executed(2, 400, 600, runs=40)]
-    assert judged([*agreeing, executed(1, 150, 900, runs=9)]).status(1) == "biased"
-    # Below six runs there is no 95 % interval; the median over all runs is 0.
-    assert judged([*agreeing, executed(1, 150, 900, runs=5)]).status(1) == "ok"
+    for runs in (1, 2, 5, 9):
+        found = judged([*agreeing, executed(1, 150, 900, runs=runs)])
+        assert found.status(1) == "biased"
+        assert "5.0% at the worst cut" in found.caution(1)
+
+
+def test_one_cut_that_noise_may_explain_is_not():
+    # Quartiles of T 80 apart: s = 80 / 1.349 = 59, √2 s = 84 of a thousand for one difference.
+    plain = [960, 960, 960, 1000, 1000, 1000, 1040, 1040, 1040]
+    agreeing = [executed(2, 400, 600, runs=40)]
+    for head, runs, status in (
+        (150, 1, "ok"),  # 5 % against 4 · √(π/2) · 8.4 % = 42 %
+        (150, 5, "ok"),  # against 19 %
+        (550, 1, "biased"),  # 45 %
+        (350, 5, "biased"),  # 25 %
+    ):
+        found = judged([*agreeing, executed(1, head, 900, runs=runs)], plain=plain)
+        assert found.status(1) == status, (head, runs)
+
+
+def test_stamps_cost_what_they_do_in_the_median_however_they_scatter():
+    plain = np.full(100, 1000)
+    stamped = np.outer(np.where(np.arange(100) % 2, 1500, 999), [0, 0.1, 0.4, 1]).astype(int)
+    passes = (Passes(1, plain, stamped),)
+    found = Profile(tiny_graph(), Provenance("measured", "bench clock"), passes)
+    assert found.status(1) == "biased"
+    assert "stamps cost 25% of a pass" in found.caution(1)
 
 
 def test_bias_comes_before_noise_since_a_quieter_machine_does_not_mend_it():
@@ -219,7 +243,9 @@ def test_bias_comes_before_noise_since_a_quieter_machine_does_not_mend_it():
     assert "the middle half of the passes spans 50% of their median" in judged(plain=plain).caution(
         1
     )
-    assert judged(plain=plain, cost=1.3).status(1) == "biased"
+    both = judged(plain=plain, cost=1.3)
+    assert both.status(1) == "biased"
+    assert "spans 50% of their median and stamps cost 30% of a pass" in both.caution(1)
 
 
 def test_the_worst_cut_is_told_beside_the_median():

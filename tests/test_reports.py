@@ -3,11 +3,13 @@
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 import dscwb
+from dscwb.graph import Block, Layer, ModelGraph, TensorSpec
 from dscwb.profiles.records import scale_profile
 from dscwb.reporting.markup import definitions, escaped, table
 from dscwb.reporting.reports import report
@@ -41,6 +43,35 @@ def study(profile=None, **changes):
         "data_rates_bps": np.geomspace(1e4, 1e6, 9),
     } | changes
     return sweep(profile, scale_profile(profile, 10), **fields)
+
+
+def deep(cuts):
+    """A chain of as many blocks, with names as long as those of real ones."""
+    sizes = np.random.default_rng(0).integers(1_000, 200_000, cuts)
+    specs = [TensorSpec("x", (1, 3, 224, 224), (0,), "float32")]
+    specs += [
+        TensorSpec(f"stages_{k % 4}_blocks_{k}_conv_dw", (1, int(n)), (0,), "float32")
+        for k, n in enumerate(sizes)
+    ]
+    names = [f"stages.{k % 4}.blocks.{k}.conv_dw" for k in range(cuts)]
+    layers = tuple(
+        Layer("conv2d", name, (before.name,), (after,), flops=1000)
+        for name, (before, after) in zip(names, pairwise(specs), strict=True)
+    )
+    blocks = tuple(Block(name, "Conv", k) for k, name in enumerate(names, start=1))
+    return ModelGraph("deep", (specs[0],), layers, (specs[-1].name,), blocks)
+
+
+def test_a_report_of_2500_cuts_stays_under_10_mb(tmp_path):
+    """Extrapolated from two smaller ones, which is what the rest of CI has time for."""
+    cuts, sizes = (600, 1_000), []
+    for number in cuts:
+        times = np.random.default_rng(1).integers(1_000, 100_000, number)
+        profile = profile_of(deep(number), {1: times.tolist(), 8: (8 * times).tolist()})
+        page = report(study(profile, input_encoding="uint8"), tmp_path / "deep.html")
+        sizes.append(page.stat().st_size)
+    each = (sizes[1] - sizes[0]) / (cuts[1] - cuts[0])
+    assert sizes[1] + each * (2_500 - cuts[1]) < 10e6
 
 
 class Page(HTMLParser):

@@ -329,11 +329,50 @@ def test_a_device_that_computes_for_nothing_gains_nothing():
     assert study.mean_gain("full offloading") == 1
 
 
-def test_profiles_of_two_element_types_are_refused():
-    half = replace(EDGE, provenance=replace(EDGE.provenance, dtype="float16"))
+def retyped(profile, dtype, graph_dtype=None):
+    """The same profile with the tensors of a capture in another element type, other FLOPs too."""
+    graph = profile.graph
+    other = graph_dtype or dtype
+
+    def spec(one):
+        return replace(one, dtype=other)
+
+    layers = tuple(
+        replace(layer, outputs=tuple(map(spec, layer.outputs)), flops=7) for layer in graph.layers
+    )
+    graph = replace(graph, inputs=tuple(map(spec, graph.inputs)), layers=layers)
+    return replace(profile, graph=graph, provenance=replace(profile.provenance, dtype=dtype))
+
+
+@pytest.mark.parametrize("device", ["float16", "int8", "bfloat16"])
+@pytest.mark.parametrize(("encoding", "size"), [("float32", 4), ("float16", 2), ("int8", 1)])
+def test_a_head_in_another_element_type_sends_what_the_encoding_says(device, encoding, size):
+    fields = {"input_encoding": "uint8", "feature_encoding": encoding, "data_rates_bps": [1e6]}
+    mixed = sweep(retyped(EDGE, device), EDGE, link=Link(), **fields)
+    same = sweep(EDGE, EDGE, link=Link(), **fields)
+    np.testing.assert_array_equal(mixed.lines.bits, same.lines.bits)
+    assert mixed.lines.bits[0, 1] == 50 * size * 8
+    np.testing.assert_array_equal(mixed.latency_s, same.latency_s)
+    words = f"features {encoding} (converted from the device's {device}, into the server's float32)"
+    assert words in mixed.label()
+    assert any("which takes time that is not counted" in one for one in mixed.cautions())
+    assert "converted" not in same.label()
+
+
+def test_other_models_are_refused_in_any_element_type():
     fields = {"input_encoding": "uint8", "feature_encoding": "int8", "data_rates_bps": [1e6]}
-    with pytest.raises(ProfileError, match="a float32 head cannot feed a float16 tail"):
-        sweep(EDGE, half, link=Link(), **fields)
+    half = retyped(EDGE, "float16")
+    layers = list(half.graph.layers)
+    wider = replace(layers[0].outputs[0], shape=(1, 51))
+    layers[0] = replace(layers[0], outputs=(wider,))
+    other = replace(half, graph=replace(half.graph, layers=tuple(layers)))
+    with pytest.raises(
+        ProfileError, match="After 'a' 51 elements leave the edge's head, but the s"
+    ):
+        sweep(other, EDGE, link=Link(), **fields)
+    other = replace(half, graph=replace(half.graph, model="other"))
+    with pytest.raises(ProfileError, match="different models: other on the edge, tiny on the ser"):
+        sweep(other, EDGE, link=Link(), **fields)
 
 
 def test_a_batch_size_twice_is_refused():

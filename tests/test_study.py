@@ -92,8 +92,8 @@ def test_other_rates_need_no_new_sweep():
     np.testing.assert_allclose(finer.latency_s, [[0.022, 0.047]])
     assert finer.best_split().to_numpy().tolist() == [["full offloading", "a"]]
     assert study.data_rates_bps.tolist() == [1e4, 1e5, 1e6]
-    with pytest.raises(ValueError, match="Data rate 0 bit/s"):
-        study.at_rates([0])
+    with pytest.raises(ValueError, match="Data rate -1 bit/s"):
+        study.at_rates([-1])
 
 
 def test_gain_in_one_state_agrees_with_the_grid():

@@ -27,8 +27,8 @@ from tests.tiny import profile_of, tiny_graph
 
 ROOT = Path(__file__).parent.parent
 
-# The real command in a process of its own, on a model that takes no time. Before each pass it may
-# say that it waits, and then waits for a line.
+# The real command in a process of its own, on a model and a clock made for tests. Before each pass
+# it may say that it waits, and then waits for a line.
 PROFILE = """
 import sys
 from dataclasses import replace
@@ -52,6 +52,7 @@ def captured(*_, **__):
 measure.KEEP_EVERY_S = 1e-12  # every round
 machine = Machine(fail=pause)
 chain = machine.model()
+measure.CpuClock = lambda cuts: machine.clock()
 dscwb.capture = captured
 options = ["--threads", "1", "--passes", "40", "--budget", "0", "--no-check", "-o", output]
 sys.exit(main(["profile", model, *options]))

@@ -114,7 +114,7 @@ def test_misuse_is_named():
     study = tiny_study()
     with pytest.raises(ValueError, match="Batch size 7 is not on this grid"):
         tradeoffs(study, 7, 1e5)
-    with pytest.raises(ValueError, match="Data rate -1 bit/s; give finite rates above zero"):
+    with pytest.raises(ValueError, match="Data rate -1 bit/s; give finite rates, 0 for a link"):
         tradeoffs(study, 1, -1)
     with pytest.raises(ValueError, match="Unknown column 'latency'; choose from latency_s"):
         tradeoffs(study, 1, 1e5, objectives=["latency"])

@@ -1,113 +1,402 @@
-"""A model's own repeated units: an `nn.Module` goes in, the paths of its blocks come out.
+"""A model's own repeated units along its main road, from its module tree and its captured graph.
 
 The paper's "layer" is one MBConv block, one transformer block, one residual block; in a plain
 chain such as VGG's it is each convolution and each pooling of the feature extractor.
+
+The tree says what repeats, the graph what lies on the road: a squeeze-and-excite path, a weight
+made of other weights, one of several branches, a part inside a shortcut is no block.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 from torch import nn
+from torch.nn.utils.parametrize import ParametrizationList
+
+from dscwb.cuts import all_cuts
+from dscwb.graph import Block, ModelGraph
 
 LISTS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 POOLINGS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
 # A Sequential with this many weights of its own and no composite in it is a plain chain.
 PLAIN_CHAIN_WEIGHTS = 3
+# A stage's work is in its blocks, a block's is not in its squeeze-and-excite path: the share of
+# FLOPs that parts must hold before they, not the whole, are the blocks. Stages hold nearly all;
+# a cross-stage part behind a strided convolution half; squeeze paths below a tenth.
+LEAST_SHARE = 0.25
+# Where they stand in no list, two attentions of a decoder layer are parts of it, not its blocks.
+UNLISTED_SHARE = 0.9
 
 
-@dataclass(frozen=True)
-class Unit:
-    """A block as the module tree shows it.
+def find_blocks(model: nn.Module, graph: ModelGraph) -> tuple[Block, ...]:
+    """The repeated units on a model's main road, ordered by their ends; empty where there is none.
+
+    Args:
+        model: The module that was captured.
+        graph: Its layers; `ModelGraph.blocks` is not looked at.
+
+    A *composite* holds at least two weight matrices. Composites in a list (Sequential, ModuleList,
+    ModuleDict), and children of a module of which at least two have one class, are candidates if
+    the later ones need the earlier ones' results: siblings in parallel are branches.
+
+    A candidate that holds candidates is a *stage* if all data passes at each inner one's end: what
+    else is alive there also passes the whole stage by, or is read by later inner ones only, as a
+    decoder's memory is. Then the inner ones are the blocks, else the outer one is. The answer is
+    one for a class: MBConvs without a shortcut follow those with one. Unlike parts that follow
+    each other in the same way everywhere (attention, MLP) make no stage.
+
+    What does not take anything off the road (all that was alive before is alive after it) is no
+    block, unless the next unit follows at once, as in a dense block. Where the parent adds
+    the shortcut itself, the block ends after that addition.
+
+    A model without candidates is read as a plain chain of convolutions, else its composite children
+    are its blocks.
+    """
+    road = _Road(graph)
+    road.listing = _listing(model, road)
+    listed = _on_road(_resolved(_inner(model, "", road), road), road)
+    if listed:
+        return _blocks(listed, road)
+    chain = _plain_chain(model, road)
+    if chain:
+        return chain
+    children = [Node(path, m) for path, m in _composites(model, "", road)]
+    sequence = len(children) > 1 and _in_sequence([child.path for child in children], road)
+    return _blocks(_on_road(children, road), road) if sequence else ()
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """A candidate.
 
     Attributes:
         path: Module path, ``blocks.0.0``.
-        kind: Class name.
-        members: Paths of the modules that belong to it, itself first.
+        module: The module itself.
+        inner: Candidates inside it.
+        repeated: Whether it stands among others of its class, or alone in its list.
+        listed: Whether it stands in a list.
     """
 
     path: str
-    kind: str
-    members: tuple[str, ...]
+    module: nn.Module
+    inner: tuple[Node, ...] = ()
+    repeated: bool = True
+    listed: bool = False
 
 
-def find_blocks(model: nn.Module) -> list[Unit]:
-    """The repeated units of a model in the order of its module tree; empty where there is none.
+@dataclass
+class _Road:
+    """What the graph knows of module paths; cuts are counted as in `all_cuts`.
 
-    A *composite* holds at least two weight matrices. Lists (Sequential, ModuleList, ModuleDict,
-    stages made of one class) are walked down as long as they hold composites; the first composite
-    that holds no such list is a block. A model without lists of composites is read as a plain chain
-    of convolutions, else its composite children are its blocks.
+    Attributes:
+        graph: The model.
+        spans: First and last layer of a path, counted from 1; what depends on weights only is
+            left out, so what computes nothing else has no span.
+        alive: Names of the tensors that cross each cut, a view's owner for the view.
+        sizes: Elements that cross each cut.
+        listing: Classes that hold repeated units as children of their own, as RegNet's stages do.
     """
-    listed = [Unit(path, type(m).__name__, (path,)) for path, m in _listed(model, "", False)]
-    if listed:
-        return listed
-    chain = _plain_chain(model)
-    if chain:
-        return chain
-    children = [(path, m) for path, m in model.named_children() if _is_composite(m)]
-    units = [Unit(path, type(m).__name__, (path,)) for path, m in children]
-    return units if len(units) > 1 else []
 
+    graph: ModelGraph
+    spans: dict[str, tuple[int, int]] = field(default_factory=dict)
+    alive: list[frozenset[str]] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    listing: frozenset[type[nn.Module]] = frozenset()
 
-def _is_composite(module: nn.Module) -> bool:
-    return sum(p.ndim >= 2 for p in module.parameters()) >= 2
+    def __post_init__(self) -> None:
+        self._owner: dict[str, str] = {}
+        self._born: dict[str, int] = {spec.name: 0 for spec in self.graph.inputs}
+        self._reads: dict[str, list[int]] = {}
+        self._work = [0]
+        for k, layer in enumerate(self.graph.layers, start=1):
+            self._work.append(self._work[-1] + (layer.flops or 0))  # unknown ones count as none
+            for spec in layer.outputs:
+                self._owner[spec.name] = self.owner(layer.view_of or spec.name)
+                self._born.setdefault(self.owner(spec.name), k)
+            for name in layer.inputs:
+                self._reads.setdefault(self.owner(name), []).append(k)
+            if not layer.constant:
+                for path in _parents(layer.module):
+                    first, _ = self.spans.get(path, (k, k))
+                    self.spans[path] = first, k
+        for cut in all_cuts(self.graph, "op"):
+            self.alive.append(frozenset(self.owner(spec.name) for spec in cut.frontier))
+            self.sizes.append(cut.elements())
+        self._ends: dict[str, int] = {}
 
+    def owner(self, name: str) -> str:
+        return self._owner.get(name, name)
 
-def _composites(module: nn.Module) -> list[nn.Module]:
-    return [child for child in module.children() if _is_composite(child)]
+    def end(self, path: str) -> int:
+        """The cut after a module, and after its parent's own operations that close a shortcut."""
+        if path not in self._ends:
+            self._ends[path] = self._closed(path)
+        return self._ends[path]
 
+    def _closed(self, path: str) -> int:
+        _, last = self.spans[path]
+        above = {*_parents(path)[1:], ""}
+        for k in range(last + 1, len(self.graph.layers)):
+            if self.graph.layers[k - 1].module not in above:
+                break
+            if len(self.alive[k]) < len(self.alive[last]) and self.sizes[k] < self.sizes[last]:
+                return k
+        return last
 
-def _is_list(module: nn.Module) -> bool:
-    """Whether its composite children are repeated units or stages of them."""
-    inside = _composites(module)
-    if not inside:
+    def start(self, path: str) -> int:
+        """The cut before a module."""
+        return self.spans[path][0] - 1
+
+    @property
+    def all_work(self) -> int:
+        """FLOPs of the whole model."""
+        return self._work[-1]
+
+    def work(self, path: str) -> int:
+        """FLOPs from a module's first layer to its last."""
+        first, last = self.spans[path]
+        return self._work[last] - self._work[first - 1]
+
+    def passing(self, path: str) -> frozenset[str]:
+        """Tensors from before a module that are alive behind it."""
+        start = self.start(path)
+        return frozenset(t for t in self.alive[self.end(path)] if self._born.get(t, 0) <= start)
+
+    def beside(self, path: str) -> bool:
+        """Whether all that was alive before a module is alive after it."""
+        return self.alive[self.start(path)] <= self.alive[self.end(path)]
+
+    def read_by(self, tensor: str, paths: Sequence[str], after: int) -> bool:
+        """Whether from a cut on only these modules read a tensor or a view of it."""
+        inside = set(paths)
+        return all(
+            not inside.isdisjoint(_parents(self.graph.layers[k - 1].module))
+            for k in self._reads.get(tensor, ())
+            if k > after
+        )
+
+    def follows(self, later: str, earlier: str) -> bool:
+        """Whether a module needs what an earlier one made."""
+        first, last = self.spans[earlier]
+        reached = set[str]()
+        for k in range(first, self.spans[later][1] + 1):
+            layer = self.graph.layers[k - 1]
+            inside = k <= last and earlier in _parents(layer.module)
+            if inside or not reached.isdisjoint(self.owner(name) for name in layer.inputs):
+                if k > last and later in _parents(layer.module):
+                    return True
+                reached.update(self.owner(spec.name) for spec in layer.outputs)
         return False
-    if isinstance(module, LISTS) or "Stage" in type(module).__name__:
-        return True
-    kinds = {type(child) for child in inside}
-    return len(inside) > 1 and len(kinds) == 1 and not kinds & set(LISTS)
 
 
-def _holds_list(module: nn.Module) -> bool:
-    return any(_is_list(inner) for inner in module.modules())
+def _parents(path: str) -> list[str]:
+    """A module path and those above it, the innermost first."""
+    parts = path.split(".")
+    return [".".join(parts[:n]) for n in range(len(parts), 0, -1)]
 
 
-def _listed(module: nn.Module, path: str, in_list: bool) -> Iterator[tuple[str, nn.Module]]:
-    """Blocks below a module: the outermost composites inside lists that hold no list themselves."""
-    if in_list and not _holds_list(module):
-        yield path, module
-        return
-    inside_list = _is_list(module)
-    for name, child in module.named_children():
-        child_path = f"{path}.{name}" if path else name
-        if _is_stages(module):
-            for inner, unit in child.named_children():
-                if _is_weighted(unit):
-                    yield from _listed(unit, f"{child_path}.{inner}", True)
-        elif _is_composite(child):
-            yield from _listed(child, child_path, inside_list)
+def _joined(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
 
 
-def _is_stages(module: nn.Module) -> bool:
-    """Whether it is a list of lists of blocks; there a single convolution with its norm counts too.
+def _matrices(module: nn.Module) -> int:
+    """Number of weights with two axes; one that is computed from several counts once."""
+    count = 0
+    for inner in module.modules():
+        own = dict(inner.named_parameters(recurse=False))
+        gains = {name for name in own if f"{name.removesuffix('_g')}_v" in own}  # weight norm's
+        count += sum(p.ndim >= 2 for name, p in own.items() if name not in gains)
+        if isinstance(inner, ParametrizationList):
+            count += 1 - sum(p.ndim >= 2 for p in inner.parameters())
+    return count
 
-    EfficientNetV2's first stage consists of such convolutions.
+
+def _composites(
+    module: nn.Module, path: str, road: _Road, least: int = 2
+) -> list[tuple[str, nn.Module]]:
+    """The children that run and hold so many weight matrices, in the order in which they end."""
+    named = ((_joined(path, name), child) for name, child in module.named_children())
+    found = [(at, child) for at, child in named if at in road.spans and _matrices(child) >= least]
+    return sorted(found, key=lambda pair: road.spans[pair[0]][1])
+
+
+def _inner(module: nn.Module, path: str, road: _Road, single: bool = False) -> tuple[Node, ...]:
+    """Candidates below a module, each with those below it.
+
+    In a list of lists of blocks a `single` convolution with its norm is one too: EfficientNetV2's
+    first stage consists of such convolutions.
     """
-    children = list(module.children())
-    lists = isinstance(module, LISTS) and all(isinstance(child, LISTS) for child in children)
-    return lists and any(_is_list(child) for child in children)
+    stages = _holds_lists_of_blocks(module)
+    inside = _composites(module, path, road, 1 if single or stages else 2)
+    if single:
+        inside = [(at, c) for at, c in inside if next(c.children(), None) is not None]
+    repeats = _repeats(module, inside, road)
+    nodes: list[Node] = []
+    for at, child in inside:
+        below = _inner(child, at, road, stages)
+        if at not in repeats:
+            nodes.extend(below if not isinstance(module, LISTS) else ())
+        elif below or not stages or _matrices(child) >= 2:
+            nodes.append(Node(at, child, below, repeats[at], isinstance(module, LISTS)))
+    if all(isinstance(x.module, (nn.ModuleList, nn.ModuleDict)) for x in nodes) and _hold_parts(
+        nodes
+    ):  # pairs in a list, which the parent runs
+        return tuple(replace(node, inner=()) for node in nodes)
+    return tuple(nodes)
 
 
-def _is_weighted(module: nn.Module) -> bool:
-    return next(module.children(), None) is not None and any(
-        p.ndim >= 2 for p in module.parameters()
+def _holds_lists_of_blocks(module: nn.Module) -> bool:
+    """Whether it is a list of lists of which one holds composites."""
+    if not isinstance(module, LISTS) or not all(isinstance(c, LISTS) for c in module.children()):
+        return False
+    return any(_matrices(inner) >= 2 for child in module.children() for inner in child.children())
+
+
+def _repeats(
+    module: nn.Module, inside: Sequence[tuple[str, nn.Module]], road: _Road
+) -> dict[str, bool]:
+    """Which of its composite children are candidates, and whether each repeats among them."""
+    if isinstance(module, LISTS):
+        if not _in_sequence([at for at, _ in inside], road):
+            return {}
+        kinds = Counter(type(child) for _, child in inside)
+        return {
+            at: kinds[type(child)] > 1 or len(inside) == 1 or isinstance(child, LISTS)
+            for at, child in inside
+        }
+    if type(module) not in road.listing:
+        return {}
+    own = {at: _make(child) for at, child in inside if not isinstance(child, LISTS)}
+    counts = Counter(own.values())
+    return {at: counts[make] > 1 or len(own) == 1 for at, make in own.items()}
+
+
+def _listing(model: nn.Module, road: _Road) -> frozenset[type[nn.Module]]:
+    """Classes of which a module has several children of one make, each needing the one before."""
+    found = set()
+    for path, module in model.named_modules():
+        if isinstance(module, LISTS) or (path and path not in road.spans):
+            continue
+        groups: dict[object, list[str]] = {}
+        for at, child in _composites(module, path, road):
+            if not isinstance(child, LISTS):
+                groups.setdefault(_make(child), []).append(at)
+        rows = [group for group in groups.values() if len(group) > 1]
+        if rows and all(_in_sequence(row, road) for row in rows):
+            found.add(type(module))
+    return frozenset(found)
+
+
+def _make(module: nn.Module) -> tuple[type[nn.Module], frozenset[type[nn.Module]]]:
+    """Class and composites in it; they tell a residual around attention from one around an MLP."""
+    inside = (inner for inner in module.modules() if inner is not module and _matrices(inner) >= 2)
+    return type(module), frozenset(map(type, inside))
+
+
+def _in_sequence(paths: Sequence[str], road: _Road) -> bool:
+    return all(road.follows(later, earlier) for earlier, later in pairwise(paths))
+
+
+def _resolved(nodes: Sequence[Node], road: _Road) -> list[Node]:
+    """Stages replaced by what is in them."""
+    of_kind: dict[type[nn.Module], list[Node]] = {}
+    for node in _all(nodes):
+        of_kind.setdefault(type(node.module), []).append(node)
+    stages = {kind for kind, found in of_kind.items() if _are_stages(found, road)}
+
+    def flat(node: Node) -> Iterator[Node]:
+        a_list = isinstance(node.module, LISTS)
+        if node.inner and (_share(node, road) if a_list else type(node.module) in stages):
+            for inner in _main(node, road):
+                yield from flat(inner)
+        else:
+            yield node
+
+    return [block for node in nodes for block in flat(node)]
+
+
+def _all(nodes: Sequence[Node]) -> Iterator[Node]:
+    for node in nodes:
+        yield node
+        yield from _all(node.inner)
+
+
+def _are_stages(nodes: Sequence[Node], road: _Road) -> bool:
+    """Whether the candidates of one class are stages, see `find_blocks`.
+
+    A class that never repeats itself, as MobileViT's block beside others in its stages or the whole
+    network inside a wrapper, also counts where it holds a list of blocks, whatever passes that by.
+    """
+    full = [replace(node, inner=_main(node, road)) for node in nodes]
+    full = [node for node in full if node.inner]
+    if _hold_parts(full) or max((len(node.inner) for node in full), default=0) < 2:
+        return False
+    if not all(_share(node, road) for node in full):
+        return False
+    alone = len(nodes) == 1 and road.work(nodes[0].path) >= UNLISTED_SHARE * road.all_work
+    if not alone and any(node.repeated for node in nodes):
+        return all(_all_passes(node, road) for node in full)
+    return all(
+        sum(inner.listed for inner in node.inner) > 1 or _all_passes(node, road) for node in full
     )
 
 
-def _plain_chain(model: nn.Module) -> list[Unit]:
+def _hold_parts(nodes: Sequence[Node]) -> bool:
+    """Whether the same unlike parts follow each other in all of several: attention, then MLP."""
+    makes = {tuple(_make(inner.module) for inner in node.inner) for node in nodes}
+    return len(nodes) > 1 and len(makes) == 1 and len(set(*makes)) > 1
+
+
+def _main(node: Node, road: _Road) -> tuple[Node, ...]:
+    """Its inner candidates without those on a path beside what passes it; a list has none."""
+    if isinstance(node.module, LISTS):
+        return node.inner
+
+    def beside(inner: Node) -> bool:
+        return any(road.beside(p) for p in _parents(inner.path) if len(p) > len(node.path))
+
+    return tuple(inner for inner in node.inner if not beside(inner))
+
+
+def _share(node: Node, road: _Road) -> bool:
+    """Whether enough of the work is in the inner ones; where nobody counts any, it is."""
+    inner = sum(road.work(candidate.path) for candidate in node.inner)
+    least = LEAST_SHARE if any(candidate.listed for candidate in node.inner) else UNLISTED_SHARE
+    return inner >= least * road.work(node.path)
+
+
+def _all_passes(node: Node, road: _Road) -> bool:
+    paths = [inner.path for inner in node.inner]
+    beyond = road.alive[road.end(node.path)]
+    return all(
+        tensor in beyond or road.read_by(tensor, paths, road.end(path))
+        for path in paths
+        for tensor in road.passing(path)
+    )
+
+
+def _on_road(nodes: Sequence[Node], road: _Road) -> list[Node]:
+    """Those that take something off the road, or stand in an unbroken row."""
+
+    def joined(a: Node, b: Node) -> bool:
+        same = a.path.rpartition(".")[0] == b.path.rpartition(".")[0]
+        return same and a.listed and road.end(a.path) == road.start(b.path)
+
+    row = {x.path for a, b in pairwise(nodes) if joined(a, b) for x in (a, b)}
+    return [node for node in nodes if node.path in row or not road.beside(node.path)]
+
+
+def _blocks(nodes: Sequence[Node], road: _Road) -> tuple[Block, ...]:
+    found = (Block(x.path, type(x.module).__name__, road.end(x.path)) for x in nodes)
+    return tuple(sorted(found, key=lambda block: block.end))
+
+
+def _plain_chain(model: nn.Module, road: _Road) -> tuple[Block, ...]:
     """Each convolution (else linear layer) and pooling of the largest plain Sequential."""
     chains = [
         (path, m)
@@ -116,18 +405,19 @@ def _plain_chain(model: nn.Module) -> list[Unit]:
         and sum(isinstance(c, (*CONVOLUTIONS, nn.Linear)) for c in m) >= PLAIN_CHAIN_WEIGHTS
     ]
     if not chains:
-        return []
+        return ()
     path, chain = max(chains, key=lambda found: len(found[1]))
     convolutional = any(isinstance(c, CONVOLUTIONS) for c in chain)
     starts = (*CONVOLUTIONS, *POOLINGS) if convolutional else (nn.Linear,)
-    units: list[Unit] = []
+    blocks: list[Block] = []
     for name, child in chain.named_children():
-        child_path = f"{path}.{name}" if path else name
-        if isinstance(child, starts):
-            units.append(Unit(child_path, type(child).__name__, (child_path,)))
-        elif isinstance(child, (nn.Flatten, nn.Linear)):
+        at = _joined(path, name)
+        if isinstance(child, (nn.Flatten, nn.Linear)) and not isinstance(child, starts):
             break  # the classifier begins
-        elif units:  # its normalisation and activation
-            last = units[-1]
-            units[-1] = Unit(last.path, last.kind, (*last.members, child_path))
-    return units
+        if at not in road.spans:
+            continue
+        if isinstance(child, starts):
+            blocks.append(Block(at, type(child).__name__, road.spans[at][1]))
+        elif blocks:  # its normalisation and activation
+            blocks[-1] = replace(blocks[-1], end=road.spans[at][1])
+    return tuple(blocks)

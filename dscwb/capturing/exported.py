@@ -6,16 +6,17 @@ import operator
 import re
 import warnings
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import fx, nn
 from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from torch.utils import _pytree as pytree
-from torch.utils.flop_counter import FlopCounterMode
 
 from dscwb.capturing.blocks import find_blocks
 from dscwb.capturing.errors import CaptureError as CaptureError
+from dscwb.capturing.flops import flops
 from dscwb.capturing.memory import (
     constants,
     drop_state,
@@ -26,12 +27,11 @@ from dscwb.capturing.memory import (
     tensors_read,
     written,
 )
-from dscwb.graph import Block, Layer, ModelGraph, TensorSpec
+from dscwb.cuts import narrow_places
+from dscwb.graph import Layer, ModelGraph, TensorSpec
 
 # Assertions that torch.export leaves in the graph: they compute nothing.
 _CHECKS = ("_assert", "sym_constrain", "_guards")
-# Only these have FLOPs in torch.utils.flop_counter; asking for the others costs time.
-_COUNTED = re.compile(r"conv|linear|mm|matmul|einsum|attention")
 
 
 def read_program(
@@ -40,6 +40,7 @@ def read_program(
     program: torch.export.ExportedProgram,
     resident: Collection[str | int] = (),
     owners: Sequence[str] = (),
+    exchanged: Collection[str] = (),
 ) -> tuple[fx.GraphModule, ModelGraph]:
     """The program as a plain FX module that shares its weights, and as records.
 
@@ -51,15 +52,16 @@ def read_program(
         program: What torch.export made.
         resident: Arguments, and places or keys of the output, that stay where their layer runs.
         owners: The argument of each input tensor.
+        exchanged: Names of the tensors that the module sets anew in each call.
 
     Raises:
         CaptureError: A shape does not grow in proportion to the batch size or depends on values,
             the model keeps state between calls, or it uses an operation that cannot be cut; there
             is no such argument or output, or an input that stays is written in place.
     """
-    clean, returned = _clean(program, name, resident, owners)
+    clean, returned = _clean(program, name, resident, owners, exchanged)
     inputs = [n for n in clean.graph.nodes if n.op == "placeholder"]
-    staying = _staying(name, resident, dict(zip(inputs, owners, strict=True)), returned)
+    staying = _staying(name, resident, dict(zip(inputs, owners, strict=False)), returned)
     reader = _Reader(clean, name, [n for n in inputs if n in staying or _is_fixed(n)])
     graph = ModelGraph(
         model=name,
@@ -67,10 +69,10 @@ def read_program(
         layers=tuple(reader.layers),
         # A weight among the results is on both sides, and a number is no tensor.
         outputs=tuple(n.name for n in returned if n.name in reader.specs),
-        blocks=_block_ends(module, reader.layers),
         resident=tuple(n.name for n in staying),
     )
-    return clean, graph
+    graph = replace(graph, blocks=find_blocks(module, graph))
+    return clean, replace(graph, narrow=narrow_places(graph))
 
 
 def _staying(
@@ -101,8 +103,9 @@ def _check_held(
 ) -> None:
     """Refuse writes into inputs that are not sent: each side would write into a copy of its own."""
     inputs = [n for n in graph.nodes if n.op == "placeholder"]
-    pairs = zip(inputs, owners, strict=True)
-    held = {storage(n): n.name for n, owner in pairs if owner in resident or _is_fixed(n)}
+    arguments = dict(zip(inputs, owners, strict=False))
+    fixed = [n for n in inputs if arguments.get(n) in resident or _is_fixed(n)]
+    held = {storage(n): n.name for n in fixed}
     for node in graph.nodes:
         for changed in written(node):
             if storage(changed) in held:
@@ -114,28 +117,12 @@ def _check_held(
                 )
 
 
-def _block_ends(module: nn.Module, layers: list[Layer]) -> tuple[Block, ...]:
-    """Where each block of the module tree ends in execution order; those never run are left out."""
-    units = {member: unit for unit in find_blocks(module) for member in unit.members}
-    ends: dict[str, Block] = {}
-    for k, layer in enumerate(layers, start=1):
-        unit = next((units[path] for path in _parents(layer.module) if path in units), None)
-        if unit is not None:
-            ends[unit.path] = Block(unit.path, unit.kind, k)
-    return tuple(sorted(ends.values(), key=lambda block: block.end))
-
-
-def _parents(path: str) -> list[str]:
-    """A module path and those above it, the innermost first."""
-    parts = path.split(".")
-    return [".".join(parts[:n]) for n in range(len(parts), 0, -1)]
-
-
 def _clean(
     program: torch.export.ExportedProgram,
     name: str,
     resident: Collection[str | int],
     owners: Sequence[str],
+    exchanged: Collection[str],
 ) -> tuple[fx.GraphModule, dict[fx.Node, str | int]]:
     """The program without assertions, weights as attributes with flat names (quick to look up).
 
@@ -157,7 +144,7 @@ def _clean(
     share_memory(graph)
     _check_held(name, graph, resident, owners)
     own_inputs(graph)
-    drop_state(graph, sources, name)
+    drop_state(graph, sources, exchanged, name)
     returned = _return_structure(graph, program.call_spec.out_spec)
     return runnable(weights, graph, "Captured"), returned
 
@@ -355,7 +342,7 @@ class _Reader:
                 view_of=None if writes else owner,
                 writes=owner if writes and memory in self._rewritten else None,
                 constant=node in self._constants,
-                flops=self._flops(node),
+                flops=self._flops(node, made[0]),
                 weight_bytes=sum(_stored(n.meta["val"]) for n in read if n.op == "get_attr"),
                 read_bytes=sum(int(self.specs[n.name].nbytes()) for n in active),
                 written_bytes=0
@@ -397,21 +384,23 @@ class _Reader:
             self._sizes[expression] = length_at_one_and_two(length)
         return self._sizes[expression]
 
-    def _flops(self, node: fx.Node) -> int:
-        """FLOPs at batch size 1, by running the operation on meta tensors."""
-        if not _COUNTED.search(str(node.target)):
-            return 0
+    def _flops(self, node: fx.Node, made: fx.Node) -> int | None:
+        """FLOPs at batch size 1, on meta tensors; None where they are unknown."""
         args, kwargs = pytree.tree_map_only(fx.Node, self._meta, (node.args, node.kwargs))
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            node.target(*args, **kwargs)  # type: ignore[operator]
-        return int(counter.get_total_flops())
+        return flops(node.target, args, kwargs, self._meta(made))
 
     def _meta(self, node: fx.Node) -> Any:
-        value = node.meta["val"]
+        return self._meta_of(node.meta["val"])
+
+    def _meta_of(self, value: Any) -> Any:
         if isinstance(value, torch.Tensor):
             shape = [self._size(length)[0] for length in value.shape]
             return torch.empty(shape, dtype=value.dtype, device="meta")
-        return self._size(value)[0] if isinstance(value, torch.SymInt) else value
+        if isinstance(value, list | tuple):
+            return [self._meta_of(one) for one in value]
+        if isinstance(value, torch.SymInt) and not free_unbacked_symbols(value):
+            return self._size(value)[0]
+        return 1 if isinstance(value, torch.SymInt | torch.SymFloat | torch.SymBool) else value
 
 
 def _stored(weight: torch.Tensor) -> int:
@@ -450,6 +439,7 @@ def line_of(node: fx.Node) -> str:
     if not outside:
         return ""
     file, number, line = outside[-1]
+    line = line.split(" #")[0].rstrip()
     return f" at `{line}` ({file}:{number})"
 
 

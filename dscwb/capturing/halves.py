@@ -156,7 +156,10 @@ class _Rebuilt:
 
     def _make_anew(self, index: int) -> None:
         """What was not sent (sizes, constants, views), by the skipped operations it takes."""
-        skipped, sent = self.until(index), set().union(*map(storages, self._env))
+        names = {layer.writes for layer in self._records.layers} - {None}
+        rewritten = {storage(self._by_name[str(name)]) for name in names}
+        skipped = self.until(index)
+        sent = set().union(*map(storages, self._env)) & rewritten
         order = {node: i for i, node in enumerate(skipped)}
         writes: dict[Any, list[fx.Node]] = {}
         for node in skipped:
@@ -170,15 +173,17 @@ class _Rebuilt:
             if node in self._env or node in needed or node not in order:
                 continue
             needed.add(node)
-            if node.target is not torch.ops.aten.sym_size.int:
+            if written(node) and storages(node) & sent:  # was sent as this write left it
+                wanted.append(written(node)[0])
+            elif node.target is not torch.ops.aten.sym_size.int:
                 wanted += node.all_input_nodes
-            for memory in storages(node) - sent:  # as it was left by all writes into it
+            for memory in storages(node) & rewritten - sent:  # as it was left by all writes into it
                 wanted += writes.get(memory, ())
         for node in sorted(needed, key=order.__getitem__):
             on_size = node.target is torch.ops.aten.sym_size.int
             if on_size and node.args[0] not in self._env:
                 self._env[node] = self._size(node)
-            elif storages(node) & sent and written(node):  # sent as this write left it
+            elif written(node) and storages(node) & sent:
                 self._env[node] = self._value(written(node)[0])
             else:
                 self.copy(node)

@@ -7,10 +7,13 @@ slice, change their own input, or keep state in a buffer; a cut in between must 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
-from torch import fx
+from torch import fx, nn
+from torch._guards import detect_fake_mode
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils import _pytree as pytree
 
 from dscwb.capturing.errors import CaptureError
@@ -118,26 +121,24 @@ def share_memory(graph: fx.Graph) -> None:
         if getattr(node.target, "overloadpacket", None) in _RESHAPED_IN_PLACE:
             view = _RESHAPED_IN_PLACE[node.target.overloadpacket]
             node.target = getattr(view, node.target._overloadname)
-    if all(map(_shares, graph.nodes)):
+    may_share = [found for node in graph.nodes if (found := _shares(node)) is not None]
+    if not may_share or any(may_share):
         return
-    for node in graph.nodes:
-        if node.op == "call_function":
-            args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: n.meta["val"])
-            with torch.no_grad():
+    values = [n.meta["val"] for n in graph.nodes if n.op in ("placeholder", "get_attr")]
+    mode = detect_fake_mode(values)
+    with torch.no_grad(), nullcontext() if mode is None else mode:
+        for node in graph.nodes:
+            if node.op == "call_function":
+                args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: n.meta["val"])
                 node.meta["val"] = node.target(*args, **kwargs)
 
 
-def _shares(node: fx.Node) -> bool:
-    """Whether a view or a write has the memory that its operation says, as far as it says so."""
+def _shares(node: fx.Node) -> bool | None:
+    """Whether a result has the memory of an argument; None where its operation never lets it."""
     schema = getattr(node.target, "_schema", None)
-    if schema is None or not schema.returns or not schema.returns[0].alias_info:
-        return True
-    labels = schema.returns[0].alias_info.before_set
-    for arg, given in zip(schema.arguments, node.args, strict=False):
-        same = arg.alias_info and labels & arg.alias_info.before_set
-        if same and isinstance(given, fx.Node):
-            return bool(storages(node) & storages(given))
-    return True
+    if schema is None or not any(result.alias_info for result in schema.returns):
+        return None
+    return any(storages(node) & storages(given) for given in node.all_input_nodes)
 
 
 def own_inputs(graph: fx.Graph) -> None:
@@ -161,30 +162,89 @@ def _changed(graph: fx.Graph) -> set[Any]:
     return {storage(n) for node in graph.nodes for n in written(node)}
 
 
-def drop_state(graph: fx.Graph, names: Mapping[str, str], model: str) -> None:
+@contextmanager
+def noting_changes(module: nn.Module) -> Iterator[list[str]]:
+    """Tensors that a module holds and exchanges in its next call, by their names.
+
+    torch.export tells of what is written in place, but not of ``self.h = new`` (it does so for
+    buffers of the model itself only). What it has left in such attributes is taken out again.
+    """
+    attributes = {inner: dict(vars(inner)) for inner in module.modules()}
+    before: dict[str, list[Any]] = {}
+    changed: list[str] = []
+
+    def look(*_: Any) -> None:
+        before.update(_held(module))
+
+    def compare(*_: Any) -> None:
+        after = _held(module)
+        for name in before.keys() | after.keys():
+            old, new = before.get(name, []), after.get(name, [])
+            if len(old) != len(new) or any(a is not b for a, b in zip(old, new, strict=True)):
+                changed.append(name)
+
+    hooks = [module.register_forward_pre_hook(look), module.register_forward_hook(compare)]
+    try:
+        yield changed
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for inner, earlier in attributes.items():
+            for name, value in list(vars(inner).items()):
+                if any(isinstance(leaf, FakeTensor) for leaf in pytree.tree_leaves(value)):
+                    vars(inner).pop(name)
+                    vars(inner).update({name: earlier[name]} if name in earlier else {})
+
+
+def _held(module: nn.Module) -> dict[str, list[Any]]:
+    """All tensors that a module and those inside of it hold, by attribute, also in containers."""
+    own = vars(nn.Module()).keys()
+    found = {}
+    for path, inner in module.named_modules():
+        plain = {k: v for k, v in vars(inner).items() if k not in own}
+        for name, value in (plain | inner._buffers | inner._parameters).items():
+            if not isinstance(value, nn.Module | str | int | float | None):
+                leaves = pytree.tree_leaves(value)
+                tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
+                found[f"{path}.{name}".lstrip(".")] = tensors
+    return {name: tensors for name, tensors in found.items() if tensors}
+
+
+def drop_state(
+    graph: fx.Graph, names: Mapping[str, str], exchanged: Collection[str], model: str
+) -> None:
     """Leave out writes into weights and buffers that no result depends on; refuse the others.
 
     Args:
         graph: Changed in place.
         names: What the user calls the tensor of a ``get_attr`` node.
+        exchanged: Names of those that are set anew in each call.
         model: Name of the model.
 
     Raises:
         CaptureError: A result depends on a buffer that changes from call to call.
     """
     changed = _changed(graph)
-    for held in [n for n in graph.nodes if n.op == "get_attr" and storages(n) & changed]:
+    for held in [n for n in graph.nodes if n.op == "get_attr"]:
+        name = names.get(str(held.target), str(held.target))
+        if not storages(held) & changed and name not in exchanged:
+            continue
         dependent = list(_dependent(graph, held))
         if any(node.op == "output" for node in dependent):
-            name = names.get(str(held.target), str(held.target))
-            raise CaptureError(
-                f"{model} keeps state between calls: its forward writes into {name!r} and later "
-                "reads it, so head and tail on two machines would each have a state of their own. "
-                f"Let forward take {name!r} as an argument and return its new value."
-            )
+            raise CaptureError(keeps_state(model, [name]))
         for node in [held, *dependent][::-1]:
             if not node.users:
                 graph.erase_node(node)
+
+
+def keeps_state(model: str, names: Collection[str]) -> str:
+    """What is said of a model whose results depend on the calls before."""
+    held = " and ".join(map(repr, names))
+    return (
+        f"{model} keeps state between calls: its forward changes {held or 'something'} that the "
+        "next call reads, so head and tail on two machines would each have a state of their own. "
+        f"Let forward take {held or 'the state'} as an argument and return the new value."
+    )
 
 
 def _dependent(graph: fx.Graph, source: fx.Node) -> Iterator[fx.Node]:

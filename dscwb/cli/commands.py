@@ -73,7 +73,10 @@ def _study(
         str | None, typer.Option(help="[required] How features are sent: float32, int8, ...")
     ] = None,
     rates: Annotated[
-        str, typer.Option(help="Data rates LOW:HIGH or LOW:HIGH:NUMBER, Mbit/s; logarithmic.")
+        str,
+        typer.Option(
+            help="Data rates LOW:HIGH or LOW:HIGH:NUMBER, Mbit/s, logarithmic; or a list: 4,0,12."
+        ),
     ] = f"0.1:1000:{RATES}",
     batch_sizes: Annotated[
         str | None, typer.Option(help="1,2,4 or 1:8; all that both profiles cover if left out.")
@@ -220,8 +223,8 @@ def policy(
 ) -> None:
     """Write the exact thresholds to a small file that a device can ask without NumPy or torch.
 
-    They hold for every data rate above zero, at the batch sizes asked for. Rates are in Mbit/s;
-    500kbit/s or 2MB/s is understood.
+    They hold for every data rate, at the batch sizes asked for; 0 is a link that is down. Rates
+    are in Mbit/s; 500kbit/s or 2MB/s is understood.
 
     \b
     Examples:
@@ -279,7 +282,8 @@ def _confidence(study: Study, replicates: int) -> Confidence | None:
 
 
 def _grid(study: Study) -> str:
-    low, high = (f"{rate / MBPS:g}" for rate in study.data_rates_bps[[0, -1]])
+    rates_bps = study.data_rates_bps
+    low, high = (f"{rate / MBPS:g}" for rate in (rates_bps.min(), rates_bps.max()))
     sizes, rates = len(study.batch_sizes), len(study.data_rates_bps)
     return (
         f"{sizes} batch size{'s'[: sizes > 1]} × {rates} data rates from {low} to {high} Mbit/s; "
@@ -336,10 +340,10 @@ def _rate(text: str, option: str) -> float:
         number = float(parts[1]) if parts else math.nan
     except ValueError:
         number = math.nan
-    if not parts or not (math.isfinite(number) and number > 0):
+    if not parts or not (math.isfinite(number) and number >= 0):
         raise ValueError(
-            f"--{option} is {text!r}; give Mbit/s above zero, such as 4, or with a unit: "
-            "500kbit/s, 1Gbit/s, 2MB/s."
+            f"--{option} is {text!r}; give Mbit/s, such as 4, or with a unit: 500kbit/s, 1Gbit/s, "
+            "2MB/s; 0 for a link that is down."
         )
     if parts[3] is None:
         return number * MBPS
@@ -347,13 +351,19 @@ def _rate(text: str, option: str) -> float:
 
 
 def _rates(text: str) -> list[float]:
-    """``LOW:HIGH`` or ``LOW:HIGH:NUMBER`` as rates of equal ratio, bit/s."""
+    """A list with commas; ``LOW:HIGH`` or ``LOW:HIGH:NUMBER`` as rates of equal ratio; bit/s."""
     parts = text.split(":")
-    low, high = (_rate(part, "rates") for part in (parts[0], parts[min(1, len(parts) - 1)]))
     number = parts[2] if len(parts) == 3 else f"{RATES}"
-    if not (len(parts) in (2, 3) and low < high and number.isdecimal() and int(number) >= 2):
+    try:
+        if "," in text:
+            return [_rate(part, "rates") for part in text.split(",")]
+        low, high = (_rate(part, "rates") for part in (parts[0], parts[min(1, len(parts) - 1)]))
+    except ValueError:
+        low, high = math.nan, math.nan
+    if not (len(parts) in (2, 3) and 0 < low < high and number.isdecimal() and int(number) >= 2):
         raise ValueError(
-            f"--rates is {text!r}; give LOW:HIGH or LOW:HIGH:NUMBER in Mbit/s, such as 0.1:1000."
+            f"--rates is {text!r}; give LOW:HIGH or LOW:HIGH:NUMBER in Mbit/s, such as 0.1:1000, "
+            "or a trace's rates with commas, 0 for a link that is down: 31,900,0,12."
         )
     last = int(number) - 1
     return [low * (high / low) ** (k / last) for k in range(last)] + [high]

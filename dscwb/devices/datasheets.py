@@ -105,7 +105,7 @@ DEFAULT_EFFICIENCY = {
         memory=0.81,
         kernel_s=9.8e-6,
         origin="fitted to an NVIDIA H200",
-        time_error=0.28,
+        time_error=0.27,
     ),
     "cpu": Efficiency(
         dense=0.5,

@@ -20,7 +20,7 @@ from dscwb.devices.datasheets import DEFAULT_EFFICIENCY, Device, Efficiency
 from dscwb.devices.datasheets import device as device_named
 from dscwb.graph import Layer, ModelGraph, TensorSpec
 from dscwb.profiles.records import NS, Passes, Profile, Provenance, Seconds, calibration
-from dscwb.units import DTYPE_BYTES, FLOAT_DTYPES, Encoding, encoding
+from dscwb.units import COMPLEX_DTYPES, DTYPE_BYTES, FLOAT_DTYPES, Encoding, encoding
 
 Floats = NDArray[np.float64]
 Frontier = tuple[TensorSpec, ...]
@@ -135,6 +135,12 @@ def _ideal(graph: ModelGraph, device: Device, batch_size: int, dtype: str) -> _I
     if dtype not in device.peak_flop_per_s:
         stated = ", ".join(device.peak_flop_per_s)
         raise ValueError(f"No peak is stated for {dtype} on {device.name}; it has {stated}.")
+    unknown = dict.fromkeys(layer.op for layer in graph.layers if layer.flops is None)
+    if unknown:
+        raise ValueError(
+            f"Nobody knows the FLOPs of {', '.join(unknown)} in {graph.model!r}, so its times "
+            "cannot be modelled; measure them on the device with dscwb.profile."
+        )
     specs = {spec.name: spec for spec in graph.tensors()}
     wire, layers = encoding(dtype), graph.layers
     grows = np.array([any(spec.batch_axes for spec in layer.outputs) for layer in layers])
@@ -142,7 +148,7 @@ def _ideal(graph: ModelGraph, device: Device, batch_size: int, dtype: str) -> _I
     gpu = device.kind == "gpu"
     views = np.array([_is_view(layer) for layer in layers])
     fresh = [0.0 if gpu else _fresh_bytes(layer, batch_size, wire) for layer in layers]
-    flops = np.array([float(layer.flops) for layer in layers]) * np.where(grows, batch_size, 1)
+    flops = np.array([float(layer.flops or 0) for layer in layers]) * np.where(grows, batch_size, 1)
     return _Ideal(
         np.array([OP_CLASSES.index(name) for name in op_classes(graph)], dtype=np.int64),
         flops / device.peak_flop_per_s[dtype],
@@ -158,19 +164,25 @@ def _is_view(layer: Layer) -> bool:
     return layer.view_of is not None or layer.op == "dropout"
 
 
+def _bytes(spec: TensorSpec, batch_size: int, wire: Encoding) -> float:
+    """Bytes in memory, where integers stay what they are."""
+    floats = spec.dtype in (*FLOAT_DTYPES, *COMPLEX_DTYPES)
+    return spec.nbytes(batch_size, wire if floats else None)
+
+
 def _moved_bytes(
     layer: Layer, specs: Mapping[str, TensorSpec], batch_size: int, wire: Encoding
 ) -> float:
     """Bytes read and written: weights once, activations for every sample, none for a view."""
     if _is_view(layer):
         return 0.0
-    read = sum(specs[name].nbytes(batch_size, wire) for name in layer.inputs)
+    read = sum(_bytes(specs[name], batch_size, wire) for name in layer.inputs)
     written, weights = _written_bytes(layer, batch_size, wire), _weight_bytes(layer, wire)
     return read + written + (min(weights, written) if layer.op in _LOOKUPS else weights)
 
 
 def _written_bytes(layer: Layer, batch_size: int, wire: Encoding) -> float:
-    return sum(spec.nbytes(batch_size, wire) for spec in layer.outputs)
+    return sum(_bytes(spec, batch_size, wire) for spec in layer.outputs)
 
 
 def _fresh_bytes(layer: Layer, batch_size: int, wire: Encoding) -> float:
@@ -197,7 +209,7 @@ def _memory_bytes(
     """
     worst = 0.0
     for frontier, layer in zip(frontiers, graph.layers, strict=False):
-        alive = sum(spec.nbytes(batch_size, wire) for spec in frontier)
+        alive = sum(_bytes(spec, batch_size, wire) for spec in frontier)
         made = 0.0 if _is_view(layer) else _written_bytes(layer, batch_size, wire)
         worst = max(worst, alive + made)
     return worst + sum(_weight_bytes(layer, wire) for layer in graph.layers)
@@ -237,7 +249,8 @@ def model_profile(
         One noiseless pass for each batch size, of origin ``modelled``.
 
     Raises:
-        ValueError: Unknown device, no peak stated for `dtype`, or a batch size below 1.
+        ValueError: Unknown device, no peak stated for `dtype`, FLOPs that nobody knows, or a batch
+            size below 1.
     """
     found = device_named(device) if isinstance(device, str) else device
     sizes = sorted(set(batch_sizes))

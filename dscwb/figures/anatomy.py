@@ -23,7 +23,7 @@ from dscwb.figures.page import (
     title,
 )
 from dscwb.graph import ModelGraph
-from dscwb.units import Encoding, encoding, format_bytes
+from dscwb.units import Encoding, encoding, format_bytes, written_as
 
 Floats = NDArray[np.float64]
 
@@ -93,9 +93,10 @@ def plot_compression(
     """
     features, given = encoding(feature_encoding), encoding(input_encoding)
     info = compression_numbers(graph, granularity, features, given)
+    sent_as = written_as([spec.dtype for spec in graph.inputs], given)
     low, high = _ratio_range(info)
     figure = go.Figure([_kind_trace(info, kind, features) for kind in MARKS])
-    figure.add_traces([_input_trace(info, given), _other_dtypes(info, features)])
+    figure.add_traces([_input_trace(info, sent_as), _other_dtypes(info, features)])
     figure.add_hline(y=1, line={"width": 1.5, "dash": "dash", "color": RIM})
     preferred = [kind == "compressive" for kind in info.kinds]
     page_px = (width or ASSUMED_WIDTH) - PAYLOAD_AXIS
@@ -109,7 +110,7 @@ def plot_compression(
     )
     set_page(
         figure,
-        _caption(graph, info, features, given),
+        _caption(graph, info, features, sent_as),
         plot_px=PLOT,
         right_px=PAYLOAD_AXIS,
         axis_px=depth_axis_px(depth),
@@ -174,10 +175,10 @@ def _label_side(info: CompressionNumbers, ratio: float) -> str:
     return "top center" if any(0 < px < LABEL_PX for px in below_px) else "bottom center"
 
 
-def _input_trace(info: CompressionNumbers, given: Encoding) -> go.Scatter:
+def _input_trace(info: CompressionNumbers, given: str) -> go.Scatter:
     """What full offloading sends."""
     return go.Scatter(
-        name=f"{INPUT} as {given.name}: {format_bytes(info.input_bytes)}",
+        name=f"{INPUT} as {given}: {format_bytes(info.input_bytes)}",
         meta=INPUT,
         x=[-0.6, len(info.names) - 0.4],
         y=[info.input_bytes] * 2,
@@ -247,13 +248,11 @@ def _heading(graph: ModelGraph, info: CompressionNumbers) -> tuple[str, str]:
     )
 
 
-def _caption(
-    graph: ModelGraph, info: CompressionNumbers, features: Encoding, given: Encoding
-) -> str:
+def _caption(graph: ModelGraph, info: CompressionNumbers, features: Encoding, given: str) -> str:
     shape = "×".join(str(n) for n in graph.inputs[0].shape[1:])
     below = int(((info.payload_bytes < info.input_bytes) & (info.payload_bytes > 0)).sum())
     return (
         f"{graph.model} at {shape}. c: elements of all tensors alive after the place, over those "
-        f"of the input. Payload: bytes of one sample, features as {features.name}; places that "
-        f"send fewer than the input as {given.name}: {below}. Colours as in the maps of splits."
+        f"of the input. Payload: bytes of one sample, features as {features.label()}; places that "
+        f"send fewer than the input as {given}: {below}. Colours as in the maps of splits."
     )

@@ -19,7 +19,7 @@ from dscwb.figures.axes import (
 )
 from dscwb.figures.colours import split_colours
 from dscwb.figures.page import ASSUMED_WIDTH, Template, set_page, title
-from dscwb.optimise import checked_rates
+from dscwb.optimise import cost_at
 from dscwb.study.sweeps import Study
 from dscwb.units import BITS_PER_BYTE, format_bytes, format_seconds
 
@@ -37,8 +37,9 @@ PARTS = {
     "tail": ("rgb(0, 158, 115)", "server (tail)"),
 }
 """Colour (Okabe and Ito's, told apart without colour vision) and name of each part."""
-MISSING = {"does not fit": "/", "not measured": "."}
+MISSING = {"does not fit": "/", "not measured": ".", "link is down": "x"}
 """Why a candidate has no bar, and the pattern that stands for it."""
+MANY = 500  # candidates; of more, words for each bar and part would be megabytes
 EMPTY = "rgba(150, 150, 150, 0.6)"
 RIM = "rgb(110, 110, 110)"  # seen on light and on dark pages
 
@@ -87,12 +88,13 @@ def plot_latency_breakdown(
     Args:
         study: What to draw.
         batch_size: One of the study's.
-        data_rate_bps: In bit/s, any above zero.
+        data_rate_bps: In bit/s; 0 for a link that is down.
         template: plotly's template; its default when left out.
         width: Pixels; as wide as the notebook when left out.
 
     Raises:
-        ValueError: The batch size is not on the grid, or the rate is not above zero.
+        ValueError: The batch size is not on the grid, or the rate is below zero, or the link
+            is down and no offloading is not possible.
     """
     info = breakdown_numbers(study, batch_size, data_rate_bps)
     figure = go.Figure(
@@ -110,6 +112,7 @@ def plot_latency_breakdown(
         depth["ticktext"][at] = f"<b>{depth['ticktext'][at]}</b>"
     figure.update_layout(
         barmode="stack",
+        hovermode="closest" if len(study.splits) <= MANY else "x",
         bargap=0.15,
         xaxis=depth,
         yaxis=linear_axis(info.top_s, "s", "Latency"),
@@ -132,21 +135,28 @@ def breakdown_numbers(study: Study, batch_size: int, data_rate_bps: float) -> Br
     """The parts of every candidate's latency in one state.
 
     Raises:
-        ValueError: The batch size is not on the grid, or the rate is not above zero.
+        ValueError: The batch size is not on the grid, or the rate is below zero, or the link
+            is down and no offloading is not possible.
     """
     row = study.row(batch_size)
-    rate = float(checked_rates(data_rate_bps)[0])
-    lines = study.lines
+    state = study.at_rates(data_rate_bps)
+    rate, lines = float(state.data_rates_bps[0]), study.lines
     wait = np.full(len(lines.splits), lines.wait_s[row])
-    transfer = lines.bits[row] / rate
+    transfer = cost_at(0.0, lines.bits[row], rate)
     parts = np.stack([wait, lines.head_s[row], transfer, lines.link_s[row], lines.tail_s[row]])
-    parts[:, np.isnan(parts).any(axis=0)] = np.nan
+    unknown = np.isnan(parts).any(axis=0)
+    parts[:, unknown | np.isinf(transfer)] = np.nan
     missing = tuple(
-        "does not fit" if large else "not measured" if none else ""
-        for large, none in zip(lines.too_large[row], np.isnan(parts[0]), strict=True)
+        "does not fit" if large else "not measured" if none else "link is down" if down else ""
+        for large, none, down in zip(lines.too_large[row], unknown, np.isinf(transfer), strict=True)
     )
-    cost = study.intercepts[row] + study.slopes[row] / rate
-    best = int(study.envelopes[row].best_split(rate))
+    cost = state.costs(row)[:, 0]
+    best = int(state.best[row, 0])
+    if missing[best]:
+        raise ValueError(
+            f"At 0 bit/s nothing can be sent, and batch size {batch_size} has no time without "
+            "sending: draw a rate above zero."
+        )
     return BreakdownNumbers(
         row,
         parts,
@@ -167,6 +177,11 @@ def _top(total_s: Floats, best: int) -> float:
 
 def _bars(study: Study, info: BreakdownNumbers) -> list[go.Bar]:
     words = [_hover(study, info, i) for i in range(len(study.splits))]
+    shown = [
+        name for name, seconds in zip(PARTS, info.parts, strict=True) if np.nanmax(seconds) > 0
+    ]
+    # Under a pixel wide, a bar is found by its place; then its words stand on the page once.
+    told = shown if len(words) <= MANY else shown[-1:]
     return [
         go.Bar(
             name=_part(study, name),
@@ -174,12 +189,13 @@ def _bars(study: Study, info: BreakdownNumbers) -> list[go.Bar]:
             x=list(range(len(words))),
             y=seconds,
             marker={"color": colour, "line": {"width": 0}},
-            hovertext=words,
-            hovertemplate="%{hovertext}<extra></extra>",
+            hovertext=words if name in told else None,
+            hovertemplate="%{hovertext}<extra></extra>" if name in told else None,
+            hoverinfo=None if name in told else "skip",
             textposition="none",
         )
         for (name, (colour, _)), seconds in zip(PARTS.items(), info.parts, strict=True)
-        if np.nanmax(seconds) > 0  # nothing waits, no round trip: no entry in the legend
+        if name in shown  # nothing waits, no round trip: no entry in the legend
     ]
 
 
@@ -198,9 +214,10 @@ def _hover(study: Study, info: BreakdownNumbers, i: int) -> str:
         if seconds or name in ("head", "transfer", "tail")
     ]
     more = f"{formatted(info.margin[i], study.unit)} more than the best"
+    of = f"= {'<br>+ '.join(parts)}<br>" if len(study.splits) <= MANY else ""
     return (
-        f"<b>{study.splits[i]}</b>: {format_seconds(info.total_s[i])}<br>= "
-        f"{'<br>+ '.join(parts)}<br>{'the best' if i == info.best else more}"
+        f"<b>{study.splits[i]}</b>: {format_seconds(info.total_s[i])}<br>"
+        f"{of}{'the best' if i == info.best else more}"
     )
 
 
@@ -301,4 +318,5 @@ def _caption(study: Study, info: BreakdownNumbers) -> str:
 _REASON = {
     "does not fit": "would not fit into the device's memory",
     "not measured": "a profile has no times for",
+    "link is down": "cannot be sent, since the link is down",
 }

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dscwb.cuts import Cut
 from dscwb.study.confidence import Confidence
-from dscwb.study.sureness import robust
+from dscwb.study.sureness import robust, trusted
 from dscwb.study.sweeps import Study
 from dscwb.units import BITS_PER_BYTE
 
@@ -121,9 +121,7 @@ def map_cells(study: Study, confidence: Confidence | None = None) -> MapCells:
     """
     if confidence is not None and confidence.states.lines is not study.lines:
         raise ValueError("The confidence is that of another study; give study.confidence().")
-    low, high = float(study.data_rates_bps.min()), float(study.data_rates_bps.max())
-    if low == high:  # an octave each way around a single rate
-        low, high = low / 2, high * 2
+    low, high = study.rate_range
     switching = np.concatenate([row.switching_rates_bps for row in study.envelopes])
     inside = switching[(low < switching) & (switching < high)]
     edges = np.unique(np.concatenate((np.geomspace(low, high, COLUMNS + 1), inside)))
@@ -183,7 +181,7 @@ def _doubts(cells: MapCells) -> tuple[Outlines, Outlines]:
     if cells.confidence is None:
         nothing = np.empty(0), np.empty(0)
         return nothing, nothing
-    undecided = cells.confidence.undecided[cells.rows]
+    undecided = (cells.confidence.undecided | ~trusted(cells.shown)[:, None])[cells.rows]
     fragile = ~robust(cells.shown)[cells.rows] & ~undecided
     return outlines(cells, undecided), outlines(cells, fragile)
 

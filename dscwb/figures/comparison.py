@@ -12,7 +12,7 @@ from dscwb.figures.axes import NAME_CHARACTER, legend_above, widen_left
 from dscwb.figures.colours import BASELINE_COLOURS
 from dscwb.figures.page import AXIS, MARGIN_LEFT, Template, percent, set_page, title
 from dscwb.latency import FULL_OFFLOADING, NO_OFFLOADING
-from dscwb.study.conventions import FEATURES, INPUTS, conventions
+from dscwb.study.conventions import conventions
 from dscwb.study.sweeps import Study
 from dscwb.units import Encoding
 
@@ -32,8 +32,8 @@ LEFT, RIGHT = (0.0, 0.44), (0.54, 1.0)  # shares of the width
 def plot_conventions(
     study: Study,
     *,
-    input_encodings: Sequence[str | Encoding] = INPUTS,
-    feature_encodings: Sequence[str | Encoding] = FEATURES,
+    input_encodings: Sequence[str | Encoding] | None = None,
+    feature_encodings: Sequence[str | Encoding] | None = None,
     template: Template = None,
     width: int | None = None,
 ) -> go.Figure:
@@ -41,13 +41,13 @@ def plot_conventions(
 
     Args:
         study: Profiles, grid and scenario; all but the two encodings stay as they are.
-        input_encodings: How the input is sent when all layers are offloaded.
+        input_encodings: How the input is sent when all layers are offloaded, see `conventions`.
         feature_encodings: How intermediate tensors are sent; every pair is drawn.
         template: plotly's template; its default when left out.
         width: Pixels; as wide as the notebook when left out.
 
     Raises:
-        ValueError: An encoding is unknown.
+        ValueError: An encoding is unknown, or cannot hold the model's input.
     """
     table = conventions(study, input_encodings=input_encodings, feature_encodings=feature_encodings)
     names = [

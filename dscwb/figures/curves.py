@@ -36,6 +36,7 @@ State = tuple[int, float]
 NEVER, LINE, BEST, SWITCHING, STATE = "never best", "line", "best", "switching rate", "state"
 
 PLOT, LABEL_ZONE = 400, 92  # pixels: the plot, and under all lines in it the labels of the rates
+MOST_GREY = 40  # lines of splits that are never best: more are a carpet, and megabytes
 ABOVE_BEST = 12  # lines leave the plot where they cost so many times the dearest best split
 LEGEND = 52  # pixels of a legend beside its names
 GREY, RIM = "rgba(130, 130, 130, 0.45)", "rgb(110, 110, 110)"
@@ -114,14 +115,24 @@ _LEGEND = {"title": {"text": "best split"}, "tracegroupgap": 0, "font": {"size":
 
 
 def _never_best(study: Study, curves: CurveNumbers) -> list[Any]:
-    timed = np.flatnonzero(~np.isnan(curves.cost[:, 0])).tolist()
-    never = [i for i in timed if i not in curves.chosen]
+    never, drawn = _drawn(curves)
     return [
         _line(study, curves, i, {"color": GREY, "width": 1})
-        | {"name": f"{NEVER} ({len(never)})", "legendgroup": NEVER, "showlegend": i == never[0]}
+        | {"name": f"{NEVER} ({len(never)})", "legendgroup": NEVER, "showlegend": i == drawn[0]}
         | {"legendrank": 2000, "meta": NEVER}
-        for i in never
+        for i in drawn
     ]
+
+
+def _drawn(curves: CurveNumbers) -> tuple[list[int], list[int]]:
+    """The splits that are never best, and those of them that come nearest to it."""
+    timed = np.flatnonzero(~np.isnan(curves.cost[:, 0])).tolist()
+    never = [i for i in timed if i not in curves.chosen]
+    if len(never) <= MOST_GREY:
+        return never, never
+    # As a share of the cost, since the axis is logarithmic.
+    nearest = np.min(curves.margin[never] / curves.cost[never], axis=1)
+    return never, sorted(never[i] for i in np.argsort(nearest, kind="stable")[:MOST_GREY])
 
 
 def _chosen(study: Study, curves: CurveNumbers) -> list[Any]:
@@ -341,6 +352,9 @@ def _heading(study: Study, curves: CurveNumbers, state: State | None) -> tuple[s
 def _caption(study: Study, curves: CurveNumbers) -> str:
     parts = [study.label(), "Bold: the best split at each rate; dotted: the exact rates at which"]
     parts.append("it changes.")
+    never, drawn = _drawn(curves)
+    if len(drawn) < len(never):
+        parts.append(f"Of the {len(never):,} never best, the nearest {len(drawn)} are drawn.")
     missing = int(np.isnan(curves.cost[:, 0]).sum())
     if missing:
         parts.append(left_out(missing))

@@ -117,7 +117,7 @@ def plot_pareto(
     Args:
         study: What to draw.
         batch_size: One of the study's.
-        data_rate_bps: In bit/s, any above zero.
+        data_rate_bps: In bit/s; 0 for a link that is down.
         x: Objective on the horizontal axis, a column of `tradeoffs`: ``latency_s``,
             ``payload_bytes``, ``server_s`` or, with a power model, ``device_energy_j``.
         y: Objective on the vertical axis.

@@ -128,6 +128,21 @@ def set_aside(path: Path, earlier: Profile) -> Path:
     return aside
 
 
+def save_over(path: Path, measured: Profile, earlier: Profile | None) -> str:
+    """Write a profile and lose nothing that stood in its file before; in words what was done.
+
+    Args:
+        path: The file.
+        measured: What is to be written.
+        earlier: What stands there, as `take_up` found it.
+    """
+    if earlier and within(measured, earlier):
+        return f"{path} has all of this already; to measure it anew, give another file"
+    moved = earlier and not within(earlier, measured) and set_aside(path, earlier)
+    save_profile(measured, path)
+    return f"saved {path}" + (f"; what was there before is now in {moved}" if moved else "")
+
+
 @contextmanager
 def alone(path: Path) -> Iterator[None]:
     """Keep other processes from measuring into this file; one that is killed lets go of it.

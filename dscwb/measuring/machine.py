@@ -33,6 +33,7 @@ def describe(
     date: str,
     note: str = "",
     compiler: str = "",
+    part: str = "",
 ) -> Provenance:
     """Provenance of a measurement under the present settings of torch.
 
@@ -43,6 +44,7 @@ def describe(
         note: What a reader should know beside the memory format and TF32, which are told anyway.
         compiler: Backend of torch.compile if one was used. A compiled model is another thing to
             measure, so the device's name says it, wherever that is shown.
+        part: What of the device did the work, in words; the same holds of it.
 
     Returns:
         The clocks of a GPU are left empty: they are known only after it was measured.
@@ -50,6 +52,7 @@ def describe(
     device = captured.device
     on_gpu = device.type == "cuda"
     name = torch.cuda.get_device_name(device) if on_gpu else processor()
+    name = ", ".join(word for word in (name, part, "compiled" if compiler else "") if word)
     notes = [
         _memory_format(captured),
         in_words(captured.dtype) if on_gpu else "",
@@ -58,7 +61,7 @@ def describe(
     ]
     return Provenance(
         origin="measured",
-        device=f"{name}, compiled" if compiler else name,
+        device=name,
         threads=None if on_gpu else torch.get_num_threads(),
         clocks="" if on_gpu else _clocks(),
         dtype=captured.dtype,

@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from dscwb.capturing.captured import CapturedModel
 from dscwb.capturing.precision import tf32 as with_tf32
+from dscwb.measuring import slices
 from dscwb.measuring.checkpoint import INTERRUPTED, Checkpoint, alone
 from dscwb.measuring.compiled import CompiledRounds, compiler_named
 from dscwb.measuring.copies import ladder, make_copier, measure_copies
@@ -105,6 +106,8 @@ def profile(
     *,
     threads: int | None = None,
     tf32: bool = False,
+    multiprocessors: int | None = None,
+    copies: bool | None = None,
     compiler: str | None = None,
     passes: int = 30,
     budget_s: float = 15.0,
@@ -130,7 +133,8 @@ def profile(
     on to the caller.
 
     On a GPU the copies of the payloads to and from the host are measured afterwards, and clocks
-    are sampled between rounds where nvidia-ml-py is installed.
+    are sampled between rounds where nvidia-ml-py is installed. A slice of a GPU stands for another
+    machine, whose copies are others: its copies are measured only where `copies` is True.
 
     Args:
         captured: The model; measured in its own dtype and memory format.
@@ -139,15 +143,19 @@ def profile(
         threads: CPU threads of torch; as they are set if left out.
         tf32: Let float32 convolutions and matrix products on a GPU round to TF32. Whatever the
             process has set, this holds while measuring and is stated in the provenance.
+        multiprocessors: Measure on so many multiprocessors of the GPU, through a CUDA green
+            context; on all if left out. The device's name says it: ``8 of 132 multiprocessors``.
+        copies: Whether to measure the copies of a GPU; of a whole one, not of a slice, if left out.
         compiler: Backend of torch.compile, ``inductor``, to measure the model compiled. Its inside
             cannot be stamped, so heads and tails of the likeliest cuts are compiled and run each
             for itself (see `compiled.compiled_cuts`), and only these have times. Compiling is not
             timed; a resumed measurement compiles again.
         passes: Least number of passes at each batch size, plain and stamped together; more where
-            stamps cost over 2 % and each cut that can be chosen still lacks six. Halves only:
-            twice the number of rounds.
-        budget_s: Seconds of passes at one batch size after which none beyond `passes` are run;
-            0 for exactly `passes`.
+            stamps cost over 2 % and a cut that can be chosen still lacks six. Halves only: twice
+            the number of rounds.
+        budget_s: Seconds of passes at one batch size after which none beyond `passes` are run,
+            except until each cut that can be chosen has one stamp; 0 for no more than `passes` and
+            those six stamps need.
         seed: Of the random order, and of the cuts that are verified at random.
         clock: What takes the times; the device's own if left out.
         progress: Show the time left on stderr.
@@ -163,19 +171,27 @@ def profile(
             was found there is logged to the logger ``dscwb``.
 
     Raises:
-        ValueError: An argument outside its range, or TF32 where there is none.
-        ProfileError: There is no clock for this device, torch.compile failed, or the GPU failed.
+        ValueError: An argument outside its range, TF32 where there is none, or a number of
+            multiprocessors that the device does not offer.
+        ProfileError: There is no clock for this device, torch.compile failed, the GPU failed, or
+            it has no slices.
     """
     plan = _plan(batch_sizes, passes, budget_s, seed, verify, stamps, gap_s)
     clock = clock or _clock(captured)
     _check_tf32(captured, tf32)
+    if copies and captured.device.type != "cuda":
+        raise ValueError(
+            f"copies is True, but the model lies on {captured.device.type}, where nothing is "
+            "copied; leave it out."
+        )
     with (
         nullcontext() if checkpoint is None else alone(Path(checkpoint)),
         _fixed_conditions(captured.device, threads, tf32),
         _progress_bar(progress) as bar,
         _monitor(captured.device) as monitor,
+        _slice(captured.device, multiprocessors) as part,
     ):
-        here = _provenance(captured, compiler, plan)
+        here = _provenance(captured, compiler, plan, part)
         rounds = _rounds(captured, clock, plan, compiler)
         kept, throttled = _kept(captured, rounds, checkpoint, here)
         transfers, note = None, ""
@@ -183,7 +199,8 @@ def profile(
             rounds.run(partial(_after_round, bar, rounds, kept, monitor))
             if monitor is not None:
                 monitor.sample()  # the GPU is still warm; a short measurement has no other sample
-            transfers = _transfers(captured, rounds, clock, seed)
+            if copies or (copies is None and multiprocessors is None):
+                transfers = _transfers(captured, rounds, clock, seed)
         except KeyboardInterrupt:
             if kept is not None:
                 kept.keep(rounds.so_far(), monitor.throttled() if monitor else ())
@@ -202,14 +219,18 @@ def _rounds(captured: CapturedModel, clock: Clock, plan: Plan, compiler: str | N
     return CompiledRounds(captured, clock, plan, compiler_named(compiler))
 
 
-def _provenance(captured: CapturedModel, compiler: str | None, plan: Plan) -> Provenance:
+def _provenance(
+    captured: CapturedModel, compiler: str | None, plan: Plan, part: tuple[str, str]
+) -> Provenance:
     """Under the present conditions, before anything has been measured."""
     date = datetime.now(UTC).isoformat(timespec="seconds")
     protocol = PROTOCOL if plan.stamps else EXECUTED_PROTOCOL
-    note = "" if plan.stamps or compiler else "halves run apart"
+    words, how = part
+    notes = (how, "" if plan.stamps or compiler else "halves run apart")
     if compiler:
         protocol = COMPILED_PROTOCOL
-    here = describe(captured, protocol, date, note, compiler=compiler or "")
+    note = ", ".join(one for one in notes if one)
+    here = describe(captured, protocol, date, note, compiler=compiler or "", part=words)
     return replace(here, gap_s=plan.gap_s)
 
 
@@ -350,6 +371,17 @@ def _fixed_conditions(device: torch.device, threads: int | None, tf32: bool) -> 
         torch.set_num_threads(threads_before)
         if collecting:
             gc.enable()
+
+
+@contextmanager
+def _slice(device: torch.device, multiprocessors: int | None) -> Iterator[tuple[str, str]]:
+    """What of the device does the work, in words, and how that is done; nothing for all of it."""
+    if multiprocessors is None:
+        yield "", ""
+        return
+    words = slices.in_words(device, multiprocessors)
+    with slices.multiprocessors(device, multiprocessors) as how:
+        yield words, how
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from dscwb.profiles.passes import (
     Separate,
     error_of_passes,
     half_width,
+    suspects,
 )
 
 MIN_PASSES = 10  # plain and stamped together; fewer give no median worth the name
@@ -41,6 +42,8 @@ class Record:
         per_pass: Number of cuts that one pass stamps; None before that is known.
         known_at: Number of rounds at which the cuts to choose from were known; None before.
         look_at: Number of rounds at which to look again.
+        suspects: Cuts whose halves disagree with the one pass, too few runs to tell whether it is
+            noise; they are run next.
         done: No further rounds.
         oom: The device ran out of memory.
     """
@@ -54,6 +57,7 @@ class Record:
     per_pass: int | None = None
     known_at: int | None = None
     look_at: int = 0
+    suspects: tuple[int, ...] = ()
     done: bool = False
     oom: bool = False
     _taken: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
@@ -102,21 +106,25 @@ class Record:
     def look(self, first: NDArray[np.intp], halves: bool) -> bool:
         """Whether T, the heads of the first cuts and, if halves are run, the model error are known.
 
-        They are where their 95 % half-widths are below 1 % of T.
+        They are where their 95 % half-widths are below 1 % of T, and no cut's own halves lie so far
+        off that more runs must tell whether that is noise.
         """
         plain, stamped = self.arrays()
         if not half_width(plain, stamped, first) < HALF_WIDTH_BELOW:
             return False
         if not halves:
             return True
-        error = error_of_passes(Passes(self.batch_size, plain, stamped, separate(self.apart)))
-        return max(error.head_half_width, error.tail_half_width) < HALF_WIDTH_BELOW
+        passes = Passes(self.batch_size, plain, stamped, separate(self.apart))
+        error = error_of_passes(passes)
+        known = max(error.head_half_width, error.tail_half_width) < HALF_WIDTH_BELOW
+        self.suspects = suspects(passes)
+        return known and not self.suspects
 
-    def enough_of(self, first: NDArray[np.intp], cuts: int) -> bool:
+    def enough_of(self, first: NDArray[np.intp], cuts: int, least: int = STAMPS_AT_LEAST) -> bool:
         """Whether each of the first cuts has its least number of stamps."""
         if self.stamps_all(cuts):
             return True
-        return bool((self.taken(cuts)[first] >= STAMPS_AT_LEAST).all())
+        return bool((self.taken(cuts)[first] >= least).all())
 
     def enough_of_others(self, cuts: int, least_rounds: int) -> bool:
         """Whether every cut has a stamp, or the others have had their share of rounds."""

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from dscwb.capturing.captured import CapturedModel
 from dscwb.cuts import Cut, Granularity, all_cuts
 from dscwb.graph import ModelGraph
-from dscwb.measuring.record import LOOK_AGAIN, ExecutedRecord, Record
+from dscwb.measuring.record import LOOK_AGAIN, STAMPS_AT_LEAST, ExecutedRecord, Record
 from dscwb.measuring.stamps import MOST_COST, affordable, is_dear, next_cuts
 from dscwb.profiles.passes import NS, Nanoseconds, Passes, median_interval
 from dscwb.profiles.records import ProfileError
@@ -152,19 +152,23 @@ class Rounds:
         if isinstance(record, ExecutedRecord):
             halves = [partial(self._run_beside_whole, cut=cut) for cut in self._executed_cuts()]
             return [self._plain_pass, *halves]
-        due = self._due(record.rounds)
+        due = self._due(record)
         return [partial(self._verified_pass, cuts=due), self._stamped_pass]
 
     def _executed_cuts(self) -> list[int]:
         """Where only halves are run."""
         return [cut.index for cut in likely_cuts(self._captured.graph)]
 
-    def _due(self, nth: int) -> list[int]:
-        """Candidates of the n-th round: each once in the least rounds, then by turns."""
-        candidates, least = self._candidates, self._plan.rounds
+    def _due(self, record: Record) -> list[int]:
+        """Candidates of this round: each once in the least rounds, then by turns.
+
+        Those first of which more must be known.
+        """
+        nth, least = record.rounds, self._plan.rounds
         if nth < least:
-            return candidates[nth::least]
-        return candidates[(nth - least) % len(candidates) :][:1] if candidates else []
+            return self._candidates[nth::least]
+        turns = record.suspects or self._candidates
+        return [turns[(nth - least) % len(turns)]] if turns else []
 
     def _attempt(self, record: Record, job: _Job) -> None:
         """Run a job; where memory runs out, give up this batch size and all above it."""
@@ -312,7 +316,8 @@ class Rounds:
         """After a round: stop where there is enough; where stamps cost much, take fewer."""
         if record.oom or record.rounds < self._plan.rounds:
             return
-        if not record.enough_of(self._first, self._cuts):
+        late = record.spent_ns >= self._plan.budget_ns > 0
+        if not record.enough_of(self._first, self._cuts, 1 if late else STAMPS_AT_LEAST):
             return
         if record.known_at is None and record.rounds >= record.look_at:
             record.look_at = math.ceil(LOOK_AGAIN * record.rounds)
@@ -321,7 +326,7 @@ class Rounds:
             if record.look(self._first, bool(self._candidates)):
                 record.known_at = record.rounds
         if record.known_at is not None or record.spent_ns >= self._plan.budget_ns:
-            record.done = record.enough_of_others(self._cuts, self._plan.rounds)
+            record.done = late or record.enough_of_others(self._cuts, self._plan.rounds)
 
     def _too_dear(self, record: Record) -> bool:
         """Whether all stamps turn out to cost too much after all: then start anew with fewer."""

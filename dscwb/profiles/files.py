@@ -31,6 +31,7 @@ from dscwb.profiles.records import (
     Separate,
 )
 from dscwb.profiles.transfers import Transfers
+from dscwb.units import AS_SENT
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -287,9 +288,12 @@ def _checked(record: type[Any]) -> TypeAdapter[Any]:
 
 @lru_cache(maxsize=64)  # files of one model on several machines hold the same graph, to the byte
 def _graph(packed: bytes) -> ModelGraph:
-    graph: ModelGraph = _checked(ModelGraph).validate_json(
-        zlib.decompress(base64.b64decode(packed))
-    )
+    text = zlib.decompress(base64.b64decode(packed))
+    graph: ModelGraph = _checked(ModelGraph).validate_json(text)
+    if graph.layers and graph.layers[0].op == "imported" and graph.inputs[0].dtype == "uint8":
+        # Until 0.1 payloads measured on the wire had the element type of camera frames.
+        again = text.replace(b'"dtype":"uint8"', f'"dtype":"{AS_SENT}"'.encode())
+        graph = _checked(ModelGraph).validate_json(again)
     return graph
 
 

@@ -24,6 +24,9 @@ NORMAL_95 = 1.959964  # standard deviations on either side that hold 95 % of a n
 # Of normal samples: standard error of a median over that of a mean (asymptotically √(π/2)), and
 # interquartile range over standard deviation.
 MEDIAN_OVER_MEAN, IQR_OVER_SIGMA = math.sqrt(math.pi / 2), 1.348980
+# Heads or tails that lie further from really executed ones, as a share of T, are not right.
+APART_ABOVE = 0.03
+SURELY = 4.0  # standard errors: of two dozen medians looked at, noise alone moves none so far
 FEWEST_FOR_SPREAD = 6  # stamps at one cut; fewer tell no spread, so the typical cut's stands for it
 
 
@@ -100,9 +103,10 @@ class ModelError:
         cuts: Number of cuts whose halves were run.
         head_worst: The median difference of heads at the cut where it is largest, without sign.
         tail_worst: The same for tails.
-        head_surely: The largest difference of heads at one cut that is sure: the end of the cut's
-            95 % interval that lies nearer to 0, without sign; 0 where all intervals hold 0, or
-            have fewer than six runs behind them.
+        head_surely: The largest median difference of heads at one cut that noise does not explain,
+            without sign: more than `SURELY` standard errors from 0. The error is that of a median
+            (see `precision`), from the cut's own runs where it has six, else from the whole passes.
+            0 where there is no such cut.
         tail_surely: The same for tails.
     """
 
@@ -225,8 +229,7 @@ def _half_widths(plain_ns: Nanoseconds, stamped_ns: Nanoseconds) -> Floats:
         sigma[~enough] = np.median(sigma[1:-1][enough[1:-1]])
     else:
         sigma[1:-1] = np.nan
-    low, high = np.quantile(plain_ns, [0.25, 0.75]) / np.median(plain_ns)
-    of_total = (high - low) / IQR_OVER_SIGMA / math.sqrt(len(plain_ns))
+    of_total = sigma_of(plain_ns / np.median(plain_ns)) / math.sqrt(len(plain_ns))
     both = np.hypot(quantile(shares, 0.5) * of_total, sigma / np.sqrt(taken))
     widths[known] = NORMAL_95 * MEDIAN_OVER_MEAN * both
     return widths
@@ -237,8 +240,7 @@ def _precision_of_halves(passes: Passes) -> Floats:
     widths = np.full(passes.stamped_ns.shape[1], np.nan)
     for one in passes.separate:
         if len(one.whole_ns) >= FEWEST_FOR_SPREAD:
-            low, high = np.quantile(one.head_ns / one.whole_ns, [0.25, 0.75])
-            sigma = (high - low) / IQR_OVER_SIGMA
+            sigma = sigma_of(one.head_ns / one.whole_ns)
             widths[one.cut] = NORMAL_95 * MEDIAN_OVER_MEAN * sigma / math.sqrt(len(one.whole_ns))
     return widths
 
@@ -278,6 +280,8 @@ def error_of_passes(passes: Passes) -> ModelError:
         return ModelError(nan, nan, nan, nan, 0)
     heads = [shares[one.cut] - one.head_ns / one.whole_ns for one in run]
     tails = [1 - shares[one.cut] - one.tail_ns / one.whole_ns for one in run]
+    # A half and the whole next to it each scatter as whole passes do.
+    noise = math.sqrt(2) * sigma_of(passes.plain_ns / np.median(passes.plain_ns))
     head, head_low, head_high = median_interval(np.concatenate(heads))
     tail, tail_low, tail_high = median_interval(np.concatenate(tails))
     return ModelError(
@@ -288,17 +292,37 @@ def error_of_passes(passes: Passes) -> ModelError:
         len(run),
         max(abs(float(np.median(one))) for one in heads),
         max(abs(float(np.median(one))) for one in tails),
-        max(map(_away_from_zero, heads)),
-        max(map(_away_from_zero, tails)),
+        max(_surely(one, noise) for one in heads),
+        max(_surely(one, noise) for one in tails),
     )
 
 
-def _away_from_zero(samples: Floats) -> float:
-    """How far the 95 % interval of the median stays from 0; 0 where there are too few to say."""
-    if len(samples) < FEWEST_FOR_SPREAD:
-        return 0.0
-    _, low, high = median_interval(samples)
-    return max(low, -high, 0.0)
+def _surely(differences: Floats, noise: float) -> float:
+    """Their median without sign where it is no noise, else 0; `noise` is one difference's own."""
+    number, middle = len(differences), abs(float(np.median(differences)))
+    sigma = sigma_of(differences) if number >= FEWEST_FOR_SPREAD else noise
+    return middle if middle > SURELY * MEDIAN_OVER_MEAN * sigma / math.sqrt(number) else 0.0
+
+
+def suspects(passes: Passes, apart: float = APART_ABOVE) -> tuple[int, ...]:
+    """Cuts whose executed halves lie further off than `apart`, in too few runs to tell noise.
+
+    Six runs tell a cut's own scatter.
+    """
+    shares = head_shares(passes.stamped_ns)
+    few = [one for one in passes.separate if 0 < len(one.whole_ns) < FEWEST_FOR_SPREAD]
+    return tuple(
+        one.cut
+        for one in few
+        if abs(np.median(shares[one.cut] - one.head_ns / one.whole_ns)) > apart
+        or abs(np.median(1 - shares[one.cut] - one.tail_ns / one.whole_ns)) > apart
+    )
+
+
+def sigma_of(samples: Floats) -> float:
+    """Standard deviation of normal samples with this interquartile range, ``(sample,)``."""
+    low, high = np.quantile(samples, [0.25, 0.75])
+    return float(high - low) / IQR_OVER_SIGMA
 
 
 def overhead(plain_ns: Nanoseconds, stamped_ns: Nanoseconds) -> tuple[float, float, float]:

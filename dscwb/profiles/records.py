@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from dscwb.cuts import all_cuts
 from dscwb.graph import ModelGraph
 from dscwb.profiles.passes import (
+    APART_ABOVE,
     NOT_STAMPED,
     NS,
     ModelError,
@@ -49,10 +50,7 @@ Status = Literal["ok", "noisy", "unreliable", "biased", "oom"]
 # Interquartile range over median of the plain passes (MEASURING protocol, step 4).
 NOISY_ABOVE = 0.10
 UNRELIABLE_ABOVE = 0.25
-# What no further pass of the same kind mends: stamps that cost more than this share of a pass, and
-# heads or tails that lie further from really executed ones, as a share of T.
-STAMPS_COST_ABOVE = 0.10
-APART_ABOVE = 0.03
+STAMPS_COST_ABOVE = 0.10  # share of a pass; no further pass of the same kind mends that
 
 
 class ProfileError(ValueError):
@@ -97,15 +95,17 @@ class Provenance:
     time_error: float | None = None
 
     def machine(self) -> str:
-        """Device and how much of it was used: ``AMD EPYC, 2 threads``."""
-        if not self.threads:
-            return self.device
-        return f"{self.device}, {self.threads} thread{'s' if self.threads > 1 else ''}"
+        """Device and how it was used: ``AMD EPYC, 2 threads, 20 ms idle before each pass``."""
+        words = [self.device]
+        if self.threads:
+            words.append(f"{self.threads} thread{'s' if self.threads > 1 else ''}")
+        if self.gap_s:
+            words.append(f"{format_seconds(self.gap_s)} idle before each pass")
+        return ", ".join(words)
 
     def label(self) -> str:
         """Machine and origin for captions: ``AMD EPYC, 1 thread, float32 (measured)``."""
-        marks = [f"{format_seconds(self.gap_s)} idle before each pass"] if self.gap_s else []
-        marks += [f"throttled by {' and '.join(self.throttled)}"] if self.throttled else []
+        marks = [f"throttled by {' and '.join(self.throttled)}"] if self.throttled else []
         notes = ", ".join([note for note in (self.note, *marks) if note])
         return f"{self.machine()}, {self.dtype} ({self.origin}{': ' if notes else ''}{notes})"
 
@@ -214,12 +214,13 @@ class Profile:
         Returns:
             ``oom`` where memory ran out. ``biased`` where stamps cost more than 10 % of a pass, or
             heads or tails read off stamped passes lie more than 3 % of T from executed ones: at
-            all cuts in the median, or at one cut for sure. ``unreliable`` where the whole passes'
-            interquartile range is above 25 % of their median, ``noisy`` where it is above 10 %.
+            all cuts in the median, or at one cut by more than noise explains. ``unreliable`` where
+            the whole passes' interquartile range is above 25 % of their median, ``noisy`` where it
+            is above 10 %.
         """
         if any(p.oom and p.batch_size == batch_size for p in self.passes):
             return "oom"
-        if self._bias(batch_size):
+        if self._bias(batch_size):  # which no quieter machine mends
             return "biased"
         spread = self.spread(batch_size)
         if spread > UNRELIABLE_ABOVE:
@@ -229,28 +230,36 @@ class Profile:
     def caution(self, batch_size: int) -> str:
         """Why the times at this batch size are not ``ok``, and what to do; empty where they are.
 
-        Also that only halves were run, where no pass was stamped.
+        Also where only some cuts have times: no pass was stamped, or not long enough.
         """
         status = self.status(batch_size)
         if status == "oom":
             return "oom: the device ran out of memory; take a smaller batch size"
-        if status == "biased":
-            why = " and ".join(self._bias(batch_size))
-            return (
-                f"biased: {why}; measure more passes (passes=, --passes), or executed halves only "
-                "(stamps=False, --no-stamps)"
-            )
         if status == "ok":
-            return self._executed_only(batch_size)
-        why = f"the middle half of the passes spans {self.spread(batch_size):.0%} of their median"
-        return f"{status}: {why}; measure again while nothing else runs there"
+            return self._partly(batch_size)
+        why, remedies = [], []
+        if (spread := self.spread(batch_size)) > NOISY_ABOVE:
+            why.append(f"the middle half of the passes spans {spread:.0%} of their median")
+            remedies.append("measure again while nothing else runs there")
+        if bias := self._bias(batch_size):
+            why += bias
+            remedies.append(
+                "measure more passes (passes=, --passes), or executed halves only (stamps=False, "
+                "--no-stamps)"
+            )
+        return f"{status}: {' and '.join(why)}; {', then '.join(remedies)}"
 
-    def _executed_only(self, batch_size: int) -> str:
-        passes = self._at(batch_size)
-        if self.provenance.origin != "measured" or len(passes.stamped_ns):
+    def _partly(self, batch_size: int) -> str:
+        """At how many cuts inside the model there are times, where not at all of them."""
+        if self.provenance.origin != "measured":
             return ""
-        inner = [one for one in passes.separate if 0 < one.cut < self.cuts - 1]
-        return f"of really executed halves at {len(inner)} of {self.cuts - 2} cuts"
+        inner = self.head_s(batch_size)[1:-1]
+        known = int(np.isfinite(inner).sum())
+        if not len(self._at(batch_size).stamped_ns):
+            return f"of really executed halves at {known} of {len(inner)} cuts"
+        if known == len(inner):
+            return ""
+        return f"known at {known} of {len(inner)} cuts, the others had no stamp yet; measure longer"
 
     def _bias(self, batch_size: int) -> list[str]:
         """What is wrong with the times in one direction, in words; found once a batch size."""
@@ -321,9 +330,9 @@ def calibration(profile: Profile, batch_size: int) -> tuple[float, float, float]
 
 
 def _bias(passes: Passes) -> list[str]:
-    ratio, low, _ = overhead(passes.plain_ns, passes.stamped_ns)
+    ratio = overhead(passes.plain_ns, passes.stamped_ns)[0]
     words = []
-    if ratio > 1 + STAMPS_COST_ABOVE and low > 1:  # else it is noise as likely as not
+    if ratio > 1 + STAMPS_COST_ABOVE:
         words.append(f"stamps cost {ratio - 1:.0%} of a pass")
     error = error_of_passes(passes)
     halves = (

@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
@@ -124,6 +125,11 @@ def plot(figure: go.Figure, identifier: str, shared: str, about: str) -> str:
     )
     page.layout.height -= CAPTION_LINE * lines
     page.layout.margin.b -= CAPTION_LINE * lines
+    for trace in page.data:  # seven digits are more than a screen shows, and half the bytes
+        for name in ("x", "y", "z", "customdata"):
+            values = getattr(trace, name, None)
+            if isinstance(values, np.ndarray) and values.dtype == np.float64:
+                trace[name] = values.astype(np.float32)
     drawn = page.to_html(config=CONFIG, include_plotlyjs=False, full_html=False, div_id=identifier)
     words = caption.replace(shared, about, 1).strip()
     title = " ".join(str(page.layout.title.text or identifier).split("<br>"))

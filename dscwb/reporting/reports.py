@@ -102,7 +102,9 @@ def _telling_state(study: Study) -> State:
     gained = np.nan_to_num(np.fmin.reduce([study.gains(name) for name in ends]))
     row, column = divmod(int(np.argmax(gained)), gained.shape[1])
     if not gained.max() > 0:
-        row, column = len(study.batch_sizes) // 2, len(study.data_rates_bps) // 2
+        rates = study.data_rates_bps
+        row, up = len(study.batch_sizes) // 2, np.flatnonzero(rates > 0)
+        column = int(up[len(up) // 2]) if len(up) else 0
     return study.batch_sizes[row], float(study.data_rates_bps[column])
 
 
@@ -146,7 +148,7 @@ def _grid(study: Study) -> str:
     listed = ", ".join(map(str, sizes)) if len(sizes) <= 8 else f"{min(sizes)} to {max(sizes)}"
     return (
         f"{len(rates)} data rates from {format_rate(rates.min())} to {format_rate(rates.max())}, "
-        f"batch size{'s'[: len(sizes) > 1]} {listed}{own}"
+        f"batch size{'s'[: len(sizes) > 1]} {listed}{own}.{study.outages()}"
     )
 
 
@@ -162,7 +164,7 @@ def _best(study: Study, state: State, confidence: Confidence | None) -> str:
 
 
 def _switching(study: Study, confidence: Confidence | None) -> str:
-    """The exact thresholds, for all data rates above zero."""
+    """The exact thresholds, for all data rates."""
     policy, shown = study.policy(confidence), few_batch_sizes(study)
     rows = [
         (

@@ -97,6 +97,6 @@ def _server(study: Study) -> str:
 
 def _rates(rates_bps: NDArray[np.float64]) -> str:
     low, high, number = float(rates_bps[0]), float(rates_bps[-1]), len(rates_bps)
-    if np.allclose(rates_bps, np.geomspace(low, high, number), rtol=1e-9):
+    if low > 0 and np.allclose(rates_bps, np.geomspace(low, high, number), rtol=1e-9):
         return f"np.geomspace({low!r}, {high!r}, {number})"
     return repr(rates_bps.tolist())

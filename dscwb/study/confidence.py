@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dscwb.cuts import all_cuts
 from dscwb.latency import NO_OFFLOADING
-from dscwb.optimise import checked_rates
+from dscwb.optimise import checked_rates, cost_at, gain
 from dscwb.profiles.records import NS, Passes, Profile
 from dscwb.profiles.resampling import fewest_repeats, resampled, same_passes
 from dscwb.study.states import States
@@ -82,20 +82,24 @@ class Confidence:
         """The same replicates on other data rates in bit/s, ``(rate,)``.
 
         Raises:
-            ValueError: A rate is not finite and above zero.
+            ValueError: A rate is not finite, or below zero.
         """
         states = self.states.at_rates(data_rates_bps)
         rates = states.data_rates_bps
         shares = np.stack([self._shares(row, rates) for row in range(len(self.intercepts))])
+        down = rates == 0  # then no time plays a part
+        shares[:, down] = states.best[:, down, None] == self.winners
         return replace(self, states=states, shares=shares)
 
     def at(self, batch_size: int, data_rate_bps: float) -> float:
         """Share of the replicates in which the best split of one state wins.
 
         Raises:
-            ValueError: The batch size is not on the grid, or the rate is not above zero.
+            ValueError: The batch size is not on the grid, or the rate is below zero.
         """
         row, rate = self.states.row(batch_size), checked_rates(data_rate_bps)
+        if rate[0] == 0:
+            return 1.0
         best = self.states.envelopes[row].best_split(rate)[0]
         return float(self._shares(row, rate)[0] @ (self.winners == best))
 
@@ -148,8 +152,8 @@ class Confidence:
         means = np.zeros(self.replicates)
         for row, (costs, slopes) in enumerate(zip(self.intercepts, states.slopes, strict=True)):
             least = _least(costs, slopes[self.winners], states.data_rates_bps)
-            always = fixed[row][:, None] + slopes[split] / states.data_rates_bps
-            means += 1 - (least / always).mean(axis=1)
+            always = cost_at(fixed[row][:, None], slopes[split], states.data_rates_bps)
+            means += gain(least, always).mean(axis=1)
         return _interval(means / len(states.batch_sizes))
 
     def label(self) -> str:
@@ -220,7 +224,8 @@ def bootstrap(
                 progress(before + row, 2 * count)
             yield row
 
-    winners = np.unique(np.concatenate([noise.winners(row) for row in rows(0)]))
+    down = states.best[:, states.data_rates_bps == 0].ravel()
+    winners = np.unique(np.concatenate([*(noise.winners(row) for row in rows(0)), down]))
     intercepts = np.stack([noise.intercepts(row)[:, winners] for row in rows(count)])
     nothing = np.empty((count, 0, len(winners)))
     found = Confidence(states, replicates, seed, noise.exact, winners, nothing, intercepts)
@@ -330,7 +335,7 @@ def _least(costs: Floats, slopes: Floats, rates: Floats) -> Floats:
     """Cost of the cheapest line, ``(replicate, rate)``."""
     least = np.full((len(costs), len(rates)), np.inf)
     for cost, slope in zip(costs.T, slopes, strict=True):
-        np.fmin(least, cost[:, None] + slope / rates, out=least)  # NaN: not possible here
+        np.fmin(least, cost_at(cost[:, None], slope, rates), out=least)  # NaN: not possible here
     return least
 
 

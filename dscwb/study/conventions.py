@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dscwb.cuts import Cut
 from dscwb.latency import FULL_OFFLOADING, NO_OFFLOADING
 from dscwb.optimise import gain
 from dscwb.study.states import Floats
@@ -86,9 +87,10 @@ def verdict(study: Study) -> str:
         >>> verdict(study).partition(":")[0]
         'Splitting pays with input uint8 and features int8'
     """
-    value, scenario = worth(study), study.scenario
-    where = (
-        f"with input {scenario.input_encoding.name} and features {scenario.feature_encoding.name}"
+    value = worth(study)
+    both = zip(("input", "features"), study.written, strict=True)
+    where = "with " + (
+        " and ".join(f"{what} {words}" for what, words in both if words) or "nothing to send"
     )
     states = f"{value.states:,} state{'s' * (value.states != 1)}"
     if not value.split_share:
@@ -134,8 +136,8 @@ def _percent(share: float) -> str:
 def conventions(
     study: Study,
     *,
-    input_encodings: Sequence[str | Encoding] = INPUTS,
-    feature_encodings: Sequence[str | Encoding] = FEATURES,
+    input_encodings: Sequence[str | Encoding] | None = None,
+    feature_encodings: Sequence[str | Encoding] | None = None,
 ) -> pd.DataFrame:
     """What the same study would say under other payload conventions.
 
@@ -143,11 +145,14 @@ def conventions(
 
     Args:
         study: The study; its own convention is always among the rows.
-        input_encodings: How the input is sent when all layers are offloaded.
-        feature_encodings: How intermediate tensors are sent; every pair is looked at.
+        input_encodings: How the input is sent when all layers are offloaded; those of `INPUTS`
+            that can hold the model's input if left out.
+        feature_encodings: How intermediate tensors are sent, likewise of `FEATURES`; every pair is
+            looked at.
 
     Returns:
-        One row a convention, in the order of the arguments: ``input``, ``features``,
+        One row a convention, in the order of the arguments: ``input``, ``features`` (how they are
+        really written: tensors that an encoding cannot hold stay as they are, and are named),
         ``split_share`` (of states whose best choice is a split, neither no nor full offloading),
         mean gains ``over_no_offloading``, ``over_full_offloading``, ``over_better_end`` (the better
         of these two in every state) and ``over_best_static``, the ``best_static`` choice, and
@@ -155,14 +160,29 @@ def conventions(
         possible in every state.
 
     Raises:
-        ValueError: An encoding is unknown.
+        ValueError: An encoding is unknown, or cannot hold the model's input.
     """
     import pandas as pd
 
     own = study.scenario.input_encoding, study.scenario.feature_encoding
+    cuts = study.lines.splits
+    if input_encodings is None:
+        input_encodings = _applied(INPUTS, [cut for cut in cuts if cut.is_input], own[0])
+    if feature_encodings is None:
+        inner = [cut for cut in cuts if not (cut.is_input or cut.is_output)]
+        feature_encodings = _applied(FEATURES, inner, own[1])
     pairs = [(encoding(a), encoding(b)) for a in input_encodings for b in feature_encodings]
     pairs = list(dict.fromkeys([*pairs, own]))
     return pd.DataFrame([_row(study, *pair) for pair in pairs])
+
+
+def _applied(names: Sequence[str], cuts: Sequence[Cut], own: Encoding) -> Sequence[str | Encoding]:
+    """Those that hold some tensor of these cuts; the study's own where none does."""
+    kinds = {spec.dtype for cut in cuts for spec in cut.frontier}
+    if not kinds:
+        return names
+    held = [name for name in names if any(encoding(name).bytes_of(k) is not None for k in kinds)]
+    return held or [own]
 
 
 def _row(study: Study, given: Encoding, features: Encoding) -> dict[str, object]:
@@ -170,9 +190,11 @@ def _row(study: Study, given: Encoding, features: Encoding) -> dict[str, object]
     scenario = replace(study.scenario, input_encoding=given, feature_encoding=features)
     other = study_of(study.edge, study.server, scenario, study.data_rates_bps, study.batch_sizes)
     value = worth(other)
+    words = other.written
     return {
-        "input": given.name,
-        "features": features.name,
+        # Where no input is sent, as with private inputs, what was asked for makes no difference.
+        "input": words[0] or given.label(),
+        "features": words[1] or features.label(),
         "split_share": value.split_share,
         "over_no_offloading": other.mean_gain(NO_OFFLOADING),
         "over_full_offloading": (

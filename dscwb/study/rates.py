@@ -74,9 +74,7 @@ def curve_numbers(study: Study, batch_size: int) -> CurveNumbers:
         ValueError: The batch size is not on the study's grid.
     """
     row = study.row(batch_size)
-    low, high = float(study.data_rates_bps.min()), float(study.data_rates_bps.max())
-    if low == high:  # an octave each way around a single rate, as in the maps
-        low, high = low / 2, high * 2
+    low, high = study.rate_range
     envelope = study.envelopes[row]
     inside = envelope.switching_rates_bps
     inside = inside[(inside > low) & (inside < high)]

@@ -6,16 +6,17 @@ both are lines in 1/r, so all that is said here of a cost holds for either.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dscwb.certificate import Certificate, certify
 from dscwb.cuts import all_cuts
-from dscwb.latency import NO_OFFLOADING, CostLines
-from dscwb.optimise import Envelope, checked_rates, envelopes, gain, lower_envelope
+from dscwb.latency import NO_OFFLOADING, CostLines, written
+from dscwb.optimise import Envelope, checked_rates, cost_at, envelopes, gain, lower_envelope
 from dscwb.profiles.records import Profile
 from dscwb.scenario import Scenario
 from dscwb.units import BITS_PER_BYTE
@@ -76,7 +77,7 @@ class States:
         edge: Profile of the device.
         server: Profile of the server.
         scenario: Link, encodings and the other choices.
-        data_rates_bps: ``(rate,)``, bit/s.
+        data_rates_bps: ``(rate,)``, bit/s; at 0 the link is down, and only what sends nothing ends.
         lines: Latency lines of the candidates, ``(batch, split)``.
         intercepts: What the objective counts at an endless data rate, ``(batch, split)``: seconds,
             or joules where the scenario says energy.
@@ -107,12 +108,12 @@ class States:
         """Decide every state.
 
         Raises:
-            ValueError: A rate is not finite and above zero.
+            ValueError: A rate is not finite, or below zero.
         """
         rates = checked_rates(data_rates_bps)
         intercepts, slopes = lines.costs(scenario)
         rows = envelopes(intercepts, slopes)
-        best = np.stack([envelope.best_split(rates) for envelope in rows])
+        best = _best(rows, intercepts, lines.bits, rates)
         return cls(edge, server, scenario, rates, lines, intercepts, slopes, rows, best)
 
     @property
@@ -124,6 +125,15 @@ class States:
     def splits(self) -> tuple[str, ...]:
         """Names of the candidates, from full offloading to no offloading, ``(split,)``."""
         return self.lines.names
+
+    @property
+    def written(self) -> tuple[str, str]:
+        """How input and features really go over the wire, in words; empty where not sent."""
+        given, features = written(self.lines.splits, self.scenario)
+        device, server = self.edge.provenance.dtype, self.server.provenance.dtype
+        if features and device != server:
+            features += f" (converted from the device's {device}, into the server's {server})"
+        return given, features
 
     @property
     def chosen(self) -> tuple[str, ...]:
@@ -149,11 +159,26 @@ class States:
         """The same on other data rates in bit/s, ``(rate,)``.
 
         Raises:
-            ValueError: A rate is not finite and above zero.
+            ValueError: A rate is not finite, or below zero.
         """
         rates = checked_rates(data_rates_bps)
-        best = np.stack([envelope.best_split(rates) for envelope in self.envelopes])
+        best = _best(self.envelopes, self.intercepts, self.lines.bits, rates)
         return replace(self, data_rates_bps=rates, best=best)
+
+    def costs(self, row: int) -> Floats:
+        """Cost of every split at one batch size, by its row, ``(split, rate)``."""
+        slopes = self._sent(self.slopes[row][:, None], (row, slice(None), None))
+        return cost_at(self.intercepts[row][:, None], slopes, self.data_rates_bps)
+
+    @property
+    def rate_range(self) -> tuple[float, float]:
+        """Lowest and highest data rate to draw, bit/s: a logarithmic axis has no zero.
+
+        An octave each way around a single rate, and around 1 Mbit/s if the link is always down.
+        """
+        up = self.data_rates_bps[self.data_rates_bps > 0]
+        low, high = (float(up.min()), float(up.max())) if up.size else (1e6, 1e6)
+        return (low, high) if low < high else (low / 2, high * 2)
 
     def static_cost(self, split: str) -> Floats:
         """Cost in every state if this one split is always used, ``(batch, rate)``.
@@ -174,8 +199,7 @@ class States:
 
     def regrets(self, static: str) -> Floats:
         """C_static - C_best in every state, in seconds or joules, ``(batch, rate)``; never < 0."""
-        # At a switching rate both cost the same, and roundings may differ in the last bit.
-        return np.maximum(self.static_cost(static) - self.cost, 0.0)
+        return self._regrets(self.static_cost(static))
 
     def mean_gain(self, baseline: str = NO_OFFLOADING, weights: ArrayLike | None = None) -> float:
         """Mean over the grid of the relative gain of each state.
@@ -230,8 +254,12 @@ class States:
         if by not in ("mean", "minimax"):
             raise ValueError(f"by is {by!r}; choose 'mean' or 'minimax'.")
         cost = self.cost
+        # Where nothing at all is possible, all splits are alike.
+        ends = ~np.isposinf(cost)
         scores = [
-            self._mean(static, weights) if by == "mean" else float((static - cost).max())
+            self._mean(np.where(ends, static, 0.0), weights)
+            if by == "mean"
+            else float(self._regrets(static).max())
             for static in map(self._static, range(len(self.splits)))
         ]
         if np.isnan(scores).all():
@@ -253,14 +281,15 @@ class States:
         """The decision in one state; the rate need not lie on the grid.
 
         Raises:
-            ValueError: The batch size is not on the grid, or the rate is not above zero.
+            ValueError: The batch size is not on the grid, or the rate is below zero.
         """
         row = self.row(batch_size)
-        rate = float(checked_rates(data_rate_bps)[0])
+        state = self.at_rates(data_rate_bps)
+        rate = float(state.data_rates_bps[0])
         envelope, lines = self.envelopes[row], self.lines
         piece = int(np.searchsorted(envelope.switching_rates_bps, rate, side="left"))
-        best = int(envelope.splits[piece])
-        costs = self.intercepts[row] + self.slopes[row] / rate
+        best = int(state.best[row, 0])
+        costs = state.costs(row)[:, 0]
         others = np.where(np.arange(len(costs)) == best, np.inf, np.nan_to_num(costs, nan=np.inf))
         second = int(np.argmin(others))
         edges = np.concatenate(([0.0], envelope.switching_rates_bps, [np.inf]))
@@ -270,13 +299,13 @@ class States:
             self.splits[best],
             wait_s=float(lines.wait_s[row]),
             head_s=float(lines.head_s[row, best]),
-            transfer_s=float(lines.bits[row, best] / rate + lines.link_s[row, best]),
+            transfer_s=float(cost_at(lines.link_s[row, best], lines.bits[row, best], rate)),
             tail_s=float(lines.tail_s[row, best]),
             payload_bytes=float(lines.bits[row, best] / BITS_PER_BYTE),
             best_from_bps=float(edges[piece]),
-            best_to_bps=float(edges[piece + 1]),
+            best_to_bps=float(edges[piece + 1]) if best == envelope.splits[piece] else rate,
             runner_up=self.splits[second] if np.isfinite(others[second]) else "",
-            margin=float(others[second] - costs[best]),
+            margin=float(others[second] - costs[best]) if np.isfinite(costs[best]) else 0.0,
             interpolated=bool(lines.interpolated[row]),
         )
 
@@ -288,11 +317,10 @@ class States:
         Raises:
             ValueError: The baseline is not a candidate, or see `at`.
         """
-        row, rate = self.row(batch_size), float(checked_rates(data_rate_bps)[0])
-        best = int(self.envelopes[row].best_split(rate))
-        split = self.splits.index(self.baseline_split(baseline))
-        spent, fixed = (self.intercepts[row, i] + self.slopes[row, i] / rate for i in (best, split))
-        return float(gain(spent, fixed))
+        row, split = self.row(batch_size), self.splits.index(self.baseline_split(baseline))
+        state = self.at_rates(data_rate_bps)
+        costs = state.costs(row)[:, 0]
+        return float(gain(costs[state.best[row, 0]], costs[split]))
 
     def row(self, batch_size: int) -> int:
         """Row of a batch size in the arrays.
@@ -321,20 +349,33 @@ class States:
         for row in np.flatnonzero(~np.isnan(self.intercepts[:, kept]).all(axis=1)):
             intercepts, slopes = self.intercepts[row, kept], self.slopes[row, kept]
             best = lower_envelope(intercepts, slopes).best_split(self.data_rates_bps)
-            cost = intercepts[best] + slopes[best] / self.data_rates_bps
-            # Adding zero turns -0.0 into 0.0.
-            loss[row] = 0.0 - gain(cost, self.cost[row])
+            cost = cost_at(intercepts[best], slopes[best], self.data_rates_bps)
+            # Adding zero turns -0.0 into 0.0. On a link that is down all send nothing.
+            loss[row] = np.where(self.data_rates_bps == 0, 0.0, 0.0 - gain(cost, self.cost[row]))
         return loss
 
     def _at_best(self, intercepts: Floats, slopes: Floats) -> Floats:
         at = np.arange(len(self.batch_sizes))[:, None], self.best
-        values: Floats = intercepts[at] + slopes[at] / self.data_rates_bps
-        return values
+        return cost_at(intercepts[at], self._sent(slopes[at], at), self.data_rates_bps)
 
     def _static(self, split: int) -> Floats:
-        fixed = self.intercepts[:, split, None]
-        cost: Floats = fixed + self.slopes[:, split, None] / self.data_rates_bps
-        return cost
+        at = slice(None), [split]
+        slopes = self._sent(self.slopes[at], at)
+        return cost_at(self.intercepts[at], slopes, self.data_rates_bps)
+
+    def _sent(self, slopes: Floats, at: Any) -> Floats:
+        """Slopes; at rate 0 the bits themselves, as sending may cost no energy and yet not end."""
+        return np.where(self.data_rates_bps == 0, self.lines.bits[at], slopes)
+
+    def _regrets(self, static: Floats) -> Floats:
+        cost = self.cost
+        # Where nothing is possible nothing is regretted. At a switching rate both cost the same,
+        # and roundings may differ in the last bit.
+        ends = ~np.isposinf(cost)
+        regrets: Floats = np.maximum(
+            np.subtract(static, cost, out=np.zeros_like(cost), where=ends), 0
+        )
+        return regrets
 
     def _mean(self, values: Floats, weights: ArrayLike | None) -> float:
         if weights is None:
@@ -347,4 +388,19 @@ class States:
             ) from None
         if not (np.isfinite(shares).all() and (shares >= 0).all() and shares.sum() > 0):
             raise ValueError("weights must be finite, not negative, and not all zero.")
-        return float(np.average(values, weights=shares))
+        some = shares > 0  # a cost may be infinite where the link is down
+        return float(np.average(values[some], weights=shares[some]))
+
+
+def _best(
+    rows: Sequence[Envelope], intercepts: Floats, bits: Floats, rates: Floats
+) -> NDArray[np.intp]:
+    """Index of the best split in every state, ``(batch, rate)``.
+
+    At rate 0 the one with the fewest bits, which is no offloading wherever that is possible.
+    """
+    best = np.stack([envelope.best_split(rates) for envelope in rows])
+    fewest = np.where(np.isnan(intercepts), np.inf, bits)
+    tied = np.where(fewest == fewest.min(axis=1, keepdims=True), intercepts, np.inf)
+    best[:, rates == 0] = np.argmin(tied, axis=1)[:, None]
+    return best

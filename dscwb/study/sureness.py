@@ -91,7 +91,8 @@ class HowSure:
         split: Its name.
         status: ``sure``: it wins in 95 % of the replicates, and wherever in their range modelled
             and assumed times lie. ``sure if the model is right``: in the replicates only.
-            ``not sure``: it does not, or nobody asked, or the measured times have no spread.
+            ``not sure``: it does not, or nobody asked, or the measured times have no spread, or
+            times that it rests on are biased or unreliable (`trusted`).
         probability: Share of the replicates in which it wins; None where that is not known.
         errors: Of the machines that were not measured.
         flips: Where it stops being the best, the nearest first: one for each direction in which
@@ -134,10 +135,31 @@ def robust(states: States) -> NDArray[np.bool_]:
     Everywhere, if both machines were measured or imported: nothing is said of their noise.
     """
     same = np.ones(states.best.shape, dtype=np.bool_)
+    up = states.data_rates_bps > 0  # on a link that is down no time plays a part
+    if not up.any():
+        return same
     for off in _corners(model_errors(states)):
         intercepts = states.intercepts + _rise(states, off)
-        same &= best_split(intercepts, states.slopes, states.data_rates_bps) == states.best
+        best = best_split(intercepts, states.slopes, states.data_rates_bps[up])
+        same[:, up] &= best == states.best[:, up]
     return same
+
+
+def trusted(states: States) -> NDArray[np.bool_]:
+    """False where the times of a machine are biased or unreliable, ``(batch,)``.
+
+    Passes drawn again scatter around the same wrong times, so no bootstrap sees that.
+    """
+    return np.array([not _not_trusted(states, size) for size in states.batch_sizes])
+
+
+def _not_trusted(states: States, batch_size: int) -> str:
+    """Whose times behind this batch size are biased or unreliable, in words; empty for nobody's."""
+    for name, profile in (("device", states.edge), ("server", states.server)):
+        for size in profile.neighbours(batch_size):
+            if (status := profile.status(size)) in ("biased", "unreliable"):
+                return f"the {name}'s times at batch size {size} are {status}"
+    return ""
 
 
 def about_models(states: States) -> str:
@@ -173,7 +195,9 @@ def how_sure(
         probability, measured = _by_measurements(best, confidence, errors)
     fragile = any(flip.inside for flip in flips)
     status: Status = "not sure"
-    if probability is not None and probability >= DECIDED_FROM:
+    if doubted := _not_trusted(states, batch_size):
+        measured = f"not sure: {doubted}"
+    elif probability is not None and probability >= DECIDED_FROM:
         status = "sure if the model is right" if fragile else "sure"
     why = _why(status, measured, _by_models(errors, flips), errors)
     return HowSure(best.split, status, probability, errors, flips, why)
@@ -204,6 +228,8 @@ def _flips(states: States, best: Decision, errors: Sequence[ModelError]) -> tupl
 
     At 1 + λ · (corner - 1) the best costs λ · (its rise - the other's rise) of its margin.
     """
+    if best.data_rate_bps == 0:
+        return ()
     row, chosen = states.row(best.batch_size), states.splits.index(best.split)
     costs = states.intercepts[row] + states.slopes[row] / best.data_rate_bps
     found = []

@@ -143,7 +143,7 @@ class Study(States):
 
         Raises:
             ValueError: The confidence is of another study, the batch size is not on the grid, or
-                the rate is not above zero.
+                the rate is below zero.
 
         Example:
             Of the study in the example of `sweep`:
@@ -156,7 +156,7 @@ class Study(States):
     def policy(self, confidence: Confidence | None = None) -> Policy:
         """The best split of every state as thresholds, for a small file on the device itself.
 
-        The thresholds are the exact switching rates: they hold for every rate above zero, not only
+        The thresholds are the exact switching rates: they hold for every rate, not only
         for those of this grid. Batch sizes are those of this grid.
 
         Args:
@@ -269,12 +269,14 @@ class Study(States):
         from dscwb import __version__
 
         graph = self.edge.graph
+        both = zip(("input", "features"), self.written, strict=True)
+        payload = ", ".join(f"{what} {words}" for what, words in both if words)
         size = "×".join(str(n) for n in graph.inputs[0].shape[1:])
         return {
             "model": f"{graph.model} at {size}",
             "device": self.edge.provenance.label(),
             "server": self.server.provenance.label(),
-            "scenario": self.scenario.label(),
+            "scenario": self.scenario.label(payload),
             "dscwb_version": __version__,
         }
 
@@ -298,14 +300,24 @@ class Study(States):
                 for size, words in told.items()
                 if words
             ]
-        return (*found, *_gaps_differ(self.edge, self.server))
+        return (*found, *_gaps_differ(self.edge, self.server), *_types_differ(self))
 
     def label(self) -> str:
         """Model, machines and scenario in words: what every figure's caption must say."""
         stamp = self.stamp()
         return (
             f"{stamp['model']}. Device: {stamp['device']}. Server: {stamp['server']}. "
-            f"{stamp['scenario']}."
+            f"{stamp['scenario']}.{self.outages()}"
+        )
+
+    def outages(self) -> str:
+        """What is best where the link is down, which no logarithmic axis shows; often empty."""
+        down = int((self.data_rates_bps == 0).sum())
+        if not down:
+            return ""
+        best = " or ".join(np.array(self.splits)[np.unique(self.best[:, self.data_rates_bps == 0])])
+        return (
+            f" The link is down at {down} of {len(self.data_rates_bps)} data rates: {best} there."
         )
 
     def _frame(self, values: NDArray[Any]) -> pd.DataFrame:
@@ -316,15 +328,25 @@ class Study(States):
         return pd.DataFrame(values, index=index, columns=columns)
 
 
+def _types_differ(study: Study) -> tuple[str, ...]:
+    types = study.edge.provenance.dtype, study.server.provenance.dtype
+    if types[0] == types[1]:
+        return ()
+    return (
+        f"The head computes in {types[0]}, the tail in {types[1]}: features are converted, which "
+        "takes time that is not counted.",
+    )
+
+
 def _gaps_differ(edge: Profile, server: Profile) -> tuple[str, ...]:
     gaps = edge.provenance.gap_s, server.provenance.gap_s
-    both = all(one.provenance.origin in ("measured", "assumed") for one in (edge, server))
-    if gaps[0] == gaps[1] or not both:
+    told = all(one.provenance.origin != "imported" for one in (edge, server))
+    if gaps[0] == gaps[1] or not told:
         return ()
     idle = [f"{format_seconds(gap)} of idling" if gap else "no idle gap" for gap in gaps]
     return (
-        f"The device was measured with {idle[0]} before each pass, the server with {idle[1]}: what "
-        "has waited is slower; measure both alike (gap_s=, --gap-ms).",
+        f"The device's times are with {idle[0]} before each pass, the server's with {idle[1]}: "
+        "what has waited is slower; measure both alike (gap_s=, --gap-ms).",
     )
 
 
@@ -359,7 +381,7 @@ def sweep(
         input_encoding: How the input is sent when everything is offloaded, ``uint8`` or
             ``jpeg 10:1``.
         feature_encoding: How intermediate tensors are sent, ``float32``.
-        data_rates_bps: Data rates in bit/s, ``(rate,)``.
+        data_rates_bps: Data rates in bit/s, ``(rate,)``, in any order; 0 for a link that is down.
         batch_sizes: Batch sizes, ``(batch,)``; those between measured ones are interpolated. All
             from the smallest to the largest that both profiles cover when left out.
         granularity: ``block``, ``op`` or ``compressive``: where the model may be split.

@@ -55,15 +55,18 @@ def _thresholds(states: States, row: int, intervals: Intervals) -> Thresholds:
     envelope, lines, size = states.envelopes[row], states.lines, states.batch_sizes[row]
     rates = envelope.switching_rates_bps.tolist()
     sent = (lines.bits[row] / BITS_PER_BYTE).tolist()
+
+    def choice(i: int) -> Choice:
+        return Choice(states.splits[i], lines.splits[i].index, sent[i])
+
+    down = int(states.at_rates(0.0).best[row, 0])
     return Thresholds(
         size,
-        tuple(
-            Choice(states.splits[i], lines.splits[i].index, sent[i])
-            for i in envelope.splits.tolist()
-        ),
+        tuple(choice(i) for i in envelope.splits.tolist()),
         tuple(rates),
         tuple(intervals.get((size, rate)) for rate in rates),
         bool(lines.interpolated[row]),
+        None if down == envelope.splits[0] else choice(down),
     )
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dscwb.optimise import checked_rates
+from dscwb.optimise import checked_rates, cost_at
 from dscwb.scenario import PowerModel
 from dscwb.study.sweeps import Study
 from dscwb.units import BITS_PER_BYTE
@@ -39,7 +39,7 @@ def tradeoffs(
     Args:
         study: Profiles and scenario; its own objective plays no part here.
         batch_size: One of the study's.
-        data_rate_bps: In bit/s, any above zero.
+        data_rate_bps: In bit/s; 0 for a link that is down.
         power: What the device draws; the scenario's when left out.
         objectives: Columns that count for ``pareto``; all when left out.
 
@@ -48,11 +48,11 @@ def tradeoffs(
         (overhead included), ``server_s`` (seconds that the server computes), ``device_energy_j``
         (only with a power model, see `PowerModel`), and ``pareto``: True where no other candidate
         is at least as small in all objectives and smaller in one. Candidates with equal numbers
-        beat neither each other. Without times, or where the head does not fit, all is NaN but the
-        payload, and ``pareto`` is False.
+        beat neither each other. Without times, where the head does not fit or where the link is
+        down (rate 0), all is NaN but the payload, and ``pareto`` is False.
 
     Raises:
-        ValueError: The batch size is not on the grid, the rate not above zero, a column unknown.
+        ValueError: The batch size is not on the grid, the rate below zero, a column unknown.
 
     Example:
         Of the study in the example of `sweep`; nothing sends less than no offloading:
@@ -66,7 +66,8 @@ def tradeoffs(
     row = study.row(batch_size)
     rate = float(checked_rates(data_rate_bps)[0])
     lines, used = study.lines, power or study.scenario.power
-    latency = lines.intercept_s[row] + lines.bits[row] / rate
+    latency = cost_at(lines.intercept_s[row], lines.bits[row], rate)
+    latency[np.isposinf(latency)] = np.nan  # the link is down
     columns = {
         "latency_s": latency,
         "payload_bytes": lines.bits[row] / BITS_PER_BYTE,
@@ -75,7 +76,9 @@ def tradeoffs(
     if used is not None:
         scenario = replace(study.scenario, objective="energy", power=used)
         joules, per_rate = lines.costs(scenario)
-        columns[ENERGY] = joules[row] + per_rate[row] / rate
+        columns[ENERGY] = np.where(
+            np.isnan(latency), np.nan, cost_at(joules[row], per_rate[row], rate)
+        )
     counted = _checked(objectives, tuple(columns))
     values = np.stack([columns[name] for name in counted], axis=-1)
     timed = ~np.isnan(latency)

@@ -172,9 +172,9 @@ class View {
     this.model.on("change", this.changed);
     // After the widget is made this says one thing only: its kernel has gone.
     this.left = () => { this.lost.hidden = false; };
-    this.answered = () => { this.lost.hidden = true; };
+    this.alive = () => { this.lost.hidden = true; };
     this.model.on("comm_live_update", this.left);
-    for (const name of ["change:at", "change:scene"]) this.model.on(name, this.answered);
+    for (const name of ["change:at", "change:scene"]) this.model.on(name, this.alive);
     this.sizes = new ResizeObserver(() => this.schedule());
     this.sizes.observe(this.root);
     window.addEventListener("resize", () => this.schedule(), { signal }); // also another screen
@@ -210,7 +210,7 @@ class View {
     this.gone.abort();
     this.model.off("change", this.changed);
     this.model.off("comm_live_update", this.left);
-    for (const name of ["change:at", "change:scene"]) this.model.off(name, this.answered);
+    for (const name of ["change:at", "change:scene"]) this.model.off(name, this.alive);
     this.sizes.disconnect();
     this.themes.disconnect();
     cancelAnimationFrame(this.frame);

@@ -21,7 +21,7 @@ from dscwb.figures.curves import WORDS
 from dscwb.figures.page import log_ticks, number, percent, row_ticks
 from dscwb.figures.traces import GAIN_COLOURS
 from dscwb.optimise import Envelope, lower_envelope
-from dscwb.study.sureness import about_models, robust
+from dscwb.study.sureness import about_models, robust, trusted
 from dscwb.study.sweeps import Study
 from dscwb.units import BITS_PER_BYTE
 from dscwb.workbench.look import Look, Place
@@ -215,7 +215,7 @@ def scene_of(study: Study, look: Look, baseline: str, confidence: Doubt | None =
     """
     order = np.argsort(study.batch_sizes, kind="stable")
     columns = np.argsort(study.data_rates_bps, kind="stable")
-    low, high = _rate_range(study)
+    low, high = study.rate_range
     split = study.splits.index(study.baseline_split(baseline))
     kept = _kept(study, split)
     place = {index: i for i, index in enumerate(kept)}
@@ -247,11 +247,6 @@ def scene_of(study: Study, look: Look, baseline: str, confidence: Doubt | None =
         shown.gains(study.splits[split])[order].astype(np.float32),
         *doubt,
     )
-
-
-def _rate_range(study: Study) -> tuple[float, float]:
-    low, high = float(study.data_rates_bps.min()), float(study.data_rates_bps.max())
-    return (low, high) if low < high else (low / 2, high * 2)  # an octave each way
 
 
 def _kept(study: Study, baseline: int) -> list[int]:
@@ -342,7 +337,8 @@ def _doubt(
             f"{study.best.shape}; compute it for this study."
         )
     at = np.ix_(order, columns)
-    marks = np.where(confidence.undecided, UNDECIDED, np.where(robust(study), 0, FRAGILE))
+    undecided = confidence.undecided | ~trusted(study)[:, None]
+    marks = np.where(undecided, UNDECIDED, np.where(robust(study), 0, FRAGILE))
     return confidence.probability[at].astype(np.float32), marks[at].astype(np.uint8)
 
 

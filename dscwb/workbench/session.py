@@ -26,12 +26,12 @@ from dscwb.figures import (
     save_figure,
 )
 from dscwb.figures.page import number
-from dscwb.latency import FULL_OFFLOADING, NO_OFFLOADING
+from dscwb.latency import FULL_OFFLOADING, NO_OFFLOADING, holds_input, own_encoding
 from dscwb.profiles.records import Profile, scale_profile
 from dscwb.shelf import Shelf
 from dscwb.study.confidence import Confidence
 from dscwb.study.sweeps import FORMATS, Study, study_of
-from dscwb.units import BITS_PER_BYTE
+from dscwb.units import BITS_PER_BYTE, encoding
 from dscwb.workbench.canvas import CanvasView
 from dscwb.workbench.checks import REPLICATES, Check
 from dscwb.workbench.choices import ASSUMED, LIMITS, STUDY_FIELDS, State, Value, baselines
@@ -261,12 +261,18 @@ class SplitWorkbench:
         return study_of(edge, server, state.scenario(), DATA_RATES_BPS)
 
     def _fitted(self, state: State, changes: Mapping[str, Value]) -> State:
-        """Machines and baseline that there are, where no others were asked for."""
+        """Machines, encoding and baseline that there are, where no others were asked for."""
         machines = self._shelf.machines(state.model)
         if not state.edge or (state.edge not in machines and "edge" not in changes):
             state = replace(state, edge=machines[0])
         if state.server not in (ASSUMED, *machines) and "server" not in changes:
             state = replace(state, server=ASSUMED)
+        graph = self._shelf.profile(state.model, state.edge).graph
+        if "input_encoding" not in changes and not holds_input(
+            graph, encoding(state.input_encoding)
+        ):
+            own = own_encoding([spec.dtype for spec in graph.inputs])
+            state = replace(state, input_encoding=own)
         inputs_stay = state.private_input or state.min_depth > 0
         if inputs_stay and state.baseline == FULL_OFFLOADING and "baseline" not in changes:
             state = replace(state, baseline=NO_OFFLOADING)

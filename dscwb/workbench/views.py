@@ -99,16 +99,17 @@ class FrontEnd(anywidget.AnyWidget):
         const arrivals = new MutationObserver(look);
         arrivals.observe(document.body, { childList: true, subtree: true });
         look();
-        const keep = ({ target }) => {
-          if (target.matches?.(".dscwb select, .dscwb .noUi-handle")) {
-            target.dataset.lmSuppressShortcuts = "";
-          }
+        // Decided key by key, before JupyterLab looks: Ctrl+S is JupyterLab's own.
+        const keep = ({ target, altKey, ctrlKey, metaKey }) => {
+          if (!target.matches?.(".dscwb select, .dscwb .noUi-handle")) return;
+          if (altKey || ctrlKey || metaKey) delete target.dataset.lmSuppressShortcuts;
+          else target.dataset.lmSuppressShortcuts = "";
         };
-        document.addEventListener("focusin", keep);
+        window.addEventListener("keydown", keep, true);
         return () => {
           observer.disconnect();
           arrivals.disconnect();
-          document.removeEventListener("focusin", keep);
+          window.removeEventListener("keydown", keep, true);
         };
       },
     };

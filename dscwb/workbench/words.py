@@ -18,12 +18,12 @@ def in_words(study: Study, state: State, confidence: Confidence | None = None) -
 
     Args:
         study: The study of this state.
-        state: Batch size, data rate, encodings and baseline.
+        state: Batch size, data rate and baseline.
         confidence: A bootstrap of a study that holds this batch size; None if nobody asked.
     """
     best = study.at(*state.position)
     words = [
-        f"{_what(best, state)}: {_cost(study, best)}, {_compared(study, state, best)}; "
+        f"{_what(best, study)}: {_cost(study, best)}, {_compared(study, state, best)}; "
         f"stays best {_range(best)}."
     ]
     if why := study.how_sure(*state.position, confidence).why:
@@ -36,13 +36,14 @@ def in_words(study: Study, state: State, confidence: Confidence | None = None) -
     return " ".join(words)
 
 
-def _what(best: Decision, state: State) -> str:
+def _what(best: Decision, study: Study) -> str:
     if best.split == NO_OFFLOADING:
         return f"Run all on the device ({NO_OFFLOADING})"
     size = format_bytes(best.payload_bytes)
+    given, features = study.written
     if best.split == FULL_OFFLOADING:
-        return f"Send the input ({FULL_OFFLOADING}; {state.input_encoding}, {size})"
-    return f"Send after {best.split} ({state.feature_encoding}, {size})"
+        return f"Send the input ({FULL_OFFLOADING}; {given}, {size})"
+    return f"Send after {best.split} ({features}, {size})"
 
 
 def _cost(study: Study, best: Decision) -> str:

@@ -1,0 +1,167 @@
+"""How many floating-point operations one operation takes: counted, or None where nobody knows.
+
+A multiply-add counts as two. What goes over its elements once (activations, norms, pooling, copies)
+counts as 0, as torch.utils.flop_counter has it: memory decides its time.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+from torch.utils.flop_counter import FlopCounterMode
+
+_aten = torch.ops.aten
+# Torch runs these as products, convolutions and transforms, and its counter adds them up.
+_COUNTED = re.compile(
+    r"conv|linear|mm(?![a-z])|matmul|einsum|attention|multi_head|transformer|(tensor|v|multi_)dot$"
+    r"|^dot$|mv$|^inner$|^(linalg_)?matrix_power$|stft$|^fft_i?[hr]?fft[2n]?$|^_fft_"
+)
+# More work than once over their elements, and no formula here.
+_UNKNOWN = re.compile(
+    r"^_?linalg_(?!norm|vector_norm|cross|diagonal|vecdot|vander)|^(log|slog)?det$|^p?inverse$|svd"
+    r"|cholesky|^_?lu_(?!unpack)|^geqrf$|^or(gqr|mqr)$|triangular_solve|lstsq|^matrix_exp$"
+    r"|nuclear_norm|^quantized_|sparse|^s?smm$|^hspmm$|fbgemm|_rnn|^_?pdist|trilinear"
+)
+_QUANTIZING = re.compile(r"quantize|choose_qparams")
+_TAPS = {"nearest": 0, "linear": 2, "bilinear": 4, "trilinear": 8, "bicubic": 16}
+_REACH = {"bilinear": 1, "bicubic": 2, "lanczos": 3}  # input pixels to either side
+_PER_POINT = 5  # of a complex transform: half of it for a real one
+
+Size = Sequence[int]
+
+
+def flops(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], made: Any) -> int | None:
+    """FLOPs of one call of an operation; None where they are unknown.
+
+    Recurrent layers multiply every weight matrix with one vector a step: 2 · steps · Σ |W|.
+    A Fourier transform of N points takes 5 N log2 N, of real numbers half of it (a radix-2
+    transform has N/2 log2 N butterflies of 10 operations). Resampling weighs taps: 2 for each of
+    them and each element made; with an antialiasing filter along one axis after the other.
+
+    Args:
+        target: What is called, an `torch._ops.OpOverload` as a rule.
+        args: Its arguments, tensors on the meta device.
+        kwargs: Those given by name.
+        made: A tensor of its (first) result's shape.
+    """
+    if not isinstance(target, torch._ops.OpOverload):
+        return None
+    name = target._opname.removesuffix("_")
+    if target.namespace == "torchvision" and name == "deform_conv2d":
+        return int(2 * made.numel() * args[1][0].numel())
+    if target.namespace not in ("aten", "prims"):
+        return 0 if _QUANTIZING.search(name) else None
+    for pattern, formula in _FORMULAS.items():
+        if re.fullmatch(pattern, name):
+            return formula(name, args, made)
+    if name in ("linalg_matmul", "linalg_multi_dot", "linalg_matrix_power"):
+        return _counted(target, args, kwargs)
+    if _UNKNOWN.search(name):
+        return None
+    if not _COUNTED.search(name):
+        return 0
+    found = _counted(target, args, kwargs)
+    # Sums of elements alone are einsums too; elsewhere 0 means that nobody counts it.
+    return found or (0 if name == "einsum" else None)
+
+
+def _counted(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int | None:
+    with FlopCounterMode(display=False, custom_mapping=_MAPPING) as counter, torch.no_grad():
+        try:
+            target(*args, **kwargs)
+        except Exception:  # it asks for values, which meta tensors do not have
+            return None
+    return int(counter.get_total_flops())
+
+
+def _recurrent(name: str, args: tuple[Any, ...], made: torch.Tensor) -> int:
+    steps = args[0].numel() // args[0].shape[-1]
+    given = args[2:4] if name.endswith("cell") else args[1:]
+    tensors = [x for x in pytree.tree_leaves(given) if isinstance(x, torch.Tensor)]
+    return int(2 * steps * sum(x.numel() for x in tensors if x.ndim == 2))
+
+
+def _resampled(name: str, args: tuple[Any, ...], made: torch.Tensor) -> int:
+    kind = re.sub(r"_?upsample_|_exact|\dd|_aa", "", name)
+    if not name.endswith("_aa"):
+        return int(2 * _TAPS[kind] * made.numel())
+    (height, width), (high, wide) = args[0].shape[-2:], made.shape[-2:]
+    images = made.numel() // (high * wide)
+    along_width = math.ceil(2 * _REACH[kind] * max(1, width / wide)) * height * wide
+    along_height = math.ceil(2 * _REACH[kind] * max(1, height / high)) * high * wide
+    return int(2 * images * (along_width + along_height))
+
+
+def _sampled(name: str, args: tuple[Any, ...], made: torch.Tensor) -> int:
+    mode, axes = args[2], made.ndim - 2
+    taps = {0: 2**axes, 1: 0, 2: 4**axes}[mode]  # linear, nearest, cubic
+    return int(2 * taps * made.numel())
+
+
+def _bilinear(name: str, args: tuple[Any, ...], made: torch.Tensor) -> int:
+    """x1 A, then its product with x2."""
+    rows = args[0].numel() // args[0].shape[-1]
+    outs, _, second = args[2].shape
+    return int(2 * rows * (args[2].numel() + outs * second))
+
+
+def _distances(name: str, args: tuple[Any, ...], made: torch.Tensor) -> int:
+    """A difference, its power and a sum for each coordinate."""
+    return int(3 * made.numel() * args[0].shape[-1])
+
+
+def _affine_grid(name: str, args: tuple[Any, ...], made: torch.Tensor) -> int:
+    return int(2 * made.numel() * (made.shape[-1] + 1))
+
+
+_FORMULAS: dict[str, Callable[[str, tuple[Any, ...], Any], int]] = {
+    r"(lstm|gru|rnn_tanh|rnn_relu)(_cell)?": _recurrent,
+    r"_?upsample_.*": _resampled,
+    r"grid_sampler(_2d|_3d)?": _sampled,
+    r"bilinear": _bilinear,
+    r"_?cdist(_forward)?": _distances,
+    r"affine_grid_generator": _affine_grid,
+}
+
+
+def _transform(points: int, lengths: Size, per_point: float) -> int:
+    return round(per_point * points * math.log2(math.prod(lengths)))
+
+
+def _complex(size: Size, axes: Size, *_: Any, out_shape: Any = None, **__: Any) -> int:
+    return _transform(math.prod(size), [size[a] for a in axes], _PER_POINT)
+
+
+def _from_real(size: Size, axes: Size, *_: Any, out_shape: Any = None, **__: Any) -> int:
+    return _transform(math.prod(size), [size[a] for a in axes], _PER_POINT / 2)
+
+
+def _to_real(size: Size, axes: Size, *_: Any, out_shape: Any = None, **__: Any) -> int:
+    return _transform(math.prod(out_shape), [out_shape[a] for a in axes], _PER_POINT / 2)
+
+
+def _product(x: Size, *_: Any, out_shape: Any = None, **__: Any) -> int:
+    """Each element made is a product of a row of x."""
+    return int(2 * math.prod(out_shape) * x[-1])
+
+
+def _added_product(_: Size, x: Size, *__: Any, out_shape: Any = None, **___: Any) -> int:
+    return int(2 * math.prod(out_shape) * x[-1])
+
+
+_MAPPING: dict[Any, Any] = {
+    _aten._fft_c2c: _complex,
+    _aten._fft_r2c: _from_real,
+    _aten._fft_c2r: _to_real,
+    _aten.mv: _product,
+    _aten.dot: _product,
+    _aten.vdot: _product,
+    _aten._int_mm: _product,
+    _aten._weight_int8pack_mm: _product,
+    _aten.addmv: _added_product,
+}

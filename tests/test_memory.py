@@ -201,7 +201,7 @@ class Steps(nn.Module):
         (Attribute(None), "'inner.last'"),
         (Listed(), "'seen'"),
         (Cache(), "'keys'"),
-        (Steps(), "something"),
+        (Steps(), "'steps'"),
     ],
 )
 def test_state_outside_of_buffers_is_refused_too(model, name):

@@ -7,8 +7,7 @@ them. One capture serves every batch size.
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -183,7 +182,7 @@ def capture(
     memory = torch.channels_last if channels_last else None
     if is_exported(module):
         _check_kept(module, name, device, dtype, channels_last)
-    elif reason := why_not_ready(module, name):
+    elif reason := why_not_ready(module, name, check):
         raise CaptureError(reason)
     else:
         module = module.to(device=device, dtype=dtype)
@@ -199,7 +198,7 @@ def capture(
     with noting_changes(module) as exchanged:
         program = _export(module, name, call)
     stays = (resident,) if isinstance(resident, (str, int)) else resident
-    clean, graph = read_program(tree_of(module), name, program, exchanged, stays, call.owners)
+    clean, graph = read_program(tree_of(module), name, program, stays, call.owners, exchanged)
     for spec, x in zip(graph.inputs, call.tensors, strict=True):
         if not spec.batch_axes and spec.name not in graph.resident:
             clean.register_buffer(held_name(spec.name), x, persistent=False)
@@ -342,31 +341,30 @@ def _learns_results(module: nn.Module, call: Call) -> bool:
     return False
 
 
-def _check(
-    module: nn.Module, captured: CapturedModel, name: str, exchanged: Collection[str]
-) -> None:
+def _check(module: nn.Module, captured: CapturedModel, name: str, exchanged: Sequence[str]) -> None:
     """Run model and capture; where they differ, find out which is at fault.
 
     One sample is quickest, and says more than the traced two: the batch size must be free. A
-    program that was exported by others may be for two or more. A model that sets tensors anew in
-    each call runs on other samples before: are these what it keeps?
+    program that was exported by others may be for two or more. A model that changes what it holds
+    runs on other samples before: is this what it keeps?
     """
     call, samples = captured.call, 1
     if is_exported(module) and error_of(module, replace(call, tensors=call.of_size(1))):
         samples = call.batch_size
-    large = (captured.graph.flops or 0) > _SLOW and not exchanged
-    if large and _is_same_program(module, captured, samples):
+    work = sum(layer.flops or 0 for layer in captured.graph.layers)
+    if work > _SLOW and not exchanged and _is_same_program(module, captured, samples):
         return
     before = state_of(module)
-    with torch.inference_mode():  # new inputs for each run: the model may write into them
-        if exchanged:
-            others = replace(call, tensors=tuple(x.roll(1, -1) for x in call.of_size(samples)))
-            if error_of(module, others) or error_of(module, call):  # a cache has outgrown its mask
-                raise CaptureError(keeps_state(name, exchanged))
-            _run(module, others, samples)
-        want = _run(module, call, samples)
-        if state_of(module) != before:  # the second call may be another one
+    with torch.inference_mode():
+        try:
             want = _run(module, call, samples)
+            if exchanged or state_of(module) != before:
+                _run(module, call, samples, lambda x: x.roll(1, -1))
+                want = _run(module, call, samples)
+        except Exception:
+            if exchanged:  # such as a cache that has grown beyond its mask
+                raise CaptureError(keeps_state(name, exchanged)) from None
+            raise
         got = pytree.tree_leaves(captured.module(*captured.inputs(samples)))
         if all_equal(want, got):
             return
@@ -375,7 +373,7 @@ def _check(
         raise CaptureError(keeps_state(name, exchanged))
     error = largest_difference(want, got)
     if error > _KERNELS:
-        raise CaptureError(why_different(module, name, captured.module, call, error))
+        raise CaptureError(why_different(module, name, captured.module, call, error, exchanged))
 
 
 def _is_same_program(module: nn.Module, captured: CapturedModel, samples: int) -> bool:
@@ -385,8 +383,14 @@ def _is_same_program(module: nn.Module, captured: CapturedModel, samples: int) -
         return same_operations(lambda: module(*args, **kwargs), lambda: captured.module(*inputs))
 
 
-def _run(module: nn.Module, call: Call, samples: int) -> list[Any]:
-    args, kwargs = call.rebuilt(call.of_size(samples))
+def _run(
+    module: nn.Module,
+    call: Call,
+    samples: int,
+    change: Callable[[torch.Tensor], torch.Tensor] = torch.clone,
+) -> list[Any]:
+    """What the module returns for new inputs: it may write into them."""
+    args, kwargs = call.rebuilt(tuple(map(change, call.of_size(samples))))
     return pytree.tree_leaves(module(*args, **kwargs))
 
 

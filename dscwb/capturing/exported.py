@@ -38,9 +38,9 @@ def read_program(
     module: nn.Module,
     name: str,
     program: torch.export.ExportedProgram,
-    exchanged: Collection[str] = (),
     resident: Collection[str | int] = (),
     owners: Sequence[str] = (),
+    exchanged: Collection[str] = (),
 ) -> tuple[fx.GraphModule, ModelGraph]:
     """The program as a plain FX module that shares its weights, and as records.
 
@@ -50,18 +50,18 @@ def read_program(
         module: Where the blocks are looked for.
         name: The model's.
         program: What torch.export made.
-        exchanged: Names of the tensors that the module sets anew in each call.
         resident: Arguments, and places or keys of the output, that stay where their layer runs.
         owners: The argument of each input tensor.
+        exchanged: Names of the tensors that the module sets anew in each call.
 
     Raises:
         CaptureError: A shape does not grow in proportion to the batch size or depends on values,
             the model keeps state between calls, or it uses an operation that cannot be cut; there
             is no such argument or output, or an input that stays is written in place.
     """
-    clean, returned = _clean(program, name, exchanged, resident, owners)
+    clean, returned = _clean(program, name, resident, owners, exchanged)
     inputs = [n for n in clean.graph.nodes if n.op == "placeholder"]
-    staying = _staying(name, resident, dict(zip(inputs, owners, strict=True)), returned)
+    staying = _staying(name, resident, dict(zip(inputs, owners, strict=False)), returned)
     reader = _Reader(clean, name, [n for n in inputs if n in staying or _is_fixed(n)])
     graph = ModelGraph(
         model=name,
@@ -103,8 +103,9 @@ def _check_held(
 ) -> None:
     """Refuse writes into inputs that are not sent: each side would write into a copy of its own."""
     inputs = [n for n in graph.nodes if n.op == "placeholder"]
-    pairs = zip(inputs, owners, strict=True)
-    held = {storage(n): n.name for n, owner in pairs if owner in resident or _is_fixed(n)}
+    arguments = dict(zip(inputs, owners, strict=False))
+    fixed = [n for n in inputs if arguments.get(n) in resident or _is_fixed(n)]
+    held = {storage(n): n.name for n in fixed}
     for node in graph.nodes:
         for changed in written(node):
             if storage(changed) in held:
@@ -122,6 +123,7 @@ def _clean(
     exchanged: Collection[str],
     resident: Collection[str | int],
     owners: Sequence[str],
+    exchanged: Collection[str],
 ) -> tuple[fx.GraphModule, dict[fx.Node, str | int]]:
     """The program without assertions, weights as attributes with flat names (quick to look up).
 

@@ -9,14 +9,16 @@ from __future__ import annotations
 import io
 import linecache
 import logging
+import random
 import re
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, nullcontext, redirect_stderr
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import fx, nn
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
@@ -24,6 +26,7 @@ from torch.utils import _pytree as pytree
 
 from dscwb.capturing.exported import line_of
 from dscwb.capturing.inputs import Call
+from dscwb.capturing.memory import keeps_state
 from dscwb.capturing.models import is_exported
 
 _SHAPES_LOG = "torch.fx.experimental.symbolic_shapes"
@@ -48,14 +51,21 @@ def quiet() -> Iterator[None]:
         log.handlers, log.propagate = handlers, propagate
 
 
-def why_not_ready(module: nn.Module, name: str) -> str:
-    """Why a module cannot run at all as it is; empty where nothing is known."""
+def why_not_ready(module: nn.Module, name: str, run: bool) -> str:
+    """Why a module cannot be captured, or `run`, as it is; empty where nothing is known."""
     if any(isinstance(p, nn.UninitializedParameter) for p in module.parameters()):
         return f"{name} has lazy layers without weights yet; run it once on an input, model(x)."
-    if any(x.is_meta for x in (*module.parameters(), *module.buffers())):
+    if run and any(x.is_meta for x in (*module.parameters(), *module.buffers())):
         return (
             f"{name} lies on the meta device and has no weights; give it some, "
-            "model.to_empty(device='cpu'), and load or initialise them."
+            "model.to_empty(device='cpu'), and load or initialise them, or say check=False to have "
+            "its graph alone."
+        )
+    scripted = [p for p, m in module.named_modules() if isinstance(m, torch.jit.ScriptModule)]
+    if scripted:
+        return (
+            f"{name} holds TorchScript in {scripted[0]!r}, which torch.export does not take; put "
+            "the nn.Module that it was made from there."
         )
     training = [path for path, inner in module.named_modules() if inner.training]
     if training and not is_exported(module):
@@ -192,12 +202,6 @@ def _of_operation(module: nn.Module, name: str, error: Exception) -> str:
             "torch.where(condition, a, b) instead, or capture the part of the model without it, "
             "such as capture(model.backbone, ...)."
         )
-    scripted = [p for p, m in module.named_modules() if isinstance(m, torch.jit.ScriptModule)]
-    if scripted:
-        return (
-            f"{name} holds TorchScript in {scripted[0]!r}, which torch.export does not take; put "
-            "the nn.Module that it was made from there."
-        )
     if ".numpy()" in said or "numpy" in said.partition("\n")[0]:
         return (
             f"{name} leaves torch for NumPy{line}, which torch.export cannot follow. Use torch's "
@@ -235,7 +239,12 @@ def _of_operation(module: nn.Module, name: str, error: Exception) -> str:
 
 
 def why_different(
-    module: nn.Module, name: str, captured: fx.GraphModule, call: Call, error: float
+    module: nn.Module,
+    name: str,
+    captured: fx.GraphModule,
+    call: Call,
+    error: float,
+    exchanged: Collection[str],
 ) -> str:
     """Why the captured program and the model differ, though both ran.
 
@@ -245,23 +254,20 @@ def why_different(
         captured: The program.
         call: An example with several samples.
         error: The largest difference with one sample.
+        exchanged: Names of tensors that the model sets anew in each call.
     """
     noise = _noise(module, call, seeded=False)
     if noise > 0:
         if _noise(module, call, seeded=True) > 0:
-            return (
-                f"{name} keeps state between calls{_changing(module, call)}: two runs on the same "
-                f"input differ by up to {noise:.3g}. Let forward take the state as an argument and "
-                "return its new value; a cache given by example_kwargs can be resident."
-            )
-        random = (n for n in captured.graph.nodes if _is_random(n))
-        where = next((line_of(n) for n in random), "")
+            return keeps_state(name, exchanged or _changing(module, call))
+        drawing = (n for n in captured.graph.nodes if _is_random(n))
+        where = next((line_of(n) for n in drawing), "")
         return (
             f"{name} is not deterministic: two runs on the same input differ by up to {noise:.3g}; "
             f"remove the random operation{where} from its forward (dropout takes "
             "training=self.training), or give the random numbers as an input."
         )
-    args, kwargs = call.rebuilt(call.tensors)
+    args, kwargs = call.rebuilt(call.of_size(call.batch_size))
     with torch.inference_mode():
         want, got = module(*args, **kwargs), captured(*call.of_size(call.batch_size))
     if largest_difference(want, got) == 0:
@@ -272,8 +278,8 @@ def why_different(
         )
     return (
         f"{name}: the captured program's output differs from the model's by up to {error:.3g}, "
-        f"with any batch size{_changing(module, call)}; its forward depends on something that is "
-        "neither input nor weight (an attribute that changes, the time, a file). Make it an input."
+        "with any batch size; its forward depends on something that is neither input nor weight (a "
+        "global variable, the time, a file). Make it an input."
     )
 
 
@@ -282,25 +288,40 @@ def _is_random(node: fx.Node) -> bool:
 
 
 def _noise(module: nn.Module, call: Call, seeded: bool) -> float:
-    """Largest difference between two runs, from the same random numbers on or from any."""
+    """Largest difference between two runs, from the same random numbers on or from any.
+
+    Before them the model runs on other samples: of these it may keep something.
+    """
     results = []
-    cuda = [call.tensors[0].device] if call.tensors[0].is_cuda else []
-    for _ in range(2):
-        args, kwargs = call.rebuilt(call.of_size(1))
-        with torch.inference_mode(), torch.random.fork_rng(cuda, enabled=seeded):
-            if seeded:
-                torch.manual_seed(0)
+    for change in (lambda x: x.roll(1, -1), torch.clone, torch.clone):
+        args, kwargs = call.rebuilt(tuple(map(change, call.of_size(1))))
+        with torch.inference_mode(), _seeded(call) if seeded else nullcontext():
             results.append(module(*args, **kwargs))
-    return largest_difference(*results)
+    return largest_difference(*results[1:])
 
 
-def _changing(module: nn.Module, call: Call) -> str:
-    """The buffer or attribute that a run changes, in words; empty where none is seen."""
+@contextmanager
+def _seeded(call: Call) -> Iterator[None]:
+    """The same random numbers each time, of torch, Python and NumPy; afterwards as before."""
+    cuda = [x.device for x in call.tensors[:1] if x.is_cuda]
+    kept = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(cuda):
+            torch.manual_seed(0)
+            random.seed(0)
+            np.random.seed(0)
+            yield
+    finally:
+        random.setstate(kept[0])
+        np.random.set_state(kept[1])
+
+
+def _changing(module: nn.Module, call: Call) -> list[str]:
+    """The buffers and attributes that a run changes."""
     before = state_of(module)
     error_of(module, call)
     after = state_of(module)
-    names = [name for name in after if before.get(name) != after[name]]
-    return f", in {names[0]!r}" if names else ""
+    return [name for name in after if before.get(name) != after[name]]
 
 
 def state_of(module: nn.Module) -> dict[str, Any]:

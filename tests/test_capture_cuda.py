@@ -140,7 +140,7 @@ class Frames(nn.Module):
             nn.TransformerEncoderLayer(16, 2, 32, batch_first=True), 2
         ), [(2, 7, 16)]),
     ],
-    ids=["windows", "frames", "many-frames", "recurrent", "two-inputs", "segmentation", "video", "transformer"],
+    ids="windows frames many-frames recurrent two-inputs segmentation video encoder".split(),  # noqa: SIM905
 )  # fmt: skip
 def test_models_of_other_kinds_are_captured_on_cuda_as_on_a_cpu(monkeypatch, make, shapes):
     module = make().eval()

@@ -120,7 +120,6 @@ def _check_held(
 def _clean(
     program: torch.export.ExportedProgram,
     name: str,
-    exchanged: Collection[str],
     resident: Collection[str | int],
     owners: Sequence[str],
     exchanged: Collection[str],

@@ -133,19 +133,20 @@ class ModelGraph:
         return frozenset(s.name for s in self.inputs if not s.batch_axes or s.name in self.resident)
 
     @property
-    def _sent(self) -> list[TensorSpec]:
+    def sent(self) -> list[TensorSpec]:
+        """The inputs that full offloading sends: those that are not `held`."""
         held = self.held
         return [spec for spec in self.inputs if spec.name not in held]
 
     @property
     def input_elements(self) -> int:
         """Elements of one input sample, |x| of the paper; what is not sent is left out."""
-        return sum(spec.elements() for spec in self._sent)
+        return sum(spec.elements() for spec in self.sent)
 
     @property
     def input_bits(self) -> float:
         """Bits of one input sample in its own dtype; what is not sent is left out."""
-        return sum(spec.nbytes() for spec in self._sent) * BITS_PER_BYTE
+        return sum(spec.nbytes() for spec in self.sent) * BITS_PER_BYTE
 
     @property
     def flops(self) -> int | None:

@@ -166,7 +166,7 @@ def holds_input(graph: ModelGraph, wire: Encoding) -> bool:
 
     True too where the input was measured on the wire: there is nothing to apply any more.
     """
-    kinds = [spec.dtype for spec in graph.inputs]
+    kinds = [spec.dtype for spec in graph.sent]
     return AS_SENT in kinds or any(wire.bytes_of(kind) is not None for kind in kinds)
 
 
@@ -175,8 +175,8 @@ def _check_input(graph: ModelGraph, cuts: Sequence[Cut], scenario: Scenario) -> 
     wire = scenario.input_encoding
     if not cuts[0].is_input or holds_input(graph, wire):
         return
-    names = ", ".join(f"{spec.name}: {spec.dtype}" for spec in graph.inputs)
-    kinds = [spec.dtype for spec in graph.inputs]
+    names = ", ".join(f"{spec.name}: {spec.dtype}" for spec in graph.sent)
+    kinds = [spec.dtype for spec in graph.sent]
     narrower = "; int32, int16 or uint16 where every value fits into them"
     raise ValueError(
         f"The input encoding {wire.name} cannot hold the input of {graph.model!r} ({names}). Give "

@@ -447,3 +447,21 @@ def test_the_command_line_takes_an_exported_program(tmp_path, capsys):
     capsys.readouterr()
     assert main(["verify", str(tmp_path / "none.pt2")]) == 2
     assert "no such file; torch.export.save" in capsys.readouterr().err
+
+
+def test_an_encoding_of_the_input_need_not_hold_what_is_not_sent():
+    class Gathers(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.f = nn.Linear(6, 6)
+
+        def forward(self, x, index):
+            return self.f(x)[:, index]
+
+    example = (torch.rand(2, 6), torch.tensor([4, 1]))
+    captured = dscwb.capture(Gathers().eval(), example_inputs=example, batch_axes=(0, None))
+    edge = dscwb.profile(captured, [1], threads=1, passes=10, budget_s=0)
+    wire = {"feature_encoding": "int8", "data_rates_bps": [1e6], "granularity": "op"}
+    server = dscwb.scale_profile(edge, 20)
+    study = dscwb.sweep(edge, server, link=dscwb.Link(), input_encoding="uint8", **wire)
+    assert study.lines.bits[0, 0] == 8 * 6

@@ -137,7 +137,7 @@ def test_prefill_and_a_step_have_a_profile_and_a_map_each(gpt):
             edge,
             dscwb.scale_profile(edge, 20),
             link=dscwb.Link(),
-            input_encoding="float32",
+            input_encoding="int64",
             feature_encoding="float16",
             data_rates_bps=[1e5, 1e7, 1e9],
         )

@@ -110,7 +110,7 @@ class _Road:
 
     def __post_init__(self) -> None:
         self._owner: dict[str, str] = {}
-        self._born: dict[str, int] = {spec.name: 0 for spec in self.graph.inputs}
+        self._born: dict[str, int] = {spec.name: 0 for spec in self.graph.sent}
         self._reads: dict[str, list[int]] = {}
         self._work = [0]
         for k, layer in enumerate(self.graph.layers, start=1):

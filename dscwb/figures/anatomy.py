@@ -93,7 +93,7 @@ def plot_compression(
     """
     features, given = encoding(feature_encoding), encoding(input_encoding)
     info = compression_numbers(graph, granularity, features, given)
-    sent_as = written_as([spec.dtype for spec in graph.inputs], given)
+    sent_as = written_as([spec.dtype for spec in graph.sent], given)
     low, high = _ratio_range(info)
     figure = go.Figure([_kind_trace(info, kind, features) for kind in MARKS])
     figure.add_traces([_input_trace(info, sent_as), _other_dtypes(info, features)])

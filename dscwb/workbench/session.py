@@ -271,7 +271,7 @@ class SplitWorkbench:
         if "input_encoding" not in changes and not holds_input(
             graph, encoding(state.input_encoding)
         ):
-            own = own_encoding([spec.dtype for spec in graph.inputs])
+            own = own_encoding([spec.dtype for spec in graph.sent])
             state = replace(state, input_encoding=own)
         inputs_stay = state.private_input or state.min_depth > 0
         if inputs_stay and state.baseline == FULL_OFFLOADING and "baseline" not in changes:

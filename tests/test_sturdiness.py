@@ -18,6 +18,7 @@ import pytest
 
 import dscwb
 from dscwb.__main__ import main
+from dscwb.measuring import measure
 from dscwb.profiles import files
 from dscwb.profiles.files import load_profile, save_profile
 from dscwb.profiles.records import ProfileError
@@ -151,6 +152,7 @@ def test_what_was_measured_outlives_a_file_that_cannot_be_saved(
 
     def measured(machine):
         monkeypatch.setattr(dscwb, "capture", lambda *_, **__: machine.model())
+        monkeypatch.setattr(measure, "CpuClock", lambda cuts: machine.clock())
         with caplog.at_level(logging.INFO, "dscwb"):
             return main(["profile", "chain", *options])
 

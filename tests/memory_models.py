@@ -184,7 +184,24 @@ class Scaled(nn.Module):
         return (x.sin() * most).cos() + most
 
 
-NAMED = (Pillars, Shift, Decoder, Normalised, SkipAfterReLU, Counter, Scaled)
+class Numbers(nn.Module):
+    """Tensors made of Python numbers in each call, one of them written to: no state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix = nn.Linear(4, 4)
+
+    def forward(self, x):
+        chosen, weight = torch.tensor([0, 2]), torch.tensor([1.0, 2.0])
+        h = self.mix(x)
+        out = torch.zeros_like(h).index_copy_(1, chosen, h[:, :2])
+        weight.add_(1)
+        kept = out.clone()
+        out.add_(h[:, chosen].sum(1, keepdim=True))
+        return self.mix(kept)[..., :2] * weight + self.mix(out)[..., :2]
+
+
+NAMED = (Pillars, Shift, Decoder, Normalised, SkipAfterReLU, Counter, Scaled, Numbers)
 SEEDS = range(4)
 
 

@@ -23,7 +23,7 @@ _aten = torch.ops.aten
 _RESHAPED_IN_PLACE = {
     getattr(_aten, f"{name}_"): getattr(_aten, name)
     for name in ("squeeze", "unsqueeze", "t", "transpose", "swapaxes", "swapdims", "as_strided")
-}
+} | {_aten.detach_: _aten.detach}
 
 
 def storages(node: fx.Node) -> set[Any]:
@@ -115,9 +115,13 @@ def constants(graph: fx.Graph, held: Collection[fx.Node] = ()) -> set[fx.Node]:
 def share_memory(graph: fx.Graph) -> None:
     """Make sure that views share the memory of their tensor: a program read from a file lost that.
 
-    Also lets a tensor that changes its shape in place (`unsqueeze_`) become a view.
+    Also lets a tensor that changes its shape in place (`unsqueeze_`) become a view, and one that is
+    made of numbers (`torch.tensor`) the copy of a constant: while tracing both have one memory.
     """
     for node in graph.nodes:
+        if node.target is _aten.lift_fresh_copy.default:
+            constant = node.args[0]
+            constant.meta = {**constant.meta, "val": constant.meta["val"].clone()}
         if getattr(node.target, "overloadpacket", None) in _RESHAPED_IN_PLACE:
             view = _RESHAPED_IN_PLACE[node.target.overloadpacket]
             node.target = getattr(view, node.target._overloadname)

@@ -176,6 +176,18 @@ class Listed(nn.Module):
         return x * sum(self.seen)
 
 
+class First(nn.Module):
+    """Keeps the mean of its first call; rolled samples have the same."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def forward(self, x):
+        self.seen.append(x.mean())
+        return x * self.seen[0]
+
+
 class Cache(nn.Module):
     """Keys of the calls before, as a decoder keeps them; the mask is of one call's length."""
 
@@ -200,6 +212,7 @@ class Steps(nn.Module):
         (Attribute(torch.zeros(4)), "'inner.last'"),
         (Attribute(None), "'inner.last'"),
         (Listed(), "'seen'"),
+        (First(), "'seen'"),
         (Cache(), "'keys'"),
         (Steps(), "'steps'"),
     ],

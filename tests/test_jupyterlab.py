@@ -135,10 +135,12 @@ def test_another_variant_brings_another_model(page):
 
 
 def test_a_click_on_the_map_sets_the_controls(page):
-    page.locator("canvas.splits").first.scroll_into_view_if_needed()
-    box = page.locator("canvas.splits").first.bounding_box()
+    canvas = page.locator("canvas.splits").first
+    canvas.scroll_into_view_if_needed()
+    width = canvas.bounding_box()["width"]
     _, before = shown(page)
-    page.mouse.click(box["x"] + 54 + 0.7 * (box["width"] - 54 - 128), box["y"] + 100)
+    # Playwright waits until the map stands still and nothing lies over it.
+    canvas.click(position={"x": 54 + 0.7 * (width - 54 - 128), "y": 100})
     size, rate = wait_until(page, f"rate !== {before} && size > 1")
     # 70 % of six decades from 10 kbit/s.
     assert rate == pytest.approx(10 ** (4 + 0.7 * 6), rel=0.1)

@@ -133,7 +133,7 @@ def in_place_on_mask(self, x, mask):
     return x * mask
 
 
-@torch.library.custom_op("dscwb_tests::twice", mutates_args=())
+@torch.library.custom_op("dscwb_tests::without_fake", mutates_args=())
 def twice(x: torch.Tensor) -> torch.Tensor:
     return x * 2
 

@@ -147,12 +147,13 @@ class Scenario:
         """True if full offloading is no candidate."""
         return self.private_input or self.min_depth > 0
 
-    def label(self, payload: str = "") -> str:
+    def label(self, payload: str = "", candidates: str = "") -> str:
         """The scenario in words, for captions.
 
         Args:
             payload: How the tensors of one model are really written, see `latency.written`; the
                 encodings as they were asked for if left out.
+            candidates: What the model's candidates are, where the model is known.
         """
         link = self.link
         asked = f"input {self.input_encoding.label()}, features {self.feature_encoding.label()}"
@@ -176,7 +177,7 @@ class Scenario:
             parts.append(f"head within {format_bytes(self.memory_cap_bytes)}")
         if self.arrival_rate_hz is not None:
             parts.append(f"{self.arrival_rate_hz:g} samples/s arrive, batches wait to fill")
-        parts.append(f"candidates: {CANDIDATES[self.granularity]}")
+        parts.append(f"candidates: {candidates or CANDIDATES[self.granularity]}")
         if self.objective == "energy":
             parts.append("best in the device's energy")
         if self.power is not None:

@@ -1,4 +1,5 @@
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -176,3 +177,29 @@ def test_a_large_sweep_stays_small():
     assert study.best.shape == (64, 1000)
     assert len(study.splits) == 200
     assert peak < 50e6
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "candidates: block ends"),
+        ({"narrow": (Block("stem", "linear", 1),)}, "candidates: block ends and narrow places"),
+        (
+            {"blocks": ()},
+            "candidates: record-low and single-tensor cuts, as the model has no blocks",
+        ),
+    ],
+)
+def test_the_caption_names_the_candidates_that_were_offered(changes, words):
+    graph = tiny_graph()
+    blocks = tuple(block for block in graph.blocks if block.name != "a")
+    edge = profile_of(replace(graph, **({"blocks": blocks} | changes)), {1: [1000, 2000, 3000]})
+    told = sweep(
+        edge,
+        scale_profile(edge, 10),
+        link=Link(),
+        input_encoding="float32",
+        feature_encoding="float32",
+        data_rates_bps=[1e6],
+    ).stamp()["scenario"]
+    assert told.endswith(words)

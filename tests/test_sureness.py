@@ -7,9 +7,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from dscwb.figures.maps import plot_best_split
 from dscwb.profiles.records import scale_profile
 from dscwb.scenario import Link, PowerModel
-from dscwb.study.sureness import about_models, model_errors, robust
+from dscwb.study.sureness import about_models, model_errors, robust, undecided
 from dscwb.study.sweeps import study_of, sweep
 from tests.tiny import profile_of, tiny_graph
 
@@ -47,6 +48,32 @@ def study(server=None, edge=None, **changes):
 
 def flips(found):
     return [(one.device, one.server, one.split, one.inside) for one in found.flips]
+
+
+def dear(layers_ns, sizes):
+    """A measured machine whose stamps cost 30 % at these batch sizes."""
+    profile = machine(layers_ns, rounds=5)
+    passes = [
+        replace(one, stamped_ns=one.stamped_ns * (13 if one.batch_size in sizes else 10) // 10)
+        for one in profile.passes
+    ]
+    return replace(profile, passes=tuple(passes))
+
+
+def test_an_answer_of_biased_times_is_not_sure_whatever_the_bootstrap_says():
+    both = dict.fromkeys((1, 2), LAYERS_NS[1])
+    server = machine(dict.fromkeys((1, 2), SERVER_NS[1]), rounds=5)
+    found = study(server, dear(both, {2}))
+    confidence = found.confidence(replicates=50)
+    assert not confidence.undecided.any()
+    assert found.how_sure(1, 1.6e5, confidence).status == "sure"
+    told = found.how_sure(2, 1.6e5, confidence)
+    assert told.status == "not sure"
+    assert told.why == "Not sure: the device's times at batch size 2 are biased"
+    assert undecided(found, confidence.undecided).tolist() == [[False], [True]]
+    caption = plot_best_split(found, confidence=confidence).layout.annotations[-1].text
+    words = " ".join(caption.replace("<br>", " ").split())
+    assert "raw passes, or times at batch size 2 are biased or unreliable: 50 % of" in words
 
 
 # --- flips by hand -----------------------------------------------------------------------------

@@ -155,7 +155,8 @@ def capture(
 
     Args:
         model: A timm name (random weights), any `nn.Module` in eval mode, an ExportedProgram of
-            torch.export, what its ``module()`` gives, or the path of a ``.pt2`` file.
+            torch.export, what its ``module()`` gives, or the path of a ``.pt2`` file. torch may
+            run code that such a file holds: open only those whose origin you trust.
         input_size: Shape of one sample, ``(3, 224, 224)``, or the side of a square image, 224;
             a timm model's own size when left out.
         example_inputs: Instead of `input_size`, the arguments by place of one call, with two
@@ -361,7 +362,7 @@ def _check(module: nn.Module, captured: CapturedModel, name: str, exchanged: Seq
             if exchanged:  # it may keep something of its first call, or of the one before
                 _run(module, call, samples, other)
             want = _run(module, call, samples)
-            if exchanged or state_of(module) != before:
+            if not exchanged and state_of(module) != before:
                 _run(module, call, samples, other)
                 want = _run(module, call, samples)
         except Exception:

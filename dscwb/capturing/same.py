@@ -33,6 +33,10 @@ def same_operations(one: Callable[[], Any], other: Callable[[], Any]) -> bool:
         return False
 
 
+class _NobodyKnowsError(Exception):
+    """What two callables do is not the same, or cannot be compared without running it."""
+
+
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Runs operations on the meta device and writes them down; stops where another did otherwise.
 
@@ -70,12 +74,12 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         step = (func, told)
         at = len(self.steps)
         if self._followed is not None and self._followed.steps[at] != step:
-            raise ValueError(f"{func} differs")
+            raise _NobodyKnowsError(f"{func} differs")
         if self._followed is None or any(one.alias_info for one in schema.returns):
             given = pytree.tree_leaves((args, kwargs))
             writes = schema.is_mutable and any(map(self._is_given, given))
             if writes or torch.Tag.nondeterministic_seeded in func.tags:
-                raise NotImplementedError(f"{func} must be run")
+                raise _NobodyKnowsError(f"{func} must be run")
             args, kwargs = pytree.tree_map(self._on_meta, (args, kwargs))
             result = func(*args, **kwargs)
         else:
@@ -105,7 +109,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if not self._is_given(value):
             return value
         if type(value) not in (torch.Tensor, nn.Parameter) or value.is_meta:
-            raise NotImplementedError(f"{type(value)} must be run")
+            raise _NobodyKnowsError(f"{type(value)} must be run")
         key = self.named(value)
         if key not in self._metas:
             self._metas[key] = torch.empty_strided(

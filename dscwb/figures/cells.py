@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dscwb.cuts import Cut
 from dscwb.study.confidence import Confidence
-from dscwb.study.sureness import robust, trusted
+from dscwb.study.sureness import robust, undecided
 from dscwb.study.sweeps import Study
 from dscwb.units import BITS_PER_BYTE
 
@@ -181,9 +181,9 @@ def _doubts(cells: MapCells) -> tuple[Outlines, Outlines]:
     if cells.confidence is None:
         nothing = np.empty(0), np.empty(0)
         return nothing, nothing
-    undecided = (cells.confidence.undecided | ~trusted(cells.shown)[:, None])[cells.rows]
-    fragile = ~robust(cells.shown)[cells.rows] & ~undecided
-    return outlines(cells, undecided), outlines(cells, fragile)
+    hatched = undecided(cells.shown, cells.confidence.undecided)[cells.rows]
+    fragile = ~robust(cells.shown)[cells.rows] & ~hatched
+    return outlines(cells, hatched), outlines(cells, fragile)
 
 
 def outlines(cells: MapCells, where: NDArray[np.bool_]) -> Outlines:

@@ -39,7 +39,7 @@ from dscwb.figures.traces import (
 from dscwb.latency import NO_OFFLOADING
 from dscwb.study.confidence import DECIDED_FROM, Confidence
 from dscwb.study.states import BEST_STATIC, MINIMAX_STATIC
-from dscwb.study.sureness import about_models
+from dscwb.study.sureness import about_models, about_times, undecided
 from dscwb.study.sweeps import Study
 
 __all__ = [
@@ -280,10 +280,12 @@ def _about_lines(confidence: Confidence | None) -> str:
     lines = "White lines: the exact rates at which the best split changes."
     if confidence is None:
         return lines
-    models = about_models(confidence.states)
+    states = confidence.states
+    models, doubted = about_models(states), about_times(states)
+    hatched = percent(float(undecided(states, confidence.undecided).mean()))
     return (
         f"{lines} Hatched: no split is best in {percent(DECIDED_FROM)} of "
-        f"{confidence.label()}: {percent(float(confidence.undecided.mean()))} of the states."
+        f"{confidence.label()}{doubted and f', or {doubted}'}: {hatched} of the states."
         + (f" Dotted: {models}" if models else "")
     )
 

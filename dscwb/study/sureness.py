@@ -162,6 +162,23 @@ def _not_trusted(states: States, batch_size: int) -> str:
     return ""
 
 
+def undecided(states: States, by_measurements: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """What maps hatch, ``(batch, rate)``: undecided in a bootstrap, or of times not `trusted`.
+
+    Args:
+        states: The study.
+        by_measurements: `Confidence.undecided`, ``(batch, rate)``.
+    """
+    return by_measurements | ~trusted(states)[:, None]
+
+
+def about_times(states: States) -> str:
+    """At which batch sizes the times are biased or unreliable, for captions; empty at none."""
+    pairs = zip(states.batch_sizes, trusted(states), strict=True)
+    sizes = ", ".join(str(size) for size, fine in pairs if not fine)
+    return f"times at batch size {sizes} are biased or unreliable" if sizes else ""
+
+
 def about_models(states: States) -> str:
     """In how many states of the grid a wrong model would change the answer; empty without one."""
     labels = "; ".join(error.label for error in model_errors(states))

@@ -276,9 +276,19 @@ class Study(States):
             "model": f"{graph.model} at {size}",
             "device": self.edge.provenance.label(),
             "server": self.server.provenance.label(),
-            "scenario": self.scenario.label(payload),
+            "scenario": self.scenario.label(payload, self._candidates()),
             "dscwb_version": __version__,
         }
+
+    def _candidates(self) -> str:
+        """What was really offered at the granularity ``block``; empty at any other."""
+        graph = self.edge.graph
+        if self.scenario.granularity != "block":
+            return ""
+        if not graph.blocks:
+            return "record-low and single-tensor cuts, as the model has no blocks"
+        narrow = any(place.name in self.splits for place in graph.narrow)
+        return "block ends and narrow places" if narrow else "block ends"
 
     def cautions(self, batch_size: int | None = None) -> tuple[str, ...]:
         """What should be known before these numbers are believed, a sentence each; often none.

@@ -21,7 +21,7 @@ from dscwb.figures.curves import WORDS
 from dscwb.figures.page import log_ticks, number, percent, row_ticks
 from dscwb.figures.traces import GAIN_COLOURS
 from dscwb.optimise import Envelope, lower_envelope
-from dscwb.study.sureness import about_models, robust, trusted
+from dscwb.study.sureness import about_models, about_times, robust, undecided
 from dscwb.study.sweeps import Study
 from dscwb.units import BITS_PER_BYTE
 from dscwb.workbench.look import Look, Place
@@ -337,8 +337,8 @@ def _doubt(
             f"{study.best.shape}; compute it for this study."
         )
     at = np.ix_(order, columns)
-    undecided = confidence.undecided | ~trusted(study)[:, None]
-    marks = np.where(undecided, UNDECIDED, np.where(robust(study), 0, FRAGILE))
+    hatched = undecided(study, confidence.undecided)
+    marks = np.where(hatched, UNDECIDED, np.where(robust(study), 0, FRAGILE))
     return confidence.probability[at].astype(np.float32), marks[at].astype(np.uint8)
 
 
@@ -395,7 +395,8 @@ def _caption(study: Study, confidence: Doubt | None, drawn: int) -> Sequence[str
             "best or second best in any state."
         )
     if confidence is not None:
-        parts.append(f"Undecided states from {confidence.label()}.")
+        doubted = about_times(study)
+        parts.append(f"Undecided states from {confidence.label()}{doubted and f', or {doubted}'}.")
         parts += filter(None, [about_models(study)])
     parts.append("c: elements sent, over those of the input.")
     return parts

@@ -218,6 +218,15 @@ class Profile:
             the whole passes' interquartile range is above 25 % of their median, ``noisy`` where it
             is above 10 %.
         """
+        if batch_size not in self._statuses:
+            self._statuses[batch_size] = self._status(batch_size)
+        return self._statuses[batch_size]
+
+    @cached_property
+    def _statuses(self) -> dict[int, Status]:
+        return {}
+
+    def _status(self, batch_size: int) -> Status:
         if any(p.oom and p.batch_size == batch_size for p in self.passes):
             return "oom"
         if self._bias(batch_size):  # which no quieter machine mends

@@ -34,6 +34,7 @@ from dscwb.profiles.records import Profile
 
 # Small and large models whose stamps are dear, and one that keeps a GPU busy.
 TELLING = ("efficientnet_b0", "efficientnet_b4", "tf_efficientnetv2_s", "vgg16")
+DTYPES = ("float32", "float16")
 SLICES = (8, 40)  # multiprocessors: the paper's device and its server
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 62)  # up to the paper's largest
 LIMIT_S = 600.0
@@ -90,8 +91,8 @@ class Setting:
     multiprocessors: int | None
 
     def path(self, folder: Path, device: str) -> Path:
-        """``resnet50-224-nvidia-h200-8sm-float32.parquet``."""
-        label = re.sub(r"[^a-z0-9]+", "-", _name(device).lower()).strip("-")
+        """``resnet50-224-h200-8sm-float32.parquet``."""
+        label = re.sub(r"[^a-z0-9]+", "-", _name(device).lower()).strip("-").removeprefix("nvidia-")
         part = f"-{self.multiprocessors}sm" if self.multiprocessors else ""
         return folder / f"{self.model}-{self.side}-{label}{part}-{self.dtype}{SUFFIX}"
 
@@ -110,10 +111,14 @@ def settings(slices: Sequence[int], only: Sequence[str] = ()) -> Iterator[Settin
 
 
 def steps(
-    folder: Path, device: str, slices: Sequence[int] = SLICES, only: Sequence[str] = ()
+    folder: Path,
+    device: str,
+    slices: Sequence[int] = SLICES,
+    only: Sequence[str] = (),
+    dtypes: Sequence[str] = DTYPES,
 ) -> Iterator[Step]:
     """What there is to do, by name."""
-    todo = list(settings(slices, only))
+    todo = [setting for setting in settings(slices, only) if setting.dtype in dtypes]
     telling = [setting for setting in todo if setting.model in TELLING]
     others = [setting for setting in todo if setting.model not in TELLING]
     yield from _measuring(telling, folder, device)
@@ -209,14 +214,17 @@ def out_of_memory(device: str) -> Row:
     captured = dscwb.capture(OOM_MODEL, OOM_SIDE, device=device)
     place = captured.device  # with an index, which the cap below wants
     total = torch.cuda.get_device_properties(place).total_memory
+    _captured.cache_clear()  # what the models before this one hold counts under the cap
+    gc.collect()
     torch.cuda.empty_cache()
-    torch.cuda.set_per_process_memory_fraction(min(1.0, CAP_BYTES / total), place)
+    cap_bytes = CAP_BYTES + torch.cuda.memory_reserved(place)
+    torch.cuda.set_per_process_memory_fraction(min(1.0, cap_bytes / total), place)
     try:
         profile = dscwb.profile(captured, OOM_BATCH_SIZES, budget_s=1)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0, place)
     found = [profile.status(size) == "oom" for size in OOM_BATCH_SIZES]
-    return {"as_expected": found == [False, True], "cap_bytes": CAP_BYTES, **figures(profile)}
+    return {"as_expected": found == [False, True], "cap_bytes": cap_bytes, **figures(profile)}
 
 
 def run(folder: Path, todo: Iterable[Step], limit_s: float) -> Row:
@@ -266,6 +274,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--limit", type=float, default=LIMIT_S, help="seconds for everything")
     parser.add_argument("--only", nargs="*", default=(), help="these models")
+    parser.add_argument("--dtypes", nargs="*", default=DTYPES, help="these element types")
     parser.add_argument(
         "--multiprocessors", nargs="*", type=int, default=SLICES, help="sizes of slices"
     )
@@ -275,7 +284,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("torch sees no CUDA device; run this on a machine with one.")
     options.folder.mkdir(parents=True, exist_ok=True)
     slices = options.multiprocessors if on_gpu else ()
-    todo = steps(options.folder, options.device, slices, options.only)
+    todo = steps(options.folder, options.device, slices, options.only, options.dtypes)
     summary = run(options.folder, todo, options.limit)
     failed = [name for name, row in summary["steps"].items() if "failed" in row]
     return 1 if failed or summary["left_for_next_time"] else 0

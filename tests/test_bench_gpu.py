@@ -113,12 +113,12 @@ def test_on_a_gpu_telling_models_whole_and_in_slices_then_memory_then_the_rest(
     monkeypatch.setattr(gpu.torch.cuda, "get_device_name", lambda device: "NVIDIA H200")
     assert [name for name, _ in gpu.steps(tmp_path, "cuda", (8, 40))] == [
         *(
-            f"{SMALL}-32-nvidia-h200{part}.parquet"
+            f"{SMALL}-32-h200{part}.parquet"
             for part in ("-float32", "-8sm-float32", "-40sm-float32", "-float16")
         ),
         "out of memory",
         *(
-            f"{OTHER}-160-nvidia-h200{part}.parquet"
+            f"{OTHER}-160-h200{part}.parquet"
             for part in ("-float32", "-8sm-float32", "-40sm-float32", "-float16")
         ),
     ]

@@ -57,9 +57,9 @@ class CompiledRounds(Rounds):
         """Compile, which the first call does, and run everything a few times that do not count."""
         # Fresh modules for each batch size: torch.compile gives up on code that it has compiled
         # for eight shapes.
-        at_input = all_cuts(self._captured.graph)[0]
+        cuts = all_cuts(self._captured.graph)
         self._code[record.batch_size] = {
-            cut.index: self._compiled(cut) for cut in (at_input, *likely_cuts(self._captured.graph))
+            index: self._compiled(cuts[index]) for index in (0, *self._executed_cuts())
         }
         try:
             super()._warm_halves(record)
@@ -67,6 +67,10 @@ class CompiledRounds(Rounds):
             if _of_the_compiler(error) and not is_out_of_memory(error):
                 raise _failed(record, error) from error
             raise
+
+    def _executed_cuts(self) -> list[int]:
+        """The likeliest ones: compiling others would cost more than it tells."""
+        return [cut.index for cut in likely_cuts(self._captured.graph)]
 
     def _compiled(self, cut: Cut) -> Halves:
         head, tail = self._captured.split(cut)

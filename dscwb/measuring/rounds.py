@@ -156,7 +156,9 @@ class Rounds:
         return [partial(self._verified_pass, cuts=due), self._stamped_pass]
 
     def _executed_cuts(self) -> list[int]:
-        """Where only halves are run."""
+        """Where only halves are run: everywhere in a small model, else where it is likeliest."""
+        if self._cuts - 2 <= MOST_CANDIDATES:
+            return list(range(1, self._cuts - 1))
         return [cut.index for cut in likely_cuts(self._captured.graph)]
 
     def _due(self, record: Record) -> list[int]:
@@ -329,16 +331,20 @@ class Rounds:
             record.done = late or record.enough_of_others(self._cuts, self._plan.rounds)
 
     def _too_dear(self, record: Record) -> bool:
-        """Whether all stamps turn out to cost too much after all: then start anew with fewer."""
-        every = self._cuts - 2
-        if record.per_pass != every or record.rounds < ROUNDS_TO_JUDGE:
+        """Whether a pass's stamps turn out to cost too much after all: then start anew with fewer.
+
+        What all stamps cost says too little of few: on a GPU that waits for launches each of ten
+        took three times as long as each of 240, and some cost nothing until the queue was empty.
+        """
+        if record.per_pass is None or record.per_pass <= 1 or record.rounds < ROUNDS_TO_JUDGE:
             return False
         plain, stamped = record.arrays()
         ratio, low, _ = median_interval(stamped[:, -1] / plain, MISTAKEN_AT_MOST)
         if low <= 1 + MOST_COST:  # perhaps only noise
             return False
-        record.per_pass = max(1, math.floor(every * MOST_COST / (ratio - 1)))
-        record.start_anew()  # what was stamped so far carries the cost of all stamps
+        fewer = min(record.per_pass // 2, math.floor(record.per_pass * MOST_COST / (ratio - 1)))
+        record.per_pass = max(1, fewer)
+        record.start_anew()  # what was stamped so far carries the cost of so many stamps
         return True
 
     def _left_ns(self, record: Record) -> float:

@@ -190,3 +190,22 @@ def format_rate(rate_bps: float) -> str:
     prefixes = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
     bits = _prefixed(rate_bps, "bit/s", prefixes)
     return f"{bits} ({_prefixed(rate_bps / BITS_PER_BYTE, 'B/s', prefixes)})"
+
+
+def format_number(value: float) -> str:
+    """Three significant digits, never an exponent: ``0.00125``, ``12.5``, ``10000``."""
+    rounded = float(f"{value:.3g}")
+    return f"{rounded:.0f}" if abs(rounded) >= 100 else f"{rounded:.10f}".rstrip("0").rstrip(".")
+
+
+def format_percent(share: float) -> str:
+    """About two significant digits: ``2.3 %``, ``45 %``.
+
+    ``0 %`` stands only for nothing at all, ``100 %`` only for everything.
+    """
+    size = abs(share)
+    if 0 < size < 0.0005:
+        return "<0.1 %" if share > 0 else ">-0.1 %"
+    if 0.995 <= size < 1:
+        return f"{math.copysign(min(size, 0.999), share):.1%}".replace("%", " %")
+    return f"{share:.{1 if 0 < size < 0.0995 else 0}%}".replace("%", " %")

@@ -30,8 +30,6 @@ from dscwb.figures.page import (
     LABEL_HEIGHT,
     caption_of,
     log_ticks,
-    number,
-    percent,
     rate_axis,
     row_ticks,
 )
@@ -39,6 +37,7 @@ from dscwb.graph import Block, Layer, ModelGraph
 from dscwb.profiles.records import scale_profile
 from dscwb.scenario import Link
 from dscwb.study.sweeps import sweep
+from dscwb.units import format_number, format_percent
 from tests.tiny import profile_of, spec, tiny_graph
 
 MS = 1_000_000
@@ -347,7 +346,7 @@ def test_few_rows_are_all_labelled():
     [(0.00125, "0.00125"), (12.5, "12.5"), (10000, "10000"), (1234, "1230"), (0, "0")],
 )
 def test_numbers_have_three_digits_and_no_exponent(value, text):
-    assert number(value) == text
+    assert format_number(value) == text
 
 
 @pytest.mark.parametrize(
@@ -355,7 +354,7 @@ def test_numbers_have_three_digits_and_no_exponent(value, text):
     [(0, "0 %"), (0.0001, "<0.1 %"), (0.0234, "2.3 %"), (0.0996, "10 %"), (1, "100 %")],
 )
 def test_percentages(share, text):
-    assert percent(share) == text
+    assert format_percent(share) == text
 
 
 # --- the door ----------------------------------------------------------------------------------

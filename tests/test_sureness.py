@@ -326,6 +326,6 @@ def test_how_much_of_a_grid_hangs_on_the_model():
     found = study(data_rates_bps=[1e4, 1.6e5, 1.79e5, 1e9])
     assert robust(found).tolist() == [[True, True, False, True]]
     assert about_models(found) == (
-        f"{ASSUMED.capitalize()}: in 25.0 % of these states another split would then be best."
+        f"{ASSUMED.capitalize()}: in 25 % of these states another split would then be best."
     )
     assert "in none of these states" in about_models(study(data_rates_bps=[1e4]))

@@ -18,12 +18,11 @@ from dscwb.figures.page import (
     AXIS,
     Template,
     log_ticks,
-    number,
     set_page,
     title,
 )
 from dscwb.graph import ModelGraph
-from dscwb.units import Encoding, encoding, format_bytes, written_as
+from dscwb.units import Encoding, encoding, format_bytes, format_number, written_as
 
 Floats = NDArray[np.float64]
 
@@ -225,7 +224,7 @@ def _ratio_axis(low: float, high: float) -> dict[str, Any]:
         "type": "log",
         "range": [math.log10(low), math.log10(high)],
         "tickvals": ticks,
-        "ticktext": [number(tick) for tick in ticks],
+        "ticktext": [format_number(tick) for tick in ticks],
         "showgrid": True,
         "title": {"text": "Compression ratio c (elements)"},
     }

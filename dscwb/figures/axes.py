@@ -16,10 +16,9 @@ from dscwb.figures.page import (
     MARGIN_RIGHT,
     MARGIN_TOP,
     log_ticks,
-    number,
     row_ticks,
 )
-from dscwb.units import format_bytes, format_rate, format_seconds
+from dscwb.units import format_bytes, format_number, format_rate, format_seconds
 
 NAME_CHARACTER, AXIS_TITLE = 6.7, 44  # pixels: upright names at the axis, its title below them
 LONGEST_NAME = 26  # characters; the whole name stands in the hover
@@ -117,7 +116,7 @@ def log_axis(low: float, high: float, unit: str, words: str) -> dict[str, Any]:
         "type": "log",
         "range": [math.log10(low), math.log10(high)],
         "tickvals": ticks,
-        "ticktext": [number(tick / factor) for tick in ticks],
+        "ticktext": [format_number(tick / factor) for tick in ticks],
         "showgrid": True,
         "title": {"text": f"{words} in {name}"},
     }
@@ -131,7 +130,7 @@ def linear_axis(high: float, unit: str, words: str) -> dict[str, Any]:
         **AXIS,
         "range": [0, high],
         "tickvals": ticks,
-        "ticktext": [number(tick / factor) for tick in ticks],
+        "ticktext": [format_number(tick / factor) for tick in ticks],
         "showgrid": True,
         "title": {"text": f"{words} in {name}"},
     }

@@ -10,11 +10,11 @@ import plotly.graph_objects as go
 
 from dscwb.figures.axes import NAME_CHARACTER, legend_above, widen_left
 from dscwb.figures.colours import BASELINE_COLOURS
-from dscwb.figures.page import AXIS, MARGIN_LEFT, Template, percent, set_page, title
+from dscwb.figures.page import AXIS, MARGIN_LEFT, Template, set_page, title
 from dscwb.latency import FULL_OFFLOADING, NO_OFFLOADING
 from dscwb.study.conventions import conventions
 from dscwb.study.sweeps import Study
-from dscwb.units import Encoding
+from dscwb.units import Encoding, format_percent
 
 ROW, AXIS_PX = 34, 58  # pixels: a convention, and tick labels with the title below all of them
 SHARE = "states in which a split is best"
@@ -90,7 +90,7 @@ def _shares(table: pd.DataFrame, names: list[str]) -> go.Bar:
         y=list(range(len(table))),
         orientation="h",
         marker={"color": BAR, "line": {"width": 0}},
-        text=[percent(share) for share in shares],
+        text=[format_percent(share) for share in shares],
         textposition=["inside" if share > 0.8 else "outside" for share in shares],
         insidetextfont={"color": "white"},
         cliponaxis=False,
@@ -125,15 +125,15 @@ def _words(table: pd.DataFrame, names: list[str]) -> list[str]:
 
 def _hover(row: Any, name: str) -> str:
     lines = [f"<b>input / features: {name}</b>"]
-    lines.append(f"a split is best in {percent(row['split_share'])} of the states")
+    lines.append(f"a split is best in {format_percent(row['split_share'])} of the states")
     for column, (label, _, _) in GAINS.items():
         gained = row[column]
-        lines.append(
-            f"mean gain over {label}: {'not possible' if gained != gained else percent(gained)}"
-        )
+        words = "not possible" if gained != gained else format_percent(gained)
+        lines.append(f"mean gain over {label}: {words}")
     if row["best_static"]:
         lines.append(
-            f"over always {row['best_static']}, the best static: {percent(row['over_best_static'])}"
+            f"over always {row['best_static']}, the best static: "
+            f"{format_percent(row['over_best_static'])}"
         )
     return "<br>".join(lines)
 
@@ -188,6 +188,6 @@ def _heading(study: Study, table: pd.DataFrame) -> tuple[str, str]:
     low, high = table["split_share"].min(), table["split_share"].max()
     return (
         f"Payload conventions: {study.edge.graph.model}",
-        f"a split is best in {percent(low)} to {percent(high)} of the states; here "
-        f"({own['input']} / {own['features']}) in {percent(own['split_share'])}",
+        f"a split is best in {format_percent(low)} to {format_percent(high)} of the states; here "
+        f"({own['input']} / {own['features']}) in {format_percent(own['split_share'])}",
     )

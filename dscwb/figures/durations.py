@@ -16,12 +16,11 @@ from dscwb.figures.page import (
     MARGIN_LEFT,
     MARGIN_RIGHT,
     Template,
-    percent,
     set_page,
     title,
 )
 from dscwb.profiles.records import NOT_STAMPED, Passes, Profile
-from dscwb.units import format_seconds
+from dscwb.units import format_percent, format_seconds
 
 Floats = NDArray[np.float64]
 
@@ -219,7 +218,7 @@ def _part(info: ProfileNumbers, i: int) -> str:
         )
     return (
         f"<b>{info.names[i]}</b><br>{format_seconds(info.seconds[i])}, "
-        f"{percent(info.seconds[i] / info.total_s)} of T<br>{spread}<br>"
+        f"{format_percent(info.seconds[i] / info.total_s)} of T<br>{spread}<br>"
         f"from the start {format_seconds(info.end_s[i])}"
     )
 
@@ -230,7 +229,9 @@ def _profile_heading(profile: Profile, info: ProfileNumbers, batch_size: int) ->
     words.append(source.origin)
     spread = profile.spread(batch_size)
     if info.has_spread:
-        words.append(f"{int(info.passes.max())} passes, interquartile range of T {percent(spread)}")
+        words.append(
+            f"{int(info.passes.max())} passes, interquartile range of T {format_percent(spread)}"
+        )
     else:
         words.append("no spread known")
     if status != "ok":

@@ -17,12 +17,12 @@ from dscwb.figures.page import (
     MARGIN_LEFT,
     Template,
     panel_title,
-    percent,
     set_page,
     title,
 )
 from dscwb.latency import FULL_OFFLOADING, NO_OFFLOADING
 from dscwb.paper import CLAIMED_GAIN, DATA_RATES_BPS, claim
+from dscwb.units import format_percent
 
 ROW, AXIS_PX, PANEL_TITLE = 26, 58, 44  # pixels: a model, ticks with their title, a panel's title
 SIZE_CHARACTER, CLEAR = 5.8, 12  # pixels of the batch sizes, and at their left
@@ -215,10 +215,10 @@ def _hover(info: GainsNumbers, panel: int, row: int) -> str:
     lines = [
         f"<b>{info.models[row]}</b>, batch sizes {info.batch_sizes[row]}",
         f"input / features: {given} / {sent}",
-        f"a split is best in {percent(info.usefulness[panel, row])} of the states",
+        f"a split is best in {format_percent(info.usefulness[panel, row])} of the states",
     ]
     for (name, *_), gain in zip(BASELINES.values(), info.gains[panel, :, row], strict=True):
-        shown = "not possible" if np.isnan(gain) else percent(gain)
+        shown = "not possible" if np.isnan(gain) else format_percent(gain)
         lines.append(f"mean gain over {name}: {shown}")
     return "<br>".join(lines)
 
@@ -239,7 +239,7 @@ def _panel_titles(info: GainsNumbers) -> list[dict[str, Any]]:
     heads = panel_title("input / features", "a split is best in", 0)
     notes = [heads | small | {"xanchor": "right", "xshift": -STANDOFF, "align": "right"}]
     for panel, (given, sent) in enumerate(info.conventions):
-        low, high = (percent(end(info.usefulness[panel])) for end in (np.min, np.max))
+        low, high = (format_percent(end(info.usefulness[panel])) for end in (np.min, np.max))
         told = f"{low.removesuffix(' %')} to {high} of states"
         notes.append(panel_title(f"{given} / {sent}", told, _domain(panel, panels)[0]) | small)
     return notes

@@ -14,7 +14,7 @@ from dscwb.figures.cells import (
     regret_cells,
     split_cells,
 )
-from dscwb.figures.page import Template, panel_title, percent, set_page, title
+from dscwb.figures.page import Template, panel_title, set_page, title
 from dscwb.figures.traces import (
     FRAGILE,
     GAIN,
@@ -41,6 +41,7 @@ from dscwb.study.confidence import DECIDED_FROM, Confidence
 from dscwb.study.states import BEST_STATIC, MINIMAX_STATIC
 from dscwb.study.sureness import about_models, about_times, undecided
 from dscwb.study.sweeps import Study
+from dscwb.units import format_percent
 
 __all__ = [
     "FRAGILE",
@@ -241,12 +242,12 @@ def _height(cells: MapCells, best: SplitCells | None = None) -> float:
 def _best_split_heading(cells: MapCells, best: SplitCells) -> tuple[str, str]:
     return (
         f"Best split of {cells.study.edge.graph.model}",
-        f"a split is best in {percent(best.usefulness)} of the states shown",
+        f"a split is best in {format_percent(best.usefulness)} of the states shown",
     )
 
 
 def _gain_heading(gained: StaticCells) -> tuple[str, str]:
-    mean = f"mean {percent(gained.mean)}, at most {percent(gained.highest)}"
+    mean = f"mean {format_percent(gained.mean)}, at most {format_percent(gained.highest)}"
     return f"Gain over {_named(gained)}", _where_possible(gained, mean)
 
 
@@ -271,8 +272,8 @@ def _about_impossible(cells: StaticCells) -> str:
     if not cells.impossible:
         return ""
     return (
-        f" Grey hatch: {cells.split} is impossible, as {cells.why}: {percent(cells.impossible)} of "
-        "the states."
+        f" Grey hatch: {cells.split} is impossible, as {cells.why}: "
+        f"{format_percent(cells.impossible)} of the states."
     )
 
 
@@ -282,9 +283,9 @@ def _about_lines(confidence: Confidence | None) -> str:
         return lines
     states = confidence.states
     models, doubted = about_models(states), about_times(states)
-    hatched = percent(float(undecided(states, confidence.undecided).mean()))
+    hatched = format_percent(float(undecided(states, confidence.undecided).mean()))
     return (
-        f"{lines} Hatched: no split is best in {percent(DECIDED_FROM)} of "
+        f"{lines} Hatched: no split is best in {format_percent(DECIDED_FROM)} of "
         f"{confidence.label()}{doubted and f', or {doubted}'}: {hatched} of the states."
         + (f" Dotted: {models}" if models else "")
     )

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 import plotly.graph_objects as go
 
-from dscwb.units import BITS_PER_BYTE
+from dscwb.units import BITS_PER_BYTE, format_number
 
 Template: TypeAlias = str | Any | None
 
@@ -79,7 +79,7 @@ def rate_axis(low_bps: float, high_bps: float) -> dict[str, Any]:
         "range": [math.log10(low_bps), math.log10(high_bps)],
         "tickvals": rates,
         "ticktext": [
-            f"{number(rate / 1e6)}<br>{_small(number(rate / 1e6 / BITS_PER_BYTE))}"
+            f"{format_number(rate / 1e6)}<br>{_small(format_number(rate / 1e6 / BITS_PER_BYTE))}"
             for rate in rates
         ],
         "tickangle": 0,
@@ -90,12 +90,6 @@ def rate_axis(low_bps: float, high_bps: float) -> dict[str, Any]:
 def _small(text: str) -> str:
     # Seven decades side by side in half of a narrow window leave 36 pixels to "0.00125".
     return f"<span style='font-size:9px'>{text}</span>"
-
-
-def number(value: float) -> str:
-    """Three significant digits, never an exponent: ``0.00125``, ``12.5``, ``10000``."""
-    rounded = float(f"{value:.3g}")
-    return f"{rounded:.0f}" if abs(rounded) >= 100 else f"{rounded:.10f}".rstrip("0").rstrip(".")
 
 
 def row_ticks(sizes: Sequence[int], preferred: Sequence[bool], row_px: float) -> tuple[int, ...]:
@@ -110,13 +104,6 @@ def row_ticks(sizes: Sequence[int], preferred: Sequence[bool], row_px: float) ->
         if all(abs(row - other) >= gap for other in chosen):
             chosen.append(row)
     return tuple(sorted(chosen))
-
-
-def percent(share: float) -> str:
-    """About two significant digits: ``2.3 %``, ``45 %``; ``0 %`` only for nothing at all."""
-    if 0 < share < 0.0005:
-        return "<0.1 %"
-    return f"{share:.{1 if 0 < share < 0.0995 else 0}%}".replace("%", " %")
 
 
 def title(heading: str, subheading: str) -> dict[str, Any]:

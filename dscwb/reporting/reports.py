@@ -25,7 +25,6 @@ from dscwb.figures import (
 )
 from dscwb.figures.axes import short_rate
 from dscwb.figures.maps import plot_regret
-from dscwb.figures.page import number, percent
 from dscwb.latency import FULL_OFFLOADING, NO_OFFLOADING
 from dscwb.policy import Thresholds
 from dscwb.reporting.markup import (
@@ -45,7 +44,7 @@ from dscwb.study.states import BEST_STATIC, MINIMAX_STATIC
 from dscwb.study.sureness import about_models
 from dscwb.study.sweeps import Study
 from dscwb.study.thresholds import few_batch_sizes
-from dscwb.units import format_rate, format_seconds
+from dscwb.units import format_number, format_percent, format_rate, format_seconds
 
 State = tuple[int, float]
 """Batch size, data rate in bit/s."""
@@ -173,7 +172,7 @@ def _switching(study: Study, confidence: Confidence | None) -> str:
             _mbps(low),
             _mbps(high),
             *([] if confidence is None else [_interval(one, k)]),
-            number(choice.payload_bytes / 1e3),
+            format_number(choice.payload_bytes / 1e3),
         )
         for one in map(policy.at, shown)
         for k, (choice, low, high) in enumerate(
@@ -199,7 +198,7 @@ def _interval(one: Thresholds, k: int) -> str:
 
 
 def _mbps(rate_bps: float) -> str:
-    return "∞" if rate_bps == math.inf else number(rate_bps / 1e6)
+    return "∞" if rate_bps == math.inf else format_number(rate_bps / 1e6)
 
 
 def _gains(study: Study, state: State) -> str:
@@ -247,7 +246,7 @@ def _statics(study: Study) -> str:
 
 
 def _percent(share: float) -> str:
-    return "–" if math.isnan(share) else percent(share)
+    return "–" if math.isnan(share) else format_percent(share)
 
 
 def _cost(study: Study, value: float) -> str:

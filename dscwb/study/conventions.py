@@ -17,7 +17,7 @@ from dscwb.latency import FULL_OFFLOADING, NO_OFFLOADING
 from dscwb.optimise import gain
 from dscwb.study.states import Floats
 from dscwb.study.sweeps import Study, study_of
-from dscwb.units import Encoding, encoding
+from dscwb.units import Encoding, encoding, format_percent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,20 +100,21 @@ def verdict(study: Study) -> str:
         )
     if np.isnan(value.over_ends):
         return (
-            f"Splitting is needed {where}: a split is best in {_percent(value.split_share)} of "
-            f"{states}, and in some of them neither no nor full offloading is possible."
+            f"Splitting is needed {where}: a split is best in "
+            f"{format_percent(value.split_share)} of {states}, and in some of them neither no nor "
+            "full offloading is possible."
         )
     saved = "latency" if study.unit == "s" else "device's energy"
     pays = "pays" if value.over_ends >= HARDLY else "hardly pays"
     static = (
-        f", and {_percent(value.over_static)} against always choosing {value.static}, the best "
-        "static choice"
+        f", and {format_percent(value.over_static)} against always choosing {value.static}, "
+        "the best static choice"
         if value.static
         else ""
     )
     return (
-        f"Splitting {pays} {where}: a split is best in {_percent(value.split_share)} of {states}, "
-        f"and choosing the best in each saves {_percent(value.over_ends)} of the "
+        f"Splitting {pays} {where}: a split is best in {format_percent(value.split_share)} of "
+        f"{states}, and choosing the best in each saves {format_percent(value.over_ends)} of the "
         f"{saved} on average against {_ends(study)}{static}."
     )
 
@@ -122,15 +123,6 @@ def _ends(study: Study) -> str:
     if FULL_OFFLOADING not in study.splits:
         return NO_OFFLOADING
     return "the better of no and full offloading"
-
-
-def _percent(share: float) -> str:
-    """Two digits; never 0 % for something, never 100 % for less than all."""
-    if 0 < share < 0.001:
-        return "less than 0.1 %"
-    if 0.995 <= share < 1:
-        return f"{min(share, 0.999):.1%}".replace("%", " %")
-    return f"{share:.{1 if 0 < share < 0.0995 else 0}%}".replace("%", " %")
 
 
 def conventions(

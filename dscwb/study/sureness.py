@@ -27,6 +27,7 @@ from dscwb.profiles.records import Profile
 from dscwb.profiles.resampling import same_passes
 from dscwb.study.confidence import DECIDED_FROM, Confidence
 from dscwb.study.states import Decision, Floats, States
+from dscwb.units import format_percent
 
 Status = Literal["sure", "sure if the model is right", "not sure"]
 Machine = Literal["device", "server"]
@@ -185,7 +186,7 @@ def about_models(states: States) -> str:
     if not labels:
         return ""
     share = float(1 - robust(states).mean())
-    some = f"{share:.1%}".replace("%", " %") if share else "none"
+    some = format_percent(share) if share else "none"
     return _capital(f"{labels}: in {some} of these states another split would then be best.")
 
 

@@ -18,12 +18,12 @@ from dscwb.figures.axes import prefixed, shortened
 from dscwb.figures.breakdown import PARTS
 from dscwb.figures.cells import COLUMNS
 from dscwb.figures.curves import WORDS
-from dscwb.figures.page import log_ticks, number, percent, row_ticks
+from dscwb.figures.page import log_ticks, row_ticks
 from dscwb.figures.traces import GAIN_COLOURS
 from dscwb.optimise import Envelope, lower_envelope
 from dscwb.study.sureness import about_models, about_times, robust, undecided
 from dscwb.study.sweeps import Study
-from dscwb.units import BITS_PER_BYTE
+from dscwb.units import BITS_PER_BYTE, format_number, format_percent
 from dscwb.workbench.look import Look, Place
 
 Floats = NDArray[np.float64]
@@ -295,7 +295,9 @@ def _row(study: Study, row: int, place: Mapping[int, int]) -> Row:
 
 def _rate_axis(low: float, high: float) -> Axis:
     ticks = log_ticks(low, high)
-    labels = tuple((number(tick / 1e6), number(tick / 1e6 / BITS_PER_BYTE)) for tick in ticks)
+    labels = tuple(
+        (format_number(tick / 1e6), format_number(tick / 1e6 / BITS_PER_BYTE)) for tick in ticks
+    )
     return Axis(low, high, ticks, labels, "Data rate in Mbit/s, below in MB/s")
 
 
@@ -306,14 +308,14 @@ def _cost_axis(study: Study, low_bps: float, high_bps: float) -> Axis:
     low = max(float(ends.min()) / BELOW_BEST, high * 1e-12)  # a model may cost nothing at all
     factor, name = prefixed(float(np.sqrt(low * high)), study.unit)
     ticks = log_ticks(low, high)
-    labels = tuple((number(tick / factor),) for tick in ticks)
+    labels = tuple((format_number(tick / factor),) for tick in ticks)
     return Axis(low, high, ticks, labels, f"{WORDS[study.unit]} in {name}")
 
 
 def _ratio_axis(look: Look) -> Axis:
     low, high = look.ratio_range
     ticks = log_ticks(low, high)
-    labels = tuple((number(tick),) for tick in ticks)
+    labels = tuple((format_number(tick),) for tick in ticks)
     return Axis(low, high, ticks, labels, "Compression ratio c")
 
 
@@ -350,7 +352,7 @@ def _words(study: Study, look: Look, baseline: str, confidence: Doubt | None, dr
         graph.model,
         (
             f"Best split of {graph.model}",
-            f"a split is best in {percent(study.usefulness())} of the states shown",
+            f"a split is best in {format_percent(study.usefulness())} of the states shown",
         ),
         _gain_heading(study, baseline),
         study.baseline_split(baseline),
@@ -373,7 +375,8 @@ def _gain_heading(study: Study, baseline: str) -> tuple[str, str]:
     heading = f"Gain over {baseline}" + (f" ({shortened(split)})" if split != baseline else "")
     if missing == len(gains):
         return heading, "not possible at any batch size"
-    words = f"mean {percent(float(np.nanmean(gains)))}, at most {percent(float(np.nanmax(gains)))}"
+    mean, most = (format_percent(float(of(gains))) for of in (np.nanmean, np.nanmax))
+    words = f"mean {mean}, at most {most}"
     if missing:
         words += f"; not possible at {missing} of {len(gains)} batch sizes"
     return heading, words

@@ -25,13 +25,12 @@ from dscwb.figures import (
     plot_maps,
     save_figure,
 )
-from dscwb.figures.page import number
 from dscwb.latency import FULL_OFFLOADING, NO_OFFLOADING, holds_input, own_encoding
 from dscwb.profiles.records import Profile, scale_profile
 from dscwb.shelf import Shelf
 from dscwb.study.confidence import Confidence
 from dscwb.study.sweeps import FORMATS, Study, study_of
-from dscwb.units import BITS_PER_BYTE, encoding
+from dscwb.units import BITS_PER_BYTE, encoding, format_number
 from dscwb.workbench.canvas import CanvasView
 from dscwb.workbench.checks import REPLICATES, Check
 from dscwb.workbench.choices import ASSUMED, LIMITS, STUDY_FIELDS, State, Value, baselines
@@ -353,7 +352,7 @@ class SplitWorkbench:
         self._controls.offer("edge", machines)
         self._controls.offer("server", (ASSUMED, *machines))
         self._controls.offer("baseline", baselines(study))
-        megabytes = number(state.data_rate_bps / BITS_PER_BYTE / 1e6)
+        megabytes = format_number(state.data_rate_bps / BITS_PER_BYTE / 1e6)
         self._controls.write(asdict(state), f"Mbit/s = {megabytes} MB/s")
         self._answer.say(words)
 

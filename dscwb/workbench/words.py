@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 
-from dscwb.figures.page import FigureError, number, percent
+from dscwb.figures.page import FigureError
 from dscwb.latency import FULL_OFFLOADING, NO_OFFLOADING
 from dscwb.study.confidence import Confidence
 from dscwb.study.states import Decision
 from dscwb.study.sweeps import Study
-from dscwb.units import format_bytes, format_seconds
+from dscwb.units import format_bytes, format_number, format_percent, format_seconds
 from dscwb.workbench.choices import State
 
 
@@ -71,16 +71,20 @@ def _compared(study: Study, state: State, best: Decision) -> str:
     if math.isnan(gain):
         return f"while {name} is not possible here"
     better = "faster" if study.unit == "s" else "less energy"
-    return f"{percent(gain)} {better} than {name}"
+    return f"{format_percent(gain)} {better} than {name}"
 
 
 def _range(best: Decision) -> str:
     low, high = best.best_from_bps, best.best_to_bps
     if low == 0:
-        return "at every data rate" if math.isinf(high) else f"up to {number(high / 1e6)} Mbit/s"
+        return (
+            "at every data rate"
+            if math.isinf(high)
+            else f"up to {format_number(high / 1e6)} Mbit/s"
+        )
     if math.isinf(high):
-        return f"from {number(low / 1e6)} Mbit/s up"
-    return f"from {number(low / 1e6)} to {number(high / 1e6)} Mbit/s"
+        return f"from {format_number(low / 1e6)} Mbit/s up"
+    return f"from {format_number(low / 1e6)} to {format_number(high / 1e6)} Mbit/s"
 
 
 def one_line(error: Exception) -> str:

@@ -100,12 +100,12 @@ class Efficiency:
 DEFAULT_EFFICIENCY = {
     "gpu": Efficiency(
         dense=0.35,
-        depthwise=0.042,
+        depthwise=0.043,
         product=0.54,
-        memory=0.81,
-        kernel_s=9.8e-6,
+        memory=0.84,
+        kernel_s=9.9e-6,
         origin="fitted to an NVIDIA H200",
-        time_error=0.27,
+        time_error=0.35,
     ),
     "cpu": Efficiency(
         dense=0.5,

@@ -35,7 +35,7 @@ from .profiles.records import ProfileError as ProfileError
 from .profiles.records import calibration as calibration
 from .profiles.records import model_error as model_error
 from .profiles.records import scale_profile as scale_profile
-from .reporting.reports import report as report
+from .reporting.report import report as report
 from .scenario import Link as Link
 from .scenario import PowerModel as PowerModel
 from .scenario import Scenario as Scenario

@@ -12,6 +12,7 @@ import math
 import os
 import tempfile
 from bisect import bisect_left
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,11 @@ class Thresholds:
     def piece(self, data_rate_bps: float) -> int:
         """Which of `splits` is best at this rate in bit/s."""
         return bisect_left(self.switching_rates_bps, data_rate_bps)
+
+    def stretches(self) -> Iterator[tuple[Choice, float, float]]:
+        """Each of `splits` with the rates between which it is best, bit/s, from 0 to infinity."""
+        ends = (0.0, *self.switching_rates_bps, math.inf)
+        return zip(self.splits, ends[:-1], ends[1:], strict=True)
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,8 @@ import pytest
 import dscwb
 from dscwb.graph import Block, Layer, ModelGraph, TensorSpec
 from dscwb.profiles.records import scale_profile
-from dscwb.reporting.markup import definitions, escaped, table
-from dscwb.reporting.reports import report
-from dscwb.reporting.sources import recipe
+from dscwb.reporting.recipe import recipe
+from dscwb.reporting.report import report
 from dscwb.scenario import Link, PowerModel
 from dscwb.study.conventions import verdict
 from dscwb.study.sureness import about_models
@@ -174,6 +173,7 @@ def test_verdict_sources_and_recipe_stand_on_it(written, page):
     assert "dscwb report <again> & again" in text  # escaped on the page
     assert recipe(found, found.confidence(40)) in text
     assert "40 bootstrap replicates" in text
+    assert text.count("Clocks") == 0  # empty values have no name on the page
     assert str(found.certificate()) in text
     assert about_models(found) in text
     assert "Sure: >99 % by the device's measurements, and the answer stays the same" in text
@@ -229,6 +229,8 @@ def test_rates_that_are_not_spaced_evenly_are_listed():
         {"granularity": "op"},
         {"granularity": "compressive"},
         {"objective": "energy", "power": POWER},
+        {"objective": "energy", "power": PowerModel(5, 0, 0, "sending and waiting are free")},
+        {"objective": "energy", "power": PowerModel(0, 0, 0, "all is free")},
         {"arrival_rate_hz": 10, "link": Link(0.01, downlink_bps=1e6)},
         {"data_rates_bps": [1e5], "batch_sizes": [2]},
         {"memory_cap_bytes": 1800},
@@ -254,19 +256,26 @@ def test_misuse_is_named_before_anything_is_written(tmp_path):
     with pytest.raises(ValueError, match=r"'report\.pdf': a report is written as \.html"):
         report(study(), tmp_path / "new" / "report.pdf")
     with pytest.raises(ValueError, match="Batch size 9 is not on this grid"):
-        report(study(), tmp_path / "new" / "report.html", state=(9, 1e6))
+        report(study(), tmp_path / "new" / "report.html", batch_size=9, data_rate_bps=1e6)
     other = study(profile_of(tiny_graph(), {1: [9 * MS] * 3}))
     with pytest.raises(ValueError, match="another study"):
         report(study(), tmp_path / "new" / "report.html", confidence=other.confidence(40))
+    with pytest.raises(ValueError, match="together"):
+        report(study(), tmp_path / "new" / "report.html", batch_size=1)
     assert not (tmp_path / "new").exists()
 
 
-# Elements
+def test_a_study_with_a_thousand_batch_sizes_is_shown_at_those_with_times(tmp_path):
+    wide = profile_of(tiny_graph(), {1: LAYERS_NS[1], 1024: [n * 1024 for n in LAYERS_NS[1]]})
+    found = study(wide, data_rates_bps=np.geomspace(1e4, 1e10, 241))
+    page = report(found, tmp_path / "wide.html", confidence=found.confidence(40))
+    assert page.stat().st_size < 8e6
+    text = " ".join(Page(page.read_text(encoding="utf-8")).words)
+    assert "batch sizes 1, 1024" in text
+    assert "40 bootstrap replicates" in text
 
 
-def test_elements_escape_and_name_their_rows():
-    assert escaped("<a & 'b'>") == "&lt;a &amp; &#x27;b&#x27;&gt;"
-    assert definitions([("a", "1 < 2"), ("empty", "")]) == "<dl><dt>a</dt><dd>1 &lt; 2</dd></dl>"
-    text = table("caption", ["word", "number"], [("x", 1)])
-    assert '<th scope="row">x</th><td class="number">1</td>' in text
-    assert '<th scope="col">word</th><th scope="col" class="number">number</th>' in text
+def test_more_points_than_a_page_holds_are_refused_with_the_bound(tmp_path):
+    found = study(data_rates_bps=np.geomspace(1e4, 1e10, 20_000))
+    with pytest.raises(ValueError, match="more than the 20,000 points that a report can show"):
+        report(found, tmp_path / "report.html")

@@ -104,8 +104,10 @@ def plot_latency_vs_rate(
 def _range(curves: CurveNumbers) -> tuple[float, float]:
     """Ends of the vertical axis: all of the envelope, with room for labels below it."""
     at_best = curves.cost[curves.best, np.arange(len(curves.rates_bps))]
-    low = max(float(at_best.min()), float(at_best.max()) * 1e-9)  # energy may be free
-    high = min(float(np.nanmax(curves.cost)), float(at_best.max()) * ABOVE_BEST)
+    most = float(np.nanmax(curves.cost))
+    top = float(at_best.max()) or most or 1.0  # energy may be free, the best split's or any
+    low = max(float(at_best.min()), top * 1e-9)
+    high = min(most, top * ABOVE_BEST)
     high = max(high, low * 1.5) * 1.15
     zone = LABEL_ZONE if curves.switches else LABEL_HEIGHT
     return low * (low / high) ** (zone / (PLOT - zone)), high

@@ -1,4 +1,5 @@
-"""Reports: two profile files go in, one standalone page with figures, tables and sources comes out.
+"""Reports: one standalone HTML page with everything a study knows.
 
-`reports` says what stands on it, `sources` where its numbers are from, `markup` writes the HTML.
+`report` computes what stands on the page, `report.html` is the page's Jinja2 template, and `recipe`
+writes the Python that makes the study again.
 """

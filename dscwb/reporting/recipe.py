@@ -1,4 +1,4 @@
-"""Sources of a report: a study goes in, where it comes from and its recipe come out, as HTML."""
+"""The recipe of a report: the lines of Python that make the same study again."""
 
 from __future__ import annotations
 
@@ -7,52 +7,8 @@ from dataclasses import fields
 import numpy as np
 from numpy.typing import NDArray
 
-from dscwb.profiles.records import Profile
-from dscwb.reporting.markup import code, definitions, paragraph
 from dscwb.study.confidence import Confidence
 from dscwb.study.sweeps import Study
-from dscwb.study.thresholds import fingerprint
-
-
-def sources(study: Study, confidence: Confidence | None) -> str:
-    """All that is known of both profiles."""
-    sure = [] if confidence is None else [paragraph(f"Intervals: {confidence.label()}.")]
-    return "".join(
-        [
-            "<h3>Device</h3>",
-            _provenance(study.edge),
-            "<h3>Server</h3>",
-            _provenance(study.server),
-            *sure,
-        ]
-    )
-
-
-def _provenance(profile: Profile) -> str:
-    source = profile.provenance
-    return definitions(
-        [
-            ("Origin", source.origin),
-            ("Device", source.device),
-            ("Threads", source.threads),
-            # An assumed machine has the clocks of none.
-            ("Clocks", "" if source.origin == "assumed" else source.clocks),
-            ("Element type", source.dtype),
-            ("Batch sizes", ", ".join(map(str, profile.batch_sizes))),
-            ("Date", source.date),
-            ("Protocol", source.protocol),
-            ("Versions", ", ".join(f"{name} {version}" for name, version in source.versions)),
-            ("Note", source.note),
-            ("Hash of its numbers", fingerprint(profile)),
-        ]
-    )
-
-
-def again(study: Study, confidence: Confidence | None, command: str) -> str:
-    """What to type to get the same page."""
-    parts = [paragraph("On the command line:"), code(command)] if command else []
-    lines = recipe(study, confidence)
-    return "".join([*parts, paragraph("In Python, with the profiles named above:"), code(lines)])
 
 
 def recipe(study: Study, confidence: Confidence | None = None) -> str:

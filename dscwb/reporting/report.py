@@ -218,9 +218,12 @@ def _figures(
     look: dict[str, Any] = {"template": TEMPLATE}
     baselines = [name for name in (NO_OFFLOADING, FULL_OFFLOADING) if name in study.splits]
     baselines += [BEST_STATIC] * bool(_split_of(study, BEST_STATIC))
-    maps = [plot_gain(study, baseline=name, state=point, **look) for name in baselines]
+    maps = {
+        f"gain-{i}": plot_gain(study, baseline=name, state=point, **look)
+        for i, name in enumerate(baselines)
+    }
     if BEST_STATIC in baselines:
-        maps.append(plot_regret(study, BEST_STATIC, state=point, **look))
+        maps["regret"] = plot_regret(study, BEST_STATIC, state=point, **look)
     sizes = sorted({min(study.batch_sizes), point[0], max(study.batch_sizes)})
     compression = plot_compression(
         graph,
@@ -248,7 +251,7 @@ def _figures(
         "conventions": plot_conventions(study, **look),
     }
     return {name: _drawn(study, f"plot-{name}", figure) for name, figure in drawn.items()} | {
-        "gains": [_drawn(study, f"plot-gain-{i}", one) for i, one in enumerate(maps)],
+        "gains": [_drawn(study, f"plot-{name}", one) for name, one in maps.items()],
         "rates": [
             _drawn(study, f"plot-rate-{n}", plot_latency_vs_rate(study, n, state=point, **look))
             for n in sizes

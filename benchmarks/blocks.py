@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.families import CSV
+from dscwb.writing import atomically
 
 if TYPE_CHECKING:
     from torch import nn
@@ -226,7 +227,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             row = Row(**json.loads(path.read_text()))
         else:
             row = measured(name, make)
-            path.write_text(json.dumps(asdict(row)))
+            with atomically(path) as file:
+                file.write_text(json.dumps(asdict(row)))
             sys.stderr.write(f"{name}: {row.failed or f'{row.blocks} blocks, +{row.excess:.1%}'}\n")
         rows.append(row)
     sys.stdout.write(f"{table(rows)}\n")

@@ -8,6 +8,7 @@ from pathlib import Path
 from dscwb.profiles.files import SUFFIX, load_profile
 from dscwb.profiles.records import Profile, calibration, model_error
 from dscwb.units import format_seconds
+from dscwb.writing import atomically
 
 DATA = Path(__file__).parent.parent / "data"
 README = DATA / "README.md"
@@ -70,7 +71,8 @@ def main() -> None:
     text = README.read_text()
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
-    README.write_text(before + BEGIN + "\n" + table() + "\n" + END + after)
+    with atomically(README) as file:
+        file.write_text(before + BEGIN + "\n" + table() + "\n" + END + after)
 
 
 if __name__ == "__main__":

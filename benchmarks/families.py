@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -20,6 +19,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
+
+from dscwb.writing import atomically
 
 if TYPE_CHECKING:
     import dscwb
@@ -218,12 +219,10 @@ def read(path: Path) -> dict[str, Row]:
 
 def write(path: Path, rows: Iterable[Row]) -> None:
     """All rows, by family; the file before stays whole until this one is."""
-    new = path.with_suffix(".new")
-    with new.open("w", newline="", encoding="utf-8") as file:
+    with atomically(path) as new, new.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [f.name for f in fields(Row)], lineterminator="\n")
         writer.writeheader()
         writer.writerows(asdict(row) for row in sorted(rows, key=lambda row: row.family))
-    os.replace(new, path)
 
 
 def markdown(rows: Sequence[Row]) -> str:
@@ -311,7 +310,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     known = {} if options.only else read(CSV)
     families = options.only or [name for name in timm.list_modules() if name not in known]
     rows = read(CSV) if options.table else run(families, CSV)
-    MARKDOWN.write_text(markdown(sorted(rows.values(), key=lambda row: row.family)))
+    with atomically(MARKDOWN) as file:
+        file.write_text(markdown(sorted(rows.values(), key=lambda row: row.family)))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import os
 import re
 import sys
 import time
@@ -31,6 +30,7 @@ from benchmarks.shipped import MODELS
 from dscwb.measuring.checkpoint import save_over, take_up
 from dscwb.profiles.files import SUFFIX
 from dscwb.profiles.records import Profile
+from dscwb.writing import atomically
 
 # Small and large models whose stamps are dear, and one that keeps a GPU busy.
 TELLING = ("efficientnet_b0", "efficientnet_b4", "tf_efficientnetv2_s", "vgg16")
@@ -250,9 +250,8 @@ def run(folder: Path, todo: Iterable[Step], limit_s: float) -> Row:
 
 def _write(path: Path, summary: Row) -> None:
     """Whole or not at all; numbers that there are none of (NaN) become null."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(_without_nan(summary), indent=2) + "\n")
-    os.replace(part, path)
+    with atomically(path) as file:
+        file.write_text(json.dumps(_without_nan(summary), indent=2) + "\n")
 
 
 def _without_nan(value: Any) -> Any:

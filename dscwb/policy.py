@@ -10,7 +10,6 @@ import hashlib
 import json
 import math
 import os
-import tempfile
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -242,24 +241,18 @@ class Policy:
             raise PolicyError(f"a part is missing or wrong ({reason}); {AGAIN}.") from None
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the policy to a file, atomically: the file is there whole, or as before.
+        """Write the policy to a file, which is there whole, or as before.
+
+        This alone needs the rest of dscwb: a device asks, and saves nothing.
 
         Returns:
             The path written.
         """
+        from dscwb.writing import atomically
+
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(self.to_json())
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with atomically(path) as file:
+            file.write_text(self.to_json(), encoding="utf-8")
         return path
 
     @classmethod

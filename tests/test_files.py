@@ -23,7 +23,7 @@ from dscwb.profiles.records import (
     Separate,
 )
 from dscwb.profiles.transfers import Transfers
-from tests.tiny import profile_of, tiny_graph
+from tests.tiny import tiny_graph
 
 PROVENANCE = Provenance(
     "measured",
@@ -246,19 +246,6 @@ def test_a_newer_schema_says_so(tmp_path, monkeypatch):
     monkeypatch.undo()
     with pytest.raises(ProfileError, match="written with schema 2, this dscwb reads up to 1"):
         load_profile(path)
-
-
-def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
-    path = save_profile(rich_profile(), tmp_path / "p.parquet")
-
-    def full(*_):
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr(files.os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
-        save_profile(profile_of(tiny_graph(), {1: [1, 2, 3]}), path)
-    same(load_profile(path), rich_profile())
-    assert [p.name for p in tmp_path.iterdir()] == ["p.parquet"]
 
 
 SHIPPED = sorted(

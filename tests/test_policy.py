@@ -126,19 +126,6 @@ def test_intervals_travel_along_and_say_what_is_undecided(tmp_path):
     assert not policy.undecided(1, 3.5e4)
 
 
-def test_a_failure_leaves_the_old_file_and_nothing_beside_it(saved, monkeypatch):
-    before = saved.read_bytes()
-
-    def fail(*_):
-        raise OSError("disk full")
-
-    monkeypatch.setattr(room.os, "replace", fail)
-    with pytest.raises(OSError, match="disk full"):
-        study().policy().save(saved)
-    assert saved.read_bytes() == before
-    assert list(saved.parent.iterdir()) == [saved]
-
-
 def refused(path):
     with pytest.raises(PolicyError) as error:
         load_policy(path)

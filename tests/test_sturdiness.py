@@ -157,7 +157,7 @@ def test_what_was_measured_outlives_a_file_that_cannot_be_saved(
             return main(["profile", "chain", *options])
 
     assert measured(Machine(fail=lambda *_: output.mkdir(exist_ok=True))) == 2
-    assert "Is a directory" in capsys.readouterr().err
+    assert "is a folder" in capsys.readouterr().err
     output.rmdir()
     assert measured(Machine()) == 0
     assert f"going on after {ROUNDS} rounds" in caplog.text

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from dscwb.writing import atomically
+
 FIRST = "01-explore.ipynb"
 
 
@@ -33,7 +35,10 @@ def copy_notebooks(folder: Path) -> list[Path]:
     found = sorted(_shipped().glob("*.ipynb"))
     new = [path for path in found if not (folder / path.name).exists()]
     folder.mkdir(parents=True, exist_ok=True)
-    return [Path(shutil.copy(path, folder / path.name)) for path in new]
+    for path in new:
+        with atomically(folder / path.name) as file:
+            shutil.copy(path, file)
+    return [folder / path.name for path in new]
 
 
 def open_lab(folder: Path, flags: Sequence[str] = ()) -> int:

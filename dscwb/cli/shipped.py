@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dscwb.writing import write_csv
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -100,7 +102,7 @@ def _write_tables(graphs: Sequence[ModelGraph], pairs: Sequence[Pair], output: P
     if pairs[0].profiles:
         tables["modelled-beside-measured"] = paper.modelled_beside_measured(graphs, pairs[0])
     for name, table in tables.items():
-        table.to_csv(output / f"{name}.csv", index=False)
+        write_csv(table, output / f"{name}.csv")
     save_figure(plot_gains(gains), output / "gains.html")
     agree = tables["bottlenecks"].agrees
     print(f"{agree.sum()} of {len(agree)} models agree in all counts of bottlenecks")

@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 import plotly.graph_objects as go
 
 from dscwb.units import BITS_PER_BYTE, format_number
+from dscwb.writing import atomically
 
 Template: TypeAlias = str | Any | None
 
@@ -238,12 +239,13 @@ def save_figure(
             f"{path.name!r}: cannot write a figure as {kind or 'a file without ending'}; "
             f"choose one of {', '.join(IMAGES)}, .html."
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if kind == ".html":
-        figure.write_html(path, include_plotlyjs=True, config=CONFIG)
-        return path
-    page = _rewrapped(figure, width or figure.layout.width or EXPORT_WIDTH)
-    _write_image(page, path, height or page.layout.height, scale)
+    with atomically(path) as file:
+        if kind == ".html":
+            figure.write_html(file, include_plotlyjs=True, config=CONFIG)
+        else:
+            page = _rewrapped(figure, width or figure.layout.width or EXPORT_WIDTH)
+            height = height or page.layout.height
+            _write_image(page, file, format=kind[1:], height=height, scale=scale)
     return path
 
 
@@ -261,10 +263,10 @@ def _rewrapped(figure: go.Figure, width: int) -> go.Figure:
     return page
 
 
-def _write_image(page: go.Figure, path: Path, height: int | None, scale: float) -> None:
+def _write_image(page: go.Figure, file: Path, **how: Any) -> None:
     """Draw with a browser, or say how to get one."""
     try:
-        page.write_image(path, height=height, scale=scale)
+        page.write_image(file, **how)
     except (RuntimeError, OSError) as error:
         if "chrome" in f"{type(error).__name__} {error}".lower():
             raise FigureError(HOW_TO_GET_A_BROWSER) from error

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 import zlib
 from dataclasses import asdict
 from functools import cache, lru_cache
@@ -32,6 +31,7 @@ from dscwb.profiles.records import (
 )
 from dscwb.profiles.transfers import Transfers
 from dscwb.units import AS_SENT
+from dscwb.writing import atomically
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -48,25 +48,14 @@ _UNSEALED = b"sha256:" + b"0" * 64
 
 
 def save_profile(profile: Profile, path: str | os.PathLike[str]) -> Path:
-    """Write a profile to one Parquet file, atomically: the file is there whole, or as before.
+    """Write a profile to one Parquet file: it is there whole, or as before.
 
     Returns:
         The path written.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    data = _sealed(_parquet(_table(profile)))
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with atomically(path) as file:
+        file.write_bytes(_sealed(_parquet(_table(profile))))
     return path
 
 

@@ -42,6 +42,7 @@ from dscwb.study.sureness import about_models
 from dscwb.study.sweeps import Study, study_of
 from dscwb.study.thresholds import few_batch_sizes, fingerprint
 from dscwb.units import format_number, format_percent, format_rate, format_seconds
+from dscwb.writing import atomically
 
 MOST_POINTS = 20_000
 """A map has an element for each: with five maps that is a page of 15 MB."""
@@ -113,8 +114,8 @@ def report(
     page = environment.get_template("report.html").render(
         _values(shown, point, confidence), command=command
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
+    with atomically(path) as file:
+        file.write_text(page, encoding="utf-8")
     return path
 
 

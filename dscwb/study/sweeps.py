@@ -21,6 +21,7 @@ from dscwb.study.states import States
 from dscwb.study.sureness import HowSure, how_sure
 from dscwb.study.thresholds import policy_of
 from dscwb.units import BITS_PER_BYTE, Encoding, encoding, format_seconds
+from dscwb.writing import atomically, write_csv
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -253,15 +254,16 @@ class Study(States):
                 f"{path.name!r}: cannot write a study as {kind or 'a file without ending'}; "
                 f"choose one of {', '.join(FORMATS)}."
             )
-        path.parent.mkdir(parents=True, exist_ok=True)
         if kind == ".csv":
-            self.to_pandas().assign(**self.stamp()).to_csv(path, index=False)
-        elif kind == ".parquet":
-            table = self.to_pandas()
-            table.attrs.update(self.stamp())
-            table.to_parquet(path, index=False)
-        else:
-            self.to_xarray().to_netcdf(path, engine="scipy")
+            write_csv(self.to_pandas().assign(**self.stamp()), path)
+            return path
+        with atomically(path) as file:
+            if kind == ".nc":
+                self.to_xarray().to_netcdf(file, engine="scipy")
+            else:
+                table = self.to_pandas()
+                table.attrs.update(self.stamp())
+                table.to_parquet(file, index=False)
         return path
 
     def stamp(self) -> dict[str, str]:

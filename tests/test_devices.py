@@ -3,6 +3,8 @@ import re
 
 import pytest
 
+import dscwb
+from dscwb.devices import datasheets
 from dscwb.devices.datasheets import (
     DEFAULT_EFFICIENCY,
     Device,
@@ -93,8 +95,30 @@ def test_a_device_is_found_by_its_name():
     assert device("jetson tx2").name == "Jetson TX2"
     with pytest.raises(ValueError, match="Unknown device 'Jetson TX1'; did you mean Jetson TX2"):
         device("Jetson TX1")
-    with pytest.raises(ValueError, match=r"Unknown device '☃'; .* RTX 2080 Ti at 300 MHz or"):
+    with pytest.raises(
+        ValueError, match=r"Unknown device '☃'; .* RTX 2080 Ti at 300 MHz or"
+    ) as told:
         device("☃")
+    # The remedy works as it is written.
+    assert "dscwb.catalogue() lists all, dscwb.Device(...) makes" in str(told.value)
+    assert dscwb.catalogue() == catalogue()
+    assert dscwb.Device is Device
+
+
+def test_the_datasheets_are_parsed_once_however_often_they_are_asked_for(monkeypatch):
+    """A slider's move asks several times, and parsing takes longer than all the rest of it."""
+    parsed, loads = [], datasheets.tomllib.loads
+
+    def counted(text):
+        parsed.append(text)
+        return loads(text)
+
+    monkeypatch.setattr(datasheets.tomllib, "loads", counted)
+    catalogue.cache_clear()
+    for name in ("T4", "Jetson TX2", "T4"):
+        assert device(name) in catalogue()
+    assert len(devices()) == len(catalogue())
+    assert len(parsed) == 1
 
 
 @pytest.mark.parametrize(

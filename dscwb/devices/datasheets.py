@@ -9,9 +9,10 @@ import difflib
 import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
+from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,6 +120,7 @@ DEFAULT_EFFICIENCY = {
 }
 
 
+@cache
 def catalogue() -> tuple[Device, ...]:
     """All devices of ``devices.toml``, in its order."""
     text = (files("dscwb.devices") / "devices.toml").read_text(encoding="utf-8")
@@ -132,17 +134,11 @@ def devices() -> pd.DataFrame:
     """
     import pandas as pd
 
-    def row(one: Device) -> dict[str, Any]:
-        record: dict[str, Any] = {}
-        for field in fields(one):
-            value = getattr(one, field.name)
-            if field.name == "peak_flop_per_s":
-                record |= {f"{dtype}_flop_per_s": peak for dtype, peak in value.items()}
-            else:
-                record[field.name] = value
-        return record
-
-    return pd.DataFrame([row(one) for one in catalogue()]).astype({"power_w": float})
+    peak = "peak_flop_per_s."
+    table = pd.json_normalize([asdict(one) for one in catalogue()]).astype({"power_w": float})
+    columns = [str(name) for name in table.columns]
+    names = {name: f"{name.removeprefix(peak)}_flop_per_s" for name in columns if peak in name}
+    return table.rename(columns=names)
 
 
 def device(name: str) -> Device:
@@ -161,5 +157,5 @@ def device(name: str) -> Device:
     near = difflib.get_close_matches(name.lower(), known, cutoff=0.4) or list(known)
     raise ValueError(
         f"Unknown device {name!r}; did you mean {' or '.join(known[n].name for n in near)}? "
-        "devices() lists all, Device(...) makes one of your own."
+        "dscwb.catalogue() lists all, dscwb.Device(...) makes one of your own."
     )

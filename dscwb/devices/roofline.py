@@ -7,7 +7,6 @@ with the share of the peak that its class of operations reaches, rough or fitted
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -23,7 +22,6 @@ from dscwb.profiles.records import NS, Passes, Profile, Provenance, Seconds, cal
 from dscwb.units import COMPLEX_DTYPES, DTYPE_BYTES, FLOAT_DTYPES, Encoding, encoding
 
 Floats = NDArray[np.float64]
-Frontier = tuple[TensorSpec, ...]
 OpClass = Literal["dense", "depthwise", "product", "other"]
 OP_CLASSES: tuple[OpClass, ...] = ("dense", "depthwise", "product", "other")
 PROTOCOL = "roofline/2"
@@ -75,7 +73,7 @@ def _op_class(layer: Layer, specs: Mapping[str, TensorSpec]) -> OpClass:
 
 @dataclass(frozen=True, eq=False)
 class _Ideal:
-    """What layers would cost if they reached the whole peak; all ``(layer,)``.
+    """What layers would cost if they reached the whole peak; all but the last two ``(layer,)``.
 
     Attributes:
         op_class: Index into `OP_CLASSES`.
@@ -83,6 +81,8 @@ class _Ideal:
         memory_s: Bytes moved over bandwidth.
         launches: Operations launched: 1, on a GPU less for a view.
         fresh_bytes: Bytes of outputs that get new pages.
+        in_use_bytes: Bytes at the worst moment: all weights, what is alive before a layer, and its
+            outputs. An upper estimate: shared weights and what is written in place count twice.
         gpu: True for a GPU, which works off what a host launches.
     """
 
@@ -91,6 +91,7 @@ class _Ideal:
     memory_s: Floats
     launches: Floats
     fresh_bytes: Floats
+    in_use_bytes: float
     gpu: bool
 
     def seconds(self, reached: Floats) -> Seconds:
@@ -141,56 +142,32 @@ def _ideal(graph: ModelGraph, device: Device, batch_size: int, dtype: str) -> _I
             f"Nobody knows the FLOPs of {', '.join(unknown)} in {graph.model!r}, so its times "
             "cannot be modelled; measure them on the device with dscwb.profile."
         )
-    specs = {spec.name: spec for spec in graph.tensors()}
-    wire, layers = encoding(dtype), graph.layers
+    layers, gpu = graph.layers, device.kind == "gpu"
+    floats = (*FLOAT_DTYPES, *COMPLEX_DTYPES)  # integers stay what they are
+    nbytes = {
+        spec.name: spec.nbytes(batch_size, encoding(dtype) if spec.dtype in floats else None)
+        for spec in graph.tensors()
+    }
+    read = np.array([sum(nbytes[name] for name in layer.inputs) for layer in layers])
+    written = np.array([sum(nbytes[spec.name] for spec in layer.outputs) for layer in layers])
+    alive = np.array([sum(nbytes[s.name] for s in cut.frontier) for cut in all_cuts(graph)[:-1]])
+    weights = np.array([_weight_bytes(layer, encoding(dtype)) for layer in layers])
+    # Graphs of torch 2.11 do not say that dropout only passes its input on.
+    view = np.array([bool(layer.view_of) or layer.op == "dropout" for layer in layers])
+    looked_up = np.where([layer.op in _LOOKUPS for layer in layers], written, np.inf)
+    fresh = (written > _FRESH_ABOVE_BYTES) & ~np.array([x.op.endswith("_") for x in layers])
     grows = np.array([any(spec.batch_axes for spec in layer.outputs) for layer in layers])
-    moved = [_moved_bytes(layer, specs, batch_size, wire) for layer in layers]
-    gpu = device.kind == "gpu"
-    views = np.array([_is_view(layer) for layer in layers])
-    fresh = [0.0 if gpu else _fresh_bytes(layer, batch_size, wire) for layer in layers]
     flops = np.array([float(layer.flops or 0) for layer in layers]) * np.where(grows, batch_size, 1)
+    moved = read + written + np.minimum(weights, looked_up)
     return _Ideal(
         np.array([OP_CLASSES.index(name) for name in op_classes(graph)], dtype=np.int64),
         flops / device.peak_flop_per_s[dtype],
-        np.array(moved) / device.bandwidth_bytes_per_s,
-        np.where(views & gpu, _VIEW_LAUNCH, 1.0),
-        np.array(fresh),
+        np.where(view, 0.0, moved) / device.bandwidth_bytes_per_s,
+        np.where(view & gpu, _VIEW_LAUNCH, 1.0),
+        np.where(fresh & ~view & (not gpu), written, 0.0),
+        float(np.max(alive + np.where(view, 0.0, written), initial=0.0) + weights.sum()),
         gpu,
     )
-
-
-def _is_view(layer: Layer) -> bool:
-    """Whether it only passes its input on: graphs of torch 2.11 do not say so of dropout."""
-    return layer.view_of is not None or layer.op == "dropout"
-
-
-def _bytes(spec: TensorSpec, batch_size: int, wire: Encoding) -> float:
-    """Bytes in memory, where integers stay what they are."""
-    floats = spec.dtype in (*FLOAT_DTYPES, *COMPLEX_DTYPES)
-    return spec.nbytes(batch_size, wire if floats else None)
-
-
-def _moved_bytes(
-    layer: Layer, specs: Mapping[str, TensorSpec], batch_size: int, wire: Encoding
-) -> float:
-    """Bytes read and written: weights once, activations for every sample, none for a view."""
-    if _is_view(layer):
-        return 0.0
-    read = sum(_bytes(specs[name], batch_size, wire) for name in layer.inputs)
-    written, weights = _written_bytes(layer, batch_size, wire), _weight_bytes(layer, wire)
-    return read + written + (min(weights, written) if layer.op in _LOOKUPS else weights)
-
-
-def _written_bytes(layer: Layer, batch_size: int, wire: Encoding) -> float:
-    return sum(_bytes(spec, batch_size, wire) for spec in layer.outputs)
-
-
-def _fresh_bytes(layer: Layer, batch_size: int, wire: Encoding) -> float:
-    """Bytes of its outputs that are too large for memory used before; 0 for a view or in place."""
-    if _is_view(layer) or layer.op.endswith("_"):
-        return 0.0
-    written = _written_bytes(layer, batch_size, wire)
-    return written if written > _FRESH_ABOVE_BYTES else 0.0
 
 
 def _weight_bytes(layer: Layer, wire: Encoding) -> float:
@@ -198,21 +175,6 @@ def _weight_bytes(layer: Layer, wire: Encoding) -> float:
     captured = layer.outputs[0].dtype
     scale = wire.bytes_per_element / DTYPE_BYTES[captured] if captured in FLOAT_DTYPES else 1.0
     return layer.weight_bytes * scale
-
-
-def _memory_bytes(
-    graph: ModelGraph, frontiers: Sequence[Frontier], batch_size: int, wire: Encoding
-) -> float:
-    """Bytes in use at the worst moment: all weights, what is alive before a layer, and its outputs.
-
-    An upper estimate: shared weights count twice, and so does a tensor written in place.
-    """
-    worst = 0.0
-    for frontier, layer in zip(frontiers, graph.layers, strict=False):
-        alive = sum(_bytes(spec, batch_size, wire) for spec in frontier)
-        made = 0.0 if _is_view(layer) else _written_bytes(layer, batch_size, wire)
-        worst = max(worst, alive + made)
-    return worst + sum(_weight_bytes(layer, wire) for layer in graph.layers)
 
 
 def model_profile(
@@ -266,31 +228,14 @@ def model_profile(
         note=note,
         time_error=used.time_error,
     )
-    reached, wire = _reached(used, found), encoding(dtype)
-    frontiers = [cut.frontier for cut in all_cuts(graph, "op")]
     passes = []
     for size in sizes:
-        seconds = _ideal(graph, found, size, dtype).seconds(reached)
-        fits = _memory_bytes(graph, frontiers, size, wire) <= found.memory_bytes
-        passes.append(_noiseless(size, seconds) if fits else _out_of_memory(size, seconds))
+        ideal = _ideal(graph, found, size, dtype)
+        stamps = np.cumsum([0.0, *ideal.seconds(_reached(used, found))])
+        fits = ideal.in_use_bytes <= found.memory_bytes
+        stamped_ns = np.rint(stamps / NS).astype(np.int64)[None][: int(fits)]
+        passes.append(Passes(size, stamped_ns[:, -1], stamped_ns, oom=not fits))
     return Profile(graph, provenance, tuple(passes))
-
-
-def _noiseless(batch_size: int, seconds: Seconds) -> Passes:
-    stamps = np.rint(np.cumsum([0.0, *seconds]) / NS).astype(np.int64)
-    return Passes(batch_size, stamps[-1:], stamps[None, :])
-
-
-def _out_of_memory(batch_size: int, seconds: Seconds) -> Passes:
-    none = np.zeros((0, len(seconds) + 1), dtype=np.int64)
-    return Passes(batch_size, none[:, 0], none, oom=True)
-
-
-def suggested_name(profile: Profile) -> str:
-    """File name that says where the times come from: ``resnet50-t4-float32-modelled.parquet``."""
-    source = profile.provenance
-    parts = (profile.graph.model, source.device, source.dtype, source.origin)
-    return "-".join(re.sub(r"[^\w.]+", "-", part.lower()).strip("-") for part in parts) + ".parquet"
 
 
 def fit_efficiency(profiles: Sequence[Profile], device: Device | str) -> Efficiency:

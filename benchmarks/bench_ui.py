@@ -1,16 +1,15 @@
 """From a key press to the repainted picture, in a real browser: ``python -m benchmarks.bench_ui``.
 
-One JupyterLab, one notebook, one kernel; four ways to show the same study:
+One JupyterLab, one notebook, one kernel; three ways to show the same study:
 
 * ours: the workbench on canvas, five linked views;
 * interact: the same views, drawn by plotly into an Output by `ipywidgets.interact`;
-* FigureWidget: the workbench's plotly backend, the two maps only, updated in place;
 * interact with the two maps only, as a quick notebook would have it.
 
 Blocks of key presses on each one take turns, so that whatever else the machine does falls on all.
 A press counts from the browser's own time stamp of it until the frame after the picture has
 changed: on canvas when its counter of paintings rises at another state, in an Output when new
-figures with the new state hold their traces, of a FigureWidget when plotly says that it has drawn.
+figures with the new state hold their traces.
 
 Times depend on the machine and are upper bounds where Chromium draws in software; their ratio
 hardly does.
@@ -58,17 +57,16 @@ import numpy as np
 import plotly.io
 import dscwb
 import dscwb.figures as figures
-import dscwb.workbench.session
+import dscwb.workbench.shown
 from IPython.display import display
 
 plotly.io.renderers.default = "plotly_mimetype"
 RATES_BPS = np.geomspace(1e4, 1e10, {RATES})
-dscwb.workbench.session.DATA_RATES_BPS = RATES_BPS
+dscwb.workbench.shown.DATA_RATES_BPS = RATES_BPS
 edge = dscwb.load_profile("profile.parquet")
 """
 
 OURS = 'dscwb.SplitWorkbench(edge, backend="canvas")'
-FIGURE_WIDGET = 'dscwb.SplitWorkbench(edge, backend="widget")'
 
 INTERACT = """
 @functools.lru_cache(maxsize=2)
@@ -117,16 +115,7 @@ WATCH = """() => {
         ? `${view.dataset.at} ${view.querySelector('.caption').textContent}` : null;
     },
     interact: () => output(2, 4),
-    maps: () => output(4, 1),
-    figure() {
-      const plot = cell(3).querySelector('.js-plotly-plot');
-      if (!plot || plot.querySelectorAll('.hm image').length < 2) return null;
-      if (!plot.drawings) {
-        plot.drawings = 1;
-        plot.on('plotly_afterplot', () => { plot.drawings += 1; });
-      }
-      return `${plot.drawings}`;
-    },
+    maps: () => output(3, 1),
   };
   const painted = () => new Promise((done) => requestAnimationFrame(() => {
     const { port1, port2 } = new MessageChannel();
@@ -174,8 +163,7 @@ Press = Callable[[Page, Way, int], list[float]]
 WAYS = (
     Way("ours", "workbench on canvas, five views", 1),
     Way("interact", "interact + Output, the same views", 2),
-    Way("figure", "FigureWidget backend, two maps", 3),
-    Way("maps", "interact + Output, two maps", 4),
+    Way("maps", "interact + Output, two maps", 3),
 )
 
 
@@ -225,7 +213,7 @@ def _project(folder: str) -> Path:
     profile = dscwb.load_profile(ROOT / "data" / "profiles" / MODEL)
     save_profile(stretched(profile, BATCH_SIZES), notebooks / "profile.parquet")
     for name, cells in {
-        NOTEBOOK.name: [SETUP, OURS, INTERACT, FIGURE_WIDGET, "interact(maps_of)"],
+        NOTEBOOK.name: [SETUP, OURS, INTERACT, "interact(maps_of)"],
         "workbench.ipynb": ["import dscwb", "dscwb.SplitWorkbench('profile.parquet')"],
         "bare.ipynb": [
             "import plotly.graph_objects as go",

@@ -22,15 +22,6 @@ ANSWER_MS = 120_000  # of a busy machine
 FIRST_PAINT_MS = 180_000  # five megabytes of plotly, drawn in software
 DROPPED_AFTER_MS = 5_000  # a Run All that was heard shows at once
 
-ERROR = ".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.stderr']"
-MAPS_OR_ERROR = f"""() => {{
-  if (document.querySelector(`{ERROR}`)) return true;
-  const plot = document.querySelector('.js-plotly-plot');
-  if (!plot || plot.querySelectorAll('.hm image').length < 2) return false;
-  const drawn = plot.querySelector('.main-svg').getBoundingClientRect().width;
-  return Math.abs(drawn - plot.getBoundingClientRect().width) < 2;
-}}"""
-
 # Whether the server says that a kernel listens and is in this state.
 KERNEL_STATE = """async (state) => {
   const sessions = await (await fetch('/api/sessions')).json();
@@ -119,12 +110,6 @@ def chromium_page(
             browser.close()
 
 
-def run_all(page: Page) -> None:
-    """Run All; returns when the maps are drawn."""
-    run_cells(page)
-    wait_for_maps(page)
-
-
 def run_cells(page: Page) -> None:
     """Run All, again if JupyterLab dropped it; returns when a cell has run.
 
@@ -156,32 +141,3 @@ def answer_dialogs(page: Page) -> list[str]:
         dialog.locator("button.jp-mod-accept").last.click()
         dialog.wait_for(state="detached")
     return words
-
-
-def wait_for_maps(page: Page) -> None:
-    """Until plotly has drawn both heatmaps, as wide as their place.
-
-    Raises:
-        AssertionError: The notebook reported an error, or nothing came; says what stands there.
-    """
-    try:
-        page.wait_for_function(MAPS_OR_ERROR, timeout=FIRST_PAINT_MS)
-        failed = page.locator(ERROR).count() > 0
-    except TimeoutError:
-        failed = True
-    if failed:
-        outputs = page.locator(".jp-OutputArea-output").all_inner_texts()
-        raise AssertionError(f"No maps; the notebook shows: {outputs}")
-
-
-def click_map(page: Page, x: float, y: float) -> None:
-    """Click into the best-split map, at these shares of its width and height."""
-    image = page.locator(".js-plotly-plot .hm image").first
-    image.scroll_into_view_if_needed()
-    box = image.bounding_box()
-    assert box
-    page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"], steps=3)
-    # plotly clicks on what it hovers over, and finds that out a moment after the mouse stops.
-    page.locator(".js-plotly-plot .hoverlayer .hovertext").first.wait_for(timeout=FIRST_PAINT_MS)
-    page.mouse.down()
-    page.mouse.up()

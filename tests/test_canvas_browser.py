@@ -29,8 +29,10 @@ CAP = 1700.0
 SETUP = """
 import ipywidgets as widgets
 import numpy as np
+from dataclasses import replace
 import dscwb
 from dscwb.workbench.canvas import CanvasView
+from dscwb.workbench.state import State
 
 edge = dscwb.load_profile("edge.parquet")
 options = {"link": dscwb.Link(0.002), "input_encoding": "float32", "memory_cap_bytes": 1700.0}
@@ -40,25 +42,39 @@ def sweep(encoding):
         edge, dscwb.scale_profile(edge, 10), feature_encoding=encoding,
         data_rates_bps=np.geomspace(1e4, 1e6, 61), arrival_rate_hz=50.0, **options)
 
-view = CanvasView()
-state = {"at": (1, 1e5), "encoding": "float32"}
+view, state = CanvasView(), State("tiny", batch_size=1, data_rate_bps=1e5)
 study = sweep("float32")
-view.show(study, state=state["at"], answer="first answer", confidence=study.confidence(40))
+
+def show(traits):
+    with view.widget.hold_sync():
+        for name, value in traits.items():
+            setattr(view.widget, name, value)
 
 def move(batch_size, rate):
-    state["at"] = (batch_size, rate)
+    global state
+    state = replace(state, batch_size=batch_size, data_rate_bps=rate)
     slider.value = rate
-    view.move(state["at"], f"answer for {batch_size} and {rate:g}")
+    answer = f"answer for {batch_size} and {rate:g}"
+    show(view.picture(study, state, None, answer, moved=True))
 
-# The browser moves a slider that stands between two steps to one of them.
-view.on_click(lambda rate, size: move(size, float(10 ** (round(np.log10(rate) * 50) / 50))))
+def click(change):
+    # The browser moves a slider that stands between two steps to one of them.
+    rate = float(10 ** (round(np.log10(change["new"]["data_rate_bps"]) * 50) / 50))
+    move(change["new"]["batch_size"], rate)
+
+def choose(change):
+    global study
+    study = sweep(change["new"])
+    show(view.picture(study, state, None, "int8"))
+
+show(view.picture(study, state, study.confidence(40), "first answer"))
+view.widget.observe(click, "clicked")
 slider = widgets.FloatLogSlider(description="Data rate", min=4, max=6, step=0.02, value=1e5)
-slider.observe(lambda change: move(state["at"][0], change["new"]), "value")
+slider.observe(lambda change: move(state.batch_size, change["new"]), "value")
 choice = widgets.Dropdown(description="Features", options=["float32", "int8"])
-choice.observe(
-    lambda change: view.show(sweep(change["new"]), state=state["at"], answer="int8"), "value")
+choice.observe(choose, "value")
 again = widgets.Button(description="Again")
-again.on_click(lambda _: [view.move((1 + k % 5, 1e4 * 1.015**k), f"{k}") for k in range(301)])
+again.on_click(lambda _: [move(1 + k % 5, 1e4 * 1.015**k) for k in range(301)])
 widgets.VBox([slider, choice, again])
 """
 

@@ -1,84 +1,81 @@
 """Every control driven from Python, and what the picture, the words and the files say then."""
 
 import asyncio
+import json
 import re
 import struct
 import threading
-from contextlib import suppress
-from dataclasses import asdict, fields, replace
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from dscwb.figures.cells import map_cells, split_cells
-from dscwb.figures.maps import GAIN, MAP, STATE
+from dscwb.figures.maps import GAIN, STATE
 from dscwb.figures.page import CAPTION, caption_of
 from dscwb.policy import Policy
 from dscwb.profiles.files import save_profile
 from dscwb.profiles.records import ProfileError
 from dscwb.shelf import Shelf, family, find_profiles
 from dscwb.study.sweeps import Study
-from dscwb.workbench import checks
-from dscwb.workbench.choices import ASSUMED, LIMITS, PRESETS, STUDY_FIELDS, State
+from dscwb.workbench import hatching
 from dscwb.workbench.session import SplitWorkbench
-from dscwb.workbench.views import differences
-from dscwb.workbench.words import in_words
+from dscwb.workbench.state import ASSUMED, KNOBS, PRESETS, State
 from tests.tiny import profile_of, tiny_graph
 
 MS = 1_000_000
 
 
-def profile(model="tiny", batches=(1, 4), device="bench clock", spread=0):
-    """10, 20, 30 ms a sample and layer; `spread` is the share by which passes differ."""
+def profile(model="tiny", batches=(1, 4), device="bench clock", graph=None):
+    """10, 20, 30 ms a sample and layer."""
     times = {size: [10 * MS * size, 20 * MS * size, 30 * MS * size] for size in batches}
-    return profile_of(tiny_graph(model), times, device=device)
+    return profile_of(graph or tiny_graph(model), times, device=device)
+
+
+MODELS = [profile(), profile("tiny_2", batches=(1, 2))]
 
 
 @pytest.fixture
 def bench():
     """Two models of one family; the second has fewer batch sizes."""
-    models = [profile(), profile("tiny_2", batches=(1, 2))]
-    return SplitWorkbench(models, model="tiny", backend="widget")
+    return SplitWorkbench(MODELS, model="tiny")
 
 
-def live(bench):
-    return bench._view.figure
+def screen(bench):
+    """All that is to be seen: the picture's traits, the words, the text, every control."""
+    widget = bench._view.widget
+    picture = {name: getattr(widget, name) for name in widget.trait_names(sync=True)}
+    picture = {name: value for name, value in picture.items() if name not in ("layout", "clicked")}
+    controls = [(one.field, one.widget.value) for one in bench._controls._controls]
+    return picture, bench._answer.text, bench._text.value, bench.study, bench.state, controls
+
+
+def assert_all_of_it_is_new(bench):
+    """Picture, words and text are those of the state: a workbench that opens there shows them."""
+    other = SplitWorkbench(MODELS, model="tiny")
+    other.load_state(bench.state)
+    here, there = screen(bench), screen(other)
+    np.testing.assert_equal(here[:3], there[:3])
+    assert here[4] == there[4]
+    assert bench._controls.shows(bench.state.values())
 
 
 def trace(figure, name):
     return next(figure.select_traces({"name": name}))
 
 
-def assert_same_picture(shown, wanted):
-    """All data and all of the layout, the browser's own unique ids apart."""
-    for old, new in zip(shown.data, wanted.data, strict=True):
-        left, right = old.to_plotly_json(), new.to_plotly_json()
-        left.pop("uid", None)
-        np.testing.assert_equal(left, right)
-    np.testing.assert_equal(shown.layout.to_plotly_json(), wanted.layout.to_plotly_json())
-
-
 # --- state and picture -------------------------------------------------------------------------
 
 
-def test_picture_is_that_of_the_study(bench):
-    figure, study = live(bench), bench.study
-    assert "input float32, features float32" in caption_of(figure)
-    np.testing.assert_array_equal(trace(figure, MAP).z, split_cells(map_cells(study)).index)
-    assert_same_picture(figure, bench.figure())
-
-
 def test_rate_and_batch_only_move_the_mark(bench):
-    before = trace(live(bench), MAP).to_plotly_json()
-    study = bench.study
+    study, scene = bench.study, bench._view.widget.scene
     bench._controls["data_rate_bps"].value = 2.0
     bench._controls["batch_size"].value = 3
     assert (bench.state.data_rate_bps, bench.state.batch_size) == (2e6, 3)
-    for mark in live(bench).select_traces({"name": STATE}):
-        assert (list(mark.x), list(mark.y)) == ([2e6], [2])
+    at = bench._view.widget.at
+    assert (at["data_rate_bps"], at["batch_size"], at["answer"]) == (2e6, 3, bench.answer)
     assert bench.study is study
-    np.testing.assert_equal(trace(live(bench), MAP).to_plotly_json(), before)
+    assert bench._view.widget.scene is scene
 
 
 CHANGES = {
@@ -87,7 +84,7 @@ CHANGES = {
     "server": "H100 SXM (modelled)",
     "server_speedup": 3.0,
     "round_trip_s": 0.05,
-    "input_encoding": "jpeg 10:1",
+    "input_encoding": "JPEG 10:1",
     "feature_encoding": "int8",
     "baseline": "full offloading",
     "data_rate_bps": 1e5,
@@ -114,41 +111,113 @@ TYPED = {
     "downlink_bps": 5.0,
 }
 ADAPTED = {"private_input", "min_depth"}  # full offloading is no baseline then
+ONE_STUDY = {"data_rate_bps", "batch_size", "baseline"}
+POWER = {"compute_w", "send_w", "wait_w"}
 
 
 @pytest.mark.parametrize("field", CHANGES)
 def test_each_control_changes_state_study_and_picture(bench, field):
+    if field in POWER:
+        bench.update(objective="energy")
     study = bench.study
     bench._controls[field].value = TYPED.get(field, CHANGES[field])
-    assert getattr(bench.state, field) == pytest.approx(CHANGES[field])
-    assert (bench.study is study) == (field not in STUDY_FIELDS)
-    assert_same_picture(live(bench), bench.figure())
+    assert bench.state.values()[field] == pytest.approx(CHANGES[field])
+    assert (bench.study is study) == (field in ONE_STUDY)
+    assert_all_of_it_is_new(bench)
 
 
-def test_every_field_has_a_control_and_a_test():
-    assert set(CHANGES) == {field.name for field in fields(State)}
-    assert set(LIMITS) <= set(CHANGES)
-    assert set(CHANGES) > STUDY_FIELDS
+def test_every_field_has_a_control_and_a_test(bench):
+    assert set(CHANGES) == set(bench.state.values()) == set(KNOBS)
 
 
-def test_the_picture_is_right_after_any_sequence_of_changes(bench):
-    rng = np.random.default_rng(7)
-    start = asdict(bench.state)
-    for _ in range(40):
-        field = str(rng.choice(list(CHANGES)))
-        value = CHANGES[field] if rng.random() < 0.6 else start[field]
-        with suppress(ValueError):  # full offloading while inputs must stay, say
-            bench.update(**{field: value})
-        assert_same_picture(live(bench), bench.figure())
-        for control in bench._controls._controls:
-            assert control.shows(getattr(bench.state, control.field))
+def test_power_counts_only_where_energy_does(bench):
+    study = bench.study
+    bench.update(compute_w=7.0)
+    assert bench.study is study
+    assert "W computing" not in study.label()
+    bench.update(objective="energy")
+    assert "7 W computing" in bench.study.label()
+
+
+def random_changes(rng):
+    """Some fields, anywhere within their limits: as often at an end as between."""
+    lists = {
+        "model": ["tiny", "tiny_2"],
+        "edge": ["bench clock (measured)", "T4 (modelled)"],
+        "server": [ASSUMED, "bench clock (measured)", "H100 SXM (modelled)"],
+        "baseline": ["no offloading", "full offloading", "best static", "a", "b", "c"],
+        "private_input": [True, False],
+    }
+    changes = {}
+    for field in rng.choice(list(KNOBS), size=rng.integers(1, 5), replace=False).tolist():
+        knob, options = KNOBS[field], lists.get(field) or list(KNOBS[field].choices)
+        if options:
+            changes[field] = options[rng.integers(len(options))]
+        elif field in ("batch_size", "min_depth"):
+            changes[field] = int(rng.integers(0, 5))
+        else:
+            low = max(knob.low, knob.high * 1e-12)
+            inner = float(f"{low * (knob.high / low) ** rng.random():.6g}")
+            changes[field] = [knob.low, knob.high, inner, CHANGES[field]][rng.integers(4)]
+    return changes
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_state_is_shown_in_all_its_parts_or_refused_and_nothing_changes(bench, seed):
+    rng = np.random.default_rng(seed)
+    refused = 0
+    for _ in range(50):
+        before = screen(bench)
+        try:
+            bench.update(**random_changes(rng))
+        except ValueError:
+            refused += 1
+            np.testing.assert_equal(screen(bench), before)
+            continue
+        widget = bench._view.widget
+        assert widget.at["answer"] == bench._answer.text == bench.answer
+        assert widget.at["batch_size"] == bench.state.batch_size
+        assert widget.scene["words"]["caption"].startswith(bench.study.label())
+        assert State.from_json(bench._text.value) == bench.state
+        assert bench._controls.shows(bench.state.values())
+    assert 0 < refused < 40
+    assert_all_of_it_is_new(bench)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"memory_cap_bytes": 500.0, "private_input": False},
+        {"objective": "energy", "wait_w": 0.0},
+        {"objective": "energy", "compute_w": 0.0, "send_w": 0.0, "wait_w": 0.0},
+        {"server_load": 1000.0, "round_trip_s": 10.0, "overhead_bytes": 1e9},
+    ],
+)
+def test_scenarios_at_their_limits_are_shown(bench, changes):
+    bench.update(**changes)
+    assert_all_of_it_is_new(bench)
 
 
 def test_a_split_can_be_the_baseline_from_python(bench):
     bench.update(baseline="a")
     assert bench._controls["baseline"].value == "a"
-    assert trace(live(bench), GAIN).z.max() < 1
-    assert_same_picture(live(bench), bench.figure())
+    assert trace(bench.figure(), GAIN).z.max() < 1
+    assert_all_of_it_is_new(bench)
+
+
+@pytest.mark.parametrize(
+    "change", [{"min_depth": 2}, {"model": "other"}, {"granularity": "compressive"}]
+)
+def test_a_baseline_that_is_no_candidate_any_more_moves_along(change):
+    graph = tiny_graph("other")
+    names = {"a": "d", "b": "e", "c": "c"}
+    blocks = tuple(replace(block, name=names[block.name]) for block in graph.blocks)
+    bench = SplitWorkbench([profile(), profile(graph=replace(graph, blocks=blocks))], model="tiny")
+    bench.update(baseline="b" if "granularity" in change else "a")
+    bench.update(**change)
+    assert bench.state.baseline == "no offloading"
+    with pytest.raises(ValueError, match="not a candidate"):
+        bench.update(baseline="full", **change)
 
 
 SOME = {name: CHANGES[name] for name in CHANGES if name not in ADAPTED}
@@ -160,18 +229,15 @@ def test_reset_returns_to_the_start(bench):
     assert bench.state != start
     bench.reset()
     assert bench.state == start
-    assert_same_picture(live(bench), bench.figure())
+    assert_all_of_it_is_new(bench)
 
 
 def test_a_batch_size_that_the_model_lacks_moves_to_the_nearest(bench):
+    assert bench._controls["batch_size"].options == (("1", 1), ("≈ 2", 2), ("≈ 3", 3), ("4", 4))
     bench.update(batch_size=4)
     bench._controls["model"].value = "tiny_2"
     assert bench.state.batch_size == 2
     assert bench._controls["batch_size"].options == (("1", 1), ("2", 2))
-
-
-def test_interpolated_batch_sizes_are_marked_on_the_slider(bench):
-    assert bench._controls["batch_size"].options == (("1", 1), ("≈ 2", 2), ("≈ 3", 3), ("4", 4))
 
 
 def test_rate_slider_and_number_agree_and_show_megabytes(bench):
@@ -193,60 +259,32 @@ def test_a_slider_that_the_browser_moves_to_its_nearest_step_changes_nothing(ben
     assert bench.state.data_rate_bps == 52.5e6
 
 
-def test_a_click_on_either_map_sets_rate_and_batch(bench):
-    names = [one.name for one in live(bench).data]
-    for curve, rate in ((names.index(MAP), 123456.0), (names.index(GAIN), 7654321.0)):
-        live(bench)._js2py_pointsCallback = {
-            "event_type": "plotly_click",
-            "points": {
-                "trace_indexes": [curve],
-                "point_indexes": [[2, 5]],
-                "xs": [rate],
-                "ys": [2],
-            },
-            "device_state": None,
-            "selector": None,
-        }
-        assert bench.state.batch_size == 3
-        assert bench.state.data_rate_bps == pytest.approx(rate, rel=5e-3)
+def test_a_click_on_a_map_sets_rate_and_batch(bench):
+    bench._view.widget.clicked = {"data_rate_bps": 123456.0, "batch_size": 3, "serial": 1}
+    assert (bench.state.data_rate_bps, bench.state.batch_size) == (123e3, 3)
+    bench.update(model="tiny_2", batch_size=1)
+    bench._view.widget.clicked = {"data_rate_bps": 1e5, "batch_size": 4, "serial": 2}
+    assert bench.state.batch_size == 1  # a click into a study that is gone is not heard
 
 
-def test_a_reloaded_page_gets_what_is_shown_now(bench):
-    bench.update(feature_encoding="int8", data_rate_bps=3e6)
-    state = live(bench).get_state()
-    names = [one["name"] for one in state["_widget_data"]]
-    shown = state["_widget_data"][names.index(STATE)]
-    assert np.asarray(shown["x"]).tolist() == [3e6]
-    z = np.asarray(state["_widget_data"][names.index(MAP)]["z"])
-    np.testing.assert_array_equal(z, split_cells(map_cells(bench.study)).index)
-    notes = [note["text"] for note in state["_widget_layout"]["annotations"]]
-    assert any("features int8" in note.replace("<br>", " ") for note in notes)
-
-
-def test_static_backend_redraws_all_figures():
+def test_static_backend_redraws_the_same_pictures():
     bench = SplitWorkbench(profile(), backend="static")
+    figures = ("maps", "latency", "breakdown", "compression")
     first = bench._view.widget.outputs
-    bench.update(data_rate_bps=2e6)
-    second = bench._view.widget.outputs
-    assert first != second
-    titles = [str(one["data"]["application/vnd.plotly.v1+json"]["layout"]) for one in second]
-    assert len(titles) == 4
-    bench.update(feature_encoding="int8")
-    assert_same_picture(bench._view._maps, bench.figure())
+    for change in ({"data_rate_bps": 2e6}, {"feature_encoding": "int8"}):
+        bench.update(**change)
+        shown = bench._view.widget.outputs
+        assert shown != first
+        drawn = [one["data"]["application/vnd.plotly.v1+json"] for one in shown]
+        assert drawn == [json.loads(bench.figure(name).to_json()) for name in figures]
+    for mark in bench.figure().select_traces({"name": STATE}):
+        assert list(mark.x) == [2e6]
 
 
 def test_displays_as_a_widget(bench):
     shown = bench._repr_mimebundle_()
     data = shown[0] if isinstance(shown, tuple) else shown
     assert "application/vnd.jupyter.widget-view+json" in data
-
-
-def test_differences_name_what_plotly_is_to_change():
-    old = {"a": 1, "b": {"c": [1, 2], "d": "x"}, "notes": [{"text": "p"}, {"text": "q"}]}
-    new = {"a": 1, "b": {"c": [1, 3], "d": "x"}, "notes": [{"text": "p"}, {"text": "r"}], "e": 5}
-    assert dict(differences(old, new)) == {"b.c": [1, 3], "notes[1].text": "r", "e": 5}
-    assert dict(differences({"z": np.eye(2)}, {"z": np.eye(2)})) == {}
-    assert list(dict(differences({"z": np.eye(2)}, {"z": np.eye(3)}))) == ["z"]
 
 
 # --- words -------------------------------------------------------------------------------------
@@ -291,7 +329,7 @@ def test_the_answer_says_where_the_measurement_is_poor():
 def test_one_candidate_everywhere_is_best_at_every_rate():
     free = profile_of(tiny_graph(), {1: [0, 0, 1]})
     bench = SplitWorkbench(free, server_speedup=1.0)
-    assert "stays best at every data rate" in in_words(bench.study, bench.state)
+    assert "stays best at every data rate" in bench.answer
 
 
 # --- errors ------------------------------------------------------------------------------------
@@ -300,17 +338,16 @@ def test_one_candidate_everywhere_is_best_at_every_rate():
 def test_an_error_is_shown_in_one_line_and_raised_and_nothing_moves(bench, tmp_path):
     save_profile(profile(), tmp_path / "good.parquet")
     (tmp_path / "torn.parquet").write_bytes(b"PAR1 not really")
-    bench = SplitWorkbench(tmp_path, backend="widget")
-    before, picture = bench.state, bench.figure()
+    bench = SplitWorkbench(tmp_path)
+    before = screen(bench)
     assert dict(bench._controls._family.options) == {"tiny": "tiny", "torn": "torn"}
     with pytest.raises(ProfileError):
         bench._controls._family.value = "torn"
     assert "torn.parquet" in bench.message
     assert "\n" not in bench.message
     assert "role='alert'" in bench._message.widget.value
-    assert bench.state == before
     assert bench._controls["model"].value == bench._controls._family.value == "tiny"
-    assert_same_picture(live(bench), picture)
+    np.testing.assert_equal(screen(bench), before)
     bench._controls["batch_size"].value = 4  # and the line goes when something works again
     assert bench.message == ""
 
@@ -342,16 +379,15 @@ def test_words_of_an_error_are_not_taken_for_html(bench):
     ],
 )
 def test_misuse_from_python_names_value_and_remedy_and_changes_nothing(bench, changes, message):
-    before = bench.state
+    before = screen(bench)
     with pytest.raises(ValueError, match=message):
         bench.update(**changes)
-    assert bench.state == before
-    assert_same_picture(live(bench), bench.figure())
+    np.testing.assert_equal(screen(bench), before)
 
 
 def test_unknown_backend_is_refused():
-    with pytest.raises(ValueError, match="choose one of canvas, widget, static"):
-        SplitWorkbench(profile(), backend="svg")
+    with pytest.raises(ValueError, match="choose one of canvas, static"):
+        SplitWorkbench(profile(), backend="widget")
 
 
 # --- shelf -------------------------------------------------------------------------------------
@@ -437,13 +473,28 @@ def test_one_file_one_profile_or_a_list_do(tmp_path):
 
 def test_a_state_written_down_brings_another_workbench_to_the_same_picture(bench):
     bench.update(**SOME)
-    other = SplitWorkbench(
-        [profile(), profile("tiny_2", batches=(1, 2))], model="tiny", backend="widget"
-    )
-    other.load_state(bench.state.to_json())
-    assert other.state == bench.state
-    assert_same_picture(live(other), bench.figure())
+    assert_all_of_it_is_new(bench)
     assert State.from_json(bench.state.to_json()) == bench.state
+
+
+def test_a_state_written_by_an_older_version_is_read(bench):
+    bench.load_state(
+        '{"schema": "dscwb.state/1", "model": "tiny", "edge": "bench clock (measured)", '
+        '"server": "assumed speed-up", "server_speedup": 20.0, "data_rate_bps": 3e6, '
+        '"batch_size": 4, "round_trip_s": 0.05, "input_encoding": "jpeg 10:1", '
+        '"feature_encoding": "int8", "baseline": "best static", "server_load": 2.0, '
+        '"device_slowdown": 1.0, "private_input": false, "granularity": "block", '
+        '"min_depth": 0, "memory_cap_bytes": 0.0, "overhead_bytes": 64.0, "downlink_bps": 5e6, '
+        '"arrival_rate_hz": 0.0, "objective": "energy", "compute_w": 7.0, "send_w": 2.0, '
+        '"wait_w": 1.0}'
+    )
+    study, state = bench.study, bench.state
+    assert (state.batch_size, state.data_rate_bps, state.baseline) == (4, 3e6, "best static")
+    scenario = study.scenario
+    assert (scenario.link.round_trip_s, scenario.link.downlink_bps) == (0.05, 5e6)
+    assert scenario.memory_cap_bytes is scenario.arrival_rate_hz is None
+    assert scenario.power.compute_w == 7
+    assert "input JPEG 10:1" in study.label()
 
 
 def test_the_text_on_the_screen_is_the_state_and_can_be_replaced(bench):
@@ -452,7 +503,7 @@ def test_the_text_on_the_screen_is_the_state_and_can_be_replaced(bench):
     assert '"feature_encoding": "int8"' in bench._text.value
     bench._text.value = text
     bench._guarded(bench._load_text)
-    assert bench.state.feature_encoding == "float32"
+    assert bench.state.scenario.feature_encoding.name == "float32"
 
 
 @pytest.mark.parametrize(
@@ -482,7 +533,7 @@ def test_undo_and_redo_walk_through_the_changes(bench):
     for state in reversed(states[:-1]):
         bench.undo()
         assert bench.state == state
-        assert_same_picture(live(bench), bench.figure())
+        assert_all_of_it_is_new(bench)
     bench.undo()  # nothing left: nothing happens
     assert bench.state == states[0]
     for state in states[1:]:
@@ -491,7 +542,7 @@ def test_undo_and_redo_walk_through_the_changes(bench):
     bench.undo()
     bench.update(feature_encoding="float16")
     bench.redo()  # another way was taken
-    assert bench.state.feature_encoding == "float16"
+    assert bench.state.scenario.feature_encoding.name == "float16"
 
 
 def test_moves_of_one_slider_are_one_step_to_undo(bench):
@@ -500,15 +551,43 @@ def test_moves_of_one_slider_are_one_step_to_undo(bench):
         bench._controls["data_rate_bps"].value = rate
     bench._controls["batch_size"].value = 3
     bench.undo()
-    assert bench.state.position == (1, 3e6)
+    assert (bench.state.batch_size, bench.state.data_rate_bps) == (1, 3e6)
     bench.undo()
     assert bench.state == start
 
 
+def test_choices_in_one_list_are_steps_of_their_own(bench):
+    for encoding in ("float16", "int8"):
+        bench._controls["feature_encoding"].value = encoding
+    for preset in ("3G", "4G"):
+        bench._controls._preset.value = preset
+    bench.undo()
+    assert bench.state.data_rate_bps == PRESETS["3G"][0]
+    bench.undo()
+    bench.undo()
+    assert bench.state.scenario.feature_encoding.name == "float16"
+
+
+def test_undo_and_redo_can_be_pressed_only_where_there_is_something(bench):
+    def possible():
+        return [not find(bench, label).disabled for label in ("Undo", "Redo")]
+
+    assert possible() == [False, False]
+    bench._controls["feature_encoding"].value = "int8"
+    assert possible() == [True, False]
+    press(bench, "Undo")
+    assert possible() == [False, True]
+    press(bench, "Redo")
+    assert possible() == [True, False]
+    press(bench, "Undo")
+    bench.update(batch_size=4)
+    assert possible() == [True, False]
+
+
 def test_a_preset_sets_rate_and_round_trip(bench):
     bench._controls._preset.value = "4G"
-    assert bench.state.data_rate_bps == PRESETS["4G"].data_rate_bps
-    assert bench.state.round_trip_s == PRESETS["4G"].round_trip_s
+    state = bench.state
+    assert (state.data_rate_bps, state.scenario.link.round_trip_s) == PRESETS["4G"] == (6e6, 0.05)
     assert bench._controls._preset.value not in PRESETS  # ready to be chosen again
 
 
@@ -524,9 +603,7 @@ def test_a_private_input_gives_up_full_offloading_as_a_baseline(bench):
 
 
 def test_a_server_that_the_next_model_lacks_is_assumed_again():
-    bench = SplitWorkbench(
-        [profile(), profile(device="card"), profile("other")], model="tiny", backend="widget"
-    )
+    bench = SplitWorkbench([profile(), profile(device="card"), profile("other")], model="tiny")
     bench.update(server="card (measured)")
     assert bench.study.server.provenance.device == "card"
     bench.update(model="other")
@@ -539,14 +616,16 @@ def test_confidence_comes_with_the_answer_and_hatches_the_map(bench):
     assert "Sure: >99 % by the device's measurements, and" in bench.answer
     confidence = bench.check_confidence()
     assert not confidence.undecided.any()
-    assert bench.figure().layout == live(bench).layout
+    assert "Undecided states from 400 bootstrap" in bench._view.widget.scene["words"]["caption"]
+    assert "Hatched:" in caption_of(bench.figure())
     bench.update(server_load=2.0)
-    assert bench._confidence is None  # of another study
+    caption = bench._view.widget.scene["words"]["caption"]
+    assert "bootstrap" not in caption  # it was of another study
 
 
 def test_a_long_check_shows_how_far_it_is_and_can_be_stopped(monkeypatch):
-    monkeypatch.setattr(checks, "REST_S", 0)
-    monkeypatch.setattr(checks, "PATIENCE_S", 0)
+    monkeypatch.setattr(hatching, "REST_S", 0)
+    monkeypatch.setattr(hatching, "PATIENCE_S", 0)
     told, stopped = threading.Event(), threading.Event()
     ends = []
 
@@ -561,8 +640,8 @@ def test_a_long_check_shows_how_far_it_is_and_can_be_stopped(monkeypatch):
             raise
 
     async def use():
-        bench = SplitWorkbench(profile(), backend="widget")
-        row = bench._check.progress.widget
+        bench = SplitWorkbench(profile())
+        row = bench._hatching.widget
         assert row.layout.visibility == "hidden"
         # Not of the batch size alone, which is quick.
         monkeypatch.setattr(Study, "confidence", slow)
@@ -572,18 +651,18 @@ def test_a_long_check_shows_how_far_it_is_and_can_be_stopped(monkeypatch):
         assert (row.children[1].value, row.children[1].max) == (1, 4)
         press(bench, "Stop")
         stopped.set()
-        await bench._check.task
+        await bench._hatching.task
         assert row.layout.visibility == "hidden"
         assert "Not checked how sure every state is" in bench.message
         return bench
 
     bench = asyncio.run(use())
     assert len(ends) == 1
-    assert bench._confidence is None
+    assert bench._shown.confidence is None
 
 
 def test_a_newer_study_ends_the_check_of_the_old_one(monkeypatch):
-    monkeypatch.setattr(checks, "REST_S", 0)
+    monkeypatch.setattr(hatching, "REST_S", 0)
     real = Study.confidence
     begun, go_on = threading.Event(), threading.Event()
 
@@ -594,19 +673,19 @@ def test_a_newer_study_ends_the_check_of_the_old_one(monkeypatch):
         return real(self, replicates, **options)
 
     async def use():
-        bench = SplitWorkbench(profile(), backend="widget")
+        bench = SplitWorkbench(profile())
         monkeypatch.setattr(Study, "confidence", slow)
         await asyncio.to_thread(begun.wait, 60)
-        first = bench._check.task
+        first = bench._hatching.task
         bench.update(server_load=2.0)
         go_on.set()
         await asyncio.gather(first, return_exceptions=True)
         assert first.cancelled()
-        await bench._check.task
+        await bench._hatching.task
         return bench
 
     bench = asyncio.run(use())
-    assert bench._confidence.states.scenario.server_load == 2
+    assert bench._shown.confidence.states.scenario.server_load == 2
 
 
 def test_a_text_half_typed_outlives_a_check_that_ends_meanwhile(bench):
@@ -636,14 +715,27 @@ def test_each_picture_is_a_figure(bench, which):
 # --- files -------------------------------------------------------------------------------------
 
 
-def press(bench, label):
+def find(bench, label):
+    """The button that says so."""
     waiting = [bench._box]
     while waiting:
         one = waiting.pop()
         if getattr(one, "description", "") == label:
-            return one.click()
+            return one
         waiting.extend(getattr(one, "children", ()))
     raise AssertionError(f"no button {label}")
+
+
+def press(bench, label):
+    find(bench, label).click()
+
+
+def test_two_exports_within_a_second_are_two_files(bench, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for _ in range(3):
+        press(bench, "CSV")
+        bench.update(feature_encoding="int8")
+    assert len(list(tmp_path.glob("dscwb-tiny-*.csv"))) == 3
 
 
 def test_csv_button_writes_the_numbers_of_the_study(bench, tmp_path, monkeypatch):

@@ -1,9 +1,4 @@
-"""The workbench: a folder of profiles goes in, sliders over linked views come out.
-
-`session` holds the frozen state of `choices` and passes it on: `controls` change it, `views` and
-`canvas` draw what `scene` says of it, `words` tells the answer and
-`checks` how sure it is.
-"""
+"""The workbench: sliders over the best split of a model, with linked views of what is behind it."""
 
 from dscwb.workbench.session import SplitWorkbench
 

@@ -1,4 +1,4 @@
-"""Five linked views on the screen, at the speed of the hand: a study goes in, a widget comes out.
+"""Five linked views on the screen, at the speed of the hand.
 
 A study travels to the browser once, as a few words and arrays; of a slider that moves only the
 state does. All of it stands in synchronised traits, so that after a reload of the page the picture
@@ -7,24 +7,18 @@ is that of the kernel.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import anywidget
 import numpy as np
 import traitlets
-from numpy.typing import NDArray
 
-from dscwb.latency import NO_OFFLOADING
+from dscwb.study.confidence import Confidence
 from dscwb.study.sweeps import Study
 from dscwb.workbench.look import Look
-from dscwb.workbench.scene import Doubt, Scene, scene_of
-
-State = tuple[int, float]
-"""Batch size, data rate in bit/s."""
-Clicked = Callable[[float, int], None]
-"""Called with data rate in bit/s and batch size."""
+from dscwb.workbench.scene import scene_of
+from dscwb.workbench.state import State
 
 HERE = Path(__file__).parent
 SCRIPTS = ("drawing.js", "canvas.js")
@@ -60,8 +54,6 @@ class CanvasWidget(anywidget.AnyWidget):
 class CanvasView:
     """Map of splits, map of gains, latency over rate, its parts, and compression over depth.
 
-    Made once and updated in place: `show` for another study or baseline, `move` for another state.
-
     Attributes:
         widget: What to put into a layout.
     """
@@ -70,81 +62,45 @@ class CanvasView:
         """Start empty."""
         self.widget = CanvasWidget()
         self._look: Look | None = None
-        self._batch_sizes: tuple[int, ...] = ()
-        self._handlers: list[Clicked] = []
-        self.widget.observe(self._hear, "clicked")
 
-    def show(
+    def picture(
         self,
         study: Study,
-        *,
         state: State,
-        baseline: str = NO_OFFLOADING,
-        confidence: Doubt | None = None,
-        answer: str = "",
-    ) -> None:
-        """Draw a study, in one message.
+        confidence: Confidence | None,
+        answer: str,
+        *,
+        moved: bool = False,
+    ) -> dict[str, Any]:
+        """What the widget's traits must be to show a state; the widget stays as it is.
 
         Args:
             study: What to draw.
-            state: Batch size and data rate in bit/s to mark.
-            baseline: What the gain is over, as in `States.baseline_split`.
+            state: Batch size and data rate to mark, and what the gain is over.
             confidence: Of this study; undecided states are hatched, fragile ones dotted.
             answer: What the state means in words, for those who do not see the picture.
+            moved: Whether the study is shown already, with this baseline and confidence.
 
         Raises:
-            ValueError: The baseline is not a candidate, the batch size is not one of the study's,
-                or the confidence is of another grid. Then nothing changes.
+            ValueError: The baseline is not a candidate, or the confidence is of another grid.
         """
-        study.row(state[0])
-        look = self._look
-        if look is None or not look.fits(study):
-            look = Look.of(study.edge.graph, study.scenario.granularity)
-        scene = scene_of(study, look, baseline, confidence)
-        self._look, self._batch_sizes = look, study.batch_sizes
-        with self.widget.hold_sync():
-            self._send(scene)
-            self.widget.at = _at(state, answer)
-
-    def move(self, state: State, answer: str = "") -> None:
-        """Mark another state of the same study, in a small message.
-
-        Raises:
-            ValueError: Nothing is shown yet, or the batch size is not one of the study's.
-        """
-        if state[0] not in self._batch_sizes:
-            raise ValueError(
-                f"Batch size {state[0]} is not shown: {list(self._batch_sizes)}; call show() with "
-                "a study that has it."
-            )
-        self.widget.at = _at(state, answer)
-
-    def on_click(self, handler: Clicked) -> None:
-        """Call with the data rate in bit/s and the batch size that a person points at.
-
-        A click, a drag and the arrow keys of a focused map all do; it is for the handler to call
-        `move`.
-        """
-        self._handlers.append(handler)
-
-    def _send(self, scene: Scene) -> None:
-        self.widget.scene = scene.summary()
-        self.widget.lines = _bytes(scene.lines)
-        self.widget.gain = _bytes(scene.gain)
-        self.widget.probability = _bytes(scene.probability)
-        self.widget.doubt = _bytes(scene.doubt)
-
-    def _hear(self, change: Any) -> None:
-        wanted = change["new"]
-        if wanted.get("batch_size") in self._batch_sizes:  # not from a study that is gone
-            for handler in self._handlers:
-                handler(float(wanted["data_rate_bps"]), int(wanted["batch_size"]))
-
-
-def _at(state: State, answer: str) -> dict[str, Any]:
-    return {"batch_size": int(state[0]), "data_rate_bps": float(state[1]), "answer": answer}
-
-
-def _bytes(array: NDArray[Any]) -> bytes:
-    """Little-endian, as every browser reads it."""
-    return array.astype(np.dtype(array.dtype).newbyteorder("<")).tobytes()
+        at = {
+            "batch_size": state.batch_size,
+            "data_rate_bps": float(state.data_rate_bps),
+            "answer": answer,
+        }
+        if moved:
+            return {"at": at}
+        if self._look is None or not self._look.fits(study):
+            self._look = Look.of(study.edge.graph, study.scenario.granularity)
+        scene = scene_of(study, self._look, state.baseline, confidence)
+        arrays = {name: getattr(scene, name) for name in ("lines", "gain", "probability", "doubt")}
+        return {
+            "scene": scene.summary(),
+            # Little-endian, as every browser reads it.
+            **{
+                k: a.astype(np.dtype(a.dtype).newbyteorder("<")).tobytes()
+                for k, a in arrays.items()
+            },
+            "at": at,
+        }

@@ -304,8 +304,8 @@ def _rate_axis(low: float, high: float) -> Axis:
 def _cost_axis(study: Study, low_bps: float, high_bps: float) -> Axis:
     """From under the cheapest to over the dearest best split of all batch sizes."""
     ends = study.at_rates((low_bps, high_bps)).cost
-    high = float(ends.max()) * ABOVE_BEST
-    low = max(float(ends.min()) / BELOW_BEST, high * 1e-12)  # a model may cost nothing at all
+    high = float(ends.max()) * ABOVE_BEST or 1.0  # nothing may cost anything
+    low = max(float(ends.min()) / BELOW_BEST, high * 1e-12)
     factor, name = prefixed(float(np.sqrt(low * high)), study.unit)
     ticks = log_ticks(low, high)
     labels = tuple((format_number(tick / factor),) for tick in ticks)

@@ -1,13 +1,15 @@
-"""How sure every state is, found beside other work: a study goes in, its confidence comes out."""
+"""How sure every state is, found beside other work, so that undecided states can be hatched."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 
+import ipywidgets as widgets
+
 from dscwb.study.confidence import Confidence
 from dscwb.study.sweeps import Study
-from dscwb.workbench.controls import Progress
+from dscwb.workbench.controls import button
 
 REPLICATES = 400  # of the bootstrap: a share of 95 % is then known to about 1 %
 REST_S = 0.5  # a hand rests that long before the whole grid is bootstrapped
@@ -18,11 +20,12 @@ class _StoppedError(Exception):
     """The confidence of a study that is wanted no more."""
 
 
-class Check:
+class Hatching:
     """The bootstrap of a whole grid, once a hand rests; a newer study ends that of an older one.
 
     Attributes:
-        progress: How far it is, with a button that ends it.
+        widget: How far it is, with a button that ends it; out of sight between times.
+        task: What runs in the notebook's loop, if anything does.
     """
 
     def __init__(
@@ -31,22 +34,26 @@ class Check:
         """Wait for a study.
 
         Args:
-            found: Called with each study whose check came to its end.
+            found: Called with each study whose bootstrap came to its end.
             stopped: Called when a person ended one.
         """
         self._found, self._stopped = found, stopped
-        self._study: Study | None = None  # the one that is wanted
-        self._unwanted: Study | None = None  # the one that a person stopped
-        self.progress = Progress("How sure is every state?", self._stop)
+        self._wanted: Study | None = None
+        self._unwanted: Study | None = None  # a person stopped it
         self.task: asyncio.Task[None] | None = None
+        self._bar = widgets.IntProgress(layout={"width": "120px"})
+        label = widgets.Label("How sure is every state?")
+        # Hidden, it keeps its place, so that nothing below jumps when it comes.
+        self.widget = widgets.HBox([label, self._bar, button("Stop", "Leave it", self._stop)])
+        self._show(False)
 
     def begin(self, study: Study) -> None:
-        """Check this study when the hand rests, unless a person stopped that before."""
+        """Bootstrap this study when the hand rests, unless a person stopped that before."""
         if self.task is not None:
             self.task.cancel()
         if study is self._unwanted:
             return
-        self._study = study
+        self._wanted = study
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:  # no notebook
@@ -61,9 +68,9 @@ class Check:
             # Cancelling a task does not end the thread that it waits for.
             if self.task is not own or study is self._unwanted:
                 raise _StoppedError
-            loop.call_soon_threadsafe(self.progress.say, done, steps)
+            loop.call_soon_threadsafe(self._say, done, steps)
 
-        late = loop.call_later(PATIENCE_S, self.progress.show)
+        late = loop.call_later(PATIENCE_S, self._show)
         try:
             found = await asyncio.to_thread(study.confidence, REPLICATES, progress=progress)
         except _StoppedError:
@@ -71,9 +78,15 @@ class Check:
         finally:
             late.cancel()
             if self.task is own:
-                self.progress.show(False)
+                self._show(False)
         self._found(study, found)
 
+    def _say(self, done: int, steps: int) -> None:
+        self._bar.max, self._bar.value = steps, done
+
+    def _show(self, visible: bool = True) -> None:
+        self.widget.layout.visibility = "visible" if visible else "hidden"
+
     def _stop(self) -> None:
-        self._unwanted = self._study
+        self._unwanted = self._wanted
         self._stopped()

@@ -1,39 +1,36 @@
-"""The answer in words: a study and a state go in, a sentence or three come out."""
+"""The answer in words: what to do in a state, what it is worth, and how sure that is."""
 
 from __future__ import annotations
 
 import math
 
-from dscwb.figures.page import FigureError
 from dscwb.latency import FULL_OFFLOADING, NO_OFFLOADING
 from dscwb.study.confidence import Confidence
 from dscwb.study.states import Decision
 from dscwb.study.sweeps import Study
 from dscwb.units import format_bytes, format_number, format_percent, format_seconds
-from dscwb.workbench.choices import State
+from dscwb.workbench.state import State
 
 
 def in_words(study: Study, state: State, confidence: Confidence | None = None) -> str:
-    """What to do in this state, what it is worth, and how sure that is.
+    """The answer of a study in one state, in a few sentences.
 
     Args:
         study: The study of this state.
         state: Batch size, data rate and baseline.
         confidence: A bootstrap of a study that holds this batch size; None if nobody asked.
     """
-    best = study.at(*state.position)
+    best = study.at(state.batch_size, state.data_rate_bps)
+    sure = study.how_sure(state.batch_size, state.data_rate_bps, confidence).why
     words = [
         f"{_what(best, study)}: {_cost(study, best)}, {_compared(study, state, best)}; "
-        f"stays best {_range(best)}."
+        f"stays best {_range(best)}.",
+        f"{sure}." if sure else "",
+        f"Batch size {best.batch_size} is interpolated, not measured." if best.interpolated else "",
+        *study.cautions(best.batch_size),
+        f"{study.edge.provenance.origin} → {study.server.provenance.origin}.".capitalize(),
     ]
-    if why := study.how_sure(*state.position, confidence).why:
-        words.append(f"{why}.")
-    if best.interpolated:
-        words.append(f"Batch size {best.batch_size} is interpolated, not measured.")
-    words += study.cautions(best.batch_size)
-    origins = study.edge.provenance.origin, study.server.provenance.origin
-    words.append("{} → {}.".format(*origins).capitalize())
-    return " ".join(words)
+    return " ".join(filter(None, words))
 
 
 def _what(best: Decision, study: Study) -> str:
@@ -47,13 +44,13 @@ def _what(best: Decision, study: Study) -> str:
 
 
 def _cost(study: Study, best: Decision) -> str:
-    parts = [
-        ("waiting", best.wait_s),
-        ("device", best.head_s),
-        ("transfer", best.transfer_s),
-        ("server", best.tail_s),
-    ]
-    spent = " + ".join(f"{name} {format_seconds(seconds)}" for name, seconds in parts if seconds)
+    parts = {
+        "waiting": best.wait_s,
+        "device": best.head_s,
+        "transfer": best.transfer_s,
+        "server": best.tail_s,
+    }
+    spent = " + ".join(f"{name} {format_seconds(part)}" for name, part in parts.items() if part)
     words = f"{format_seconds(best.latency_s)} ({spent})"
     if study.unit == "J":
         row = study.row(best.batch_size)
@@ -67,7 +64,7 @@ def _compared(study: Study, state: State, best: Decision) -> str:
     name = study.baseline_split(state.baseline)
     if name == best.split:
         return f"which is {name} itself"
-    gain = study.gain_at(*state.position, name)
+    gain = study.gain_at(best.batch_size, best.data_rate_bps, name)
     if math.isnan(gain):
         return f"while {name} is not possible here"
     better = "faster" if study.unit == "s" else "less energy"
@@ -75,21 +72,7 @@ def _compared(study: Study, state: State, best: Decision) -> str:
 
 
 def _range(best: Decision) -> str:
-    low, high = best.best_from_bps, best.best_to_bps
-    if low == 0:
-        return (
-            "at every data rate"
-            if math.isinf(high)
-            else f"up to {format_number(high / 1e6)} Mbit/s"
-        )
-    if math.isinf(high):
-        return f"from {format_number(low / 1e6)} Mbit/s up"
-    return f"from {format_number(low / 1e6)} to {format_number(high / 1e6)} Mbit/s"
-
-
-def one_line(error: Exception) -> str:
-    """What went wrong, in one line; our own errors bring the remedy with them."""
-    text = " ".join(str(error).split())
-    if isinstance(error, ValueError | FigureError):
-        return text
-    return f"{type(error).__name__}: {text}"
+    low, high = (f"{format_number(end / 1e6)}" for end in (best.best_from_bps, best.best_to_bps))
+    if math.isinf(best.best_to_bps):
+        return f"from {low} Mbit/s up" if best.best_from_bps else "at every data rate"
+    return f"from {low} to {high} Mbit/s" if best.best_from_bps else f"up to {high} Mbit/s"

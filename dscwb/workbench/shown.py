@@ -1,0 +1,161 @@
+"""All that a state puts on the screen, found before any of it is put there.
+
+So a state is either shown in all its parts, or refused and nothing changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from dscwb.latency import NO_OFFLOADING, holds_input, own_encoding
+from dscwb.profiles.records import scale_profile
+from dscwb.shelf import Shelf
+from dscwb.study.confidence import Confidence
+from dscwb.study.sweeps import Study, study_of
+from dscwb.workbench.answer import in_words
+from dscwb.workbench.hatching import REPLICATES
+from dscwb.workbench.state import ASSUMED, State, baselines
+
+# The range of the slider, forty rates a decade.
+DATA_RATES_BPS = np.geomspace(1e4, 1e10, num=241)
+
+
+class View(Protocol):
+    """The pictures on the screen."""
+
+    widget: Any
+
+    def picture(
+        self,
+        study: Study,
+        state: State,
+        confidence: Confidence | None,
+        answer: str,
+        *,
+        moved: bool = False,
+    ) -> dict[str, Any]:
+        """What the widget's traits must be to show a state; the widget stays as it is."""
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """What is on the screen.
+
+    Attributes:
+        state: What the controls hold.
+        study: The study behind the picture.
+        offered: What the lists of the controls hold.
+        confidence: Of the whole grid, once that is known.
+        rows: Of single batch sizes, which takes milliseconds; filled as they are asked for.
+        answer: The sentence under the controls.
+        picture: Traits of the view's widget.
+    """
+
+    state: State
+    study: Study
+    offered: Mapping[str, tuple[Any, ...]]
+    confidence: Confidence | None = None
+    rows: dict[int, Confidence] = field(default_factory=dict)
+    answer: str = ""
+    picture: Mapping[str, Any] = field(default_factory=dict)
+
+
+def shown(
+    library: Shelf,
+    view: View,
+    state: State,
+    *,
+    asked: Collection[str] = (),
+    before: Shown | None = None,
+) -> Shown:
+    """Everything that shows a state; nothing on the screen is changed.
+
+    Args:
+        library: Profiles by model and machine.
+        view: What draws the picture.
+        state: What to show.
+        asked: Fields that a person asked for; others move along where they must.
+        before: What is on the screen now.
+
+    Raises:
+        ValueError: A state that cannot be shown; so does `ProfileError`, which is one.
+    """
+    state = _fitted(library, state, asked)
+    if before is not None and before.state.question == state.question:
+        state = _on_grid(state, before.study, asked)
+        moved = state.baseline == before.state.baseline
+        return completed(replace(before, state=state), view, moved=moved)
+    study = _sweep(library, state)
+    state, machines = _on_grid(state, study, asked), library.machines(state.model)
+    marks = zip(study.batch_sizes, study.lines.interpolated, strict=True)
+    offered = {
+        "batch_size": tuple((f"≈ {size}" if mark else f"{size}", size) for size, mark in marks),
+        "edge": machines,
+        "server": (ASSUMED, *machines),
+        "baseline": baselines(study),
+    }
+    return completed(Shown(state, study, offered), view)
+
+
+def completed(shown: Shown, view: View, *, moved: bool = False) -> Shown:
+    """The same with answer and picture.
+
+    Args:
+        shown: State, study, and what is known of its confidence.
+        view: What draws the picture.
+        moved: Whether only the mark has moved since the picture before.
+    """
+    state, study = shown.state, shown.study
+    sure = shown.confidence or shown.rows.get(state.batch_size)
+    if sure is None:
+        row = study_of(study.edge, study.server, study.scenario, [1e6], [state.batch_size])
+        sure = shown.rows[state.batch_size] = row.confidence(REPLICATES)
+    answer = in_words(study, state, sure)
+    picture = view.picture(study, state, shown.confidence, answer, moved=moved)
+    return replace(shown, answer=answer, picture=picture)
+
+
+def _sweep(library: Shelf, state: State) -> Study:
+    edge = library.profile(state.model, state.edge)
+    if state.server == ASSUMED:
+        server = scale_profile(edge, state.server_speedup)
+    else:
+        server = library.profile(state.model, state.server, like=edge)
+    return study_of(edge, server, state.counted, DATA_RATES_BPS)
+
+
+def _fitted(library: Shelf, state: State, asked: Collection[str]) -> State:
+    """Machines and an encoding that there are, where no others were asked for."""
+    machines = library.machines(state.model)
+    if not state.edge or (state.edge not in machines and "edge" not in asked):
+        state = replace(state, edge=machines[0])
+    if state.server not in (ASSUMED, *machines) and "server" not in asked:
+        state = replace(state, server=ASSUMED)
+    graph = library.profile(state.model, state.edge).graph
+    if "input_encoding" not in asked and not holds_input(graph, state.scenario.input_encoding):
+        own = own_encoding([spec.dtype for spec in graph.sent])
+        state = state.changed({"input_encoding": own})
+    return state
+
+
+def _on_grid(state: State, study: Study, asked: Collection[str]) -> State:
+    """The state with a batch size and a baseline that the study has, unless they were asked for.
+
+    Raises:
+        ValueError: The batch size alone was asked for, and there are no times for it.
+    """
+    sizes, size = study.batch_sizes, int(state.batch_size)
+    if size not in sizes and set(asked) == {"batch_size"}:
+        raise ValueError(
+            f"No times for batch size {size}; choose one from {min(sizes)} to {max(sizes)}, or "
+            "profile it."
+        )
+    nearest = min(sizes, key=lambda other: abs(other - size))
+    baseline = state.baseline
+    if "baseline" not in asked and baseline not in (*baselines(study), *study.splits):
+        baseline = NO_OFFLOADING
+    return replace(state, batch_size=nearest, baseline=baseline)

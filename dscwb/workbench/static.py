@@ -1,0 +1,80 @@
+"""The workbench's pictures as plain figures, for front ends that have trouble with live ones."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import ipywidgets as widgets
+import plotly.graph_objects as go
+
+from dscwb.figures import (
+    plot_compression,
+    plot_latency_breakdown,
+    plot_latency_vs_rate,
+    plot_maps,
+)
+from dscwb.figures.page import CONFIG
+from dscwb.study.confidence import Confidence
+from dscwb.study.sweeps import Study
+from dscwb.workbench.state import State
+
+FIGURES = ("maps", "latency", "breakdown", "compression")
+
+
+class StaticView:
+    """All figures drawn anew at each change; clicks are not heard.
+
+    Attributes:
+        widget: What to put into a layout.
+    """
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self.widget = widgets.Output()
+
+    def picture(
+        self,
+        study: Study,
+        state: State,
+        confidence: Confidence | None,
+        answer: str,
+        *,
+        moved: bool = False,
+    ) -> dict[str, Any]:
+        """What the widget's traits must be to show a state; it stays as it is."""
+        figures = (figure(which, study, state, confidence) for which in FIGURES)
+        return {"outputs": tuple(map(_output, figures))}
+
+
+def figure(which: str, study: Study, state: State, confidence: Confidence | None) -> go.Figure:
+    """One of the pictures.
+
+    Args:
+        which: One of `FIGURES`.
+        study: What to draw.
+        state: What to mark, and what the gain is over.
+        confidence: Of this study, to hatch undecided states.
+
+    Raises:
+        ValueError: No such picture.
+    """
+    point = state.batch_size, state.data_rate_bps
+    if which == "maps":
+        return plot_maps(study, confidence, baseline=state.baseline, state=point)
+    if which == "latency":
+        return plot_latency_vs_rate(study, state.batch_size, state=point)
+    if which == "breakdown":
+        return plot_latency_breakdown(study, *point)
+    if which == "compression":
+        return plot_compression(study.edge.graph)
+    raise ValueError(f"No figure {which!r}; choose one of {', '.join(FIGURES)}.")
+
+
+def _output(figure: go.Figure) -> dict[str, Any]:
+    data = {
+        "application/vnd.plotly.v1+json": json.loads(str(figure.to_json())),
+        # Colab knows only this one.
+        "text/html": figure.to_html(full_html=False, include_plotlyjs="cdn", config=CONFIG),
+    }
+    return {"output_type": "display_data", "data": data, "metadata": {}}

@@ -50,12 +50,15 @@ def show(traits):
         for name, value in traits.items():
             setattr(view.widget, name, value)
 
-def move(batch_size, rate):
+def place(batch_size, rate):
     global state
     state = replace(state, batch_size=batch_size, data_rate_bps=rate)
-    slider.value = rate
     answer = f"answer for {batch_size} and {rate:g}"
     show(view.picture(study, state, None, answer, moved=True))
+
+def move(batch_size, rate):
+    place(batch_size, rate)
+    slider.value = rate
 
 def click(change):
     # The browser moves a slider that stands between two steps to one of them.
@@ -70,11 +73,11 @@ def choose(change):
 show(view.picture(study, state, study.confidence(40), "first answer"))
 view.widget.observe(click, "clicked")
 slider = widgets.FloatLogSlider(description="Data rate", min=4, max=6, step=0.02, value=1e5)
-slider.observe(lambda change: move(state.batch_size, change["new"]), "value")
+slider.observe(lambda change: place(state.batch_size, change["new"]), "value")
 choice = widgets.Dropdown(description="Features", options=["float32", "int8"])
 choice.observe(choose, "value")
 again = widgets.Button(description="Again")
-again.on_click(lambda _: [move(1 + k % 5, 1e4 * 1.015**k) for k in range(301)])
+again.on_click(lambda _: [place(1 + k % 5, 1e4 * 1.015**k) for k in range(301)])
 widgets.VBox([slider, choice, again])
 """
 

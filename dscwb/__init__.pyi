@@ -1,7 +1,7 @@
 from .capturing.captured import CapturedModel as CapturedModel
 from .capturing.captured import capture as capture
 from .capturing.captured import verify as verify
-from .capturing.exported import CaptureError as CaptureError
+from .capturing.errors import CaptureError as CaptureError
 from .cuts import Cut as Cut
 from .cuts import all_cuts as all_cuts
 from .cuts import bottlenecks as bottlenecks

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from dscwb.capturing import precision
 from dscwb.capturing.captured import capture, verify
-from dscwb.capturing.exported import CaptureError
+from dscwb.capturing.errors import CaptureError
 from dscwb.cuts import all_cuts
 
 FAMILIES = [

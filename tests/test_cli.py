@@ -8,7 +8,7 @@ from torch import nn
 
 import dscwb
 from dscwb import __main__ as cli
-from dscwb.capturing.exported import CaptureError
+from dscwb.capturing.errors import CaptureError
 from dscwb.profiles.records import Passes
 from tests.tiny import profile_of, tiny_graph
 

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 import dscwb
-from dscwb.capturing.same import attributes_restored, same_operations
+from dscwb.capturing.same import same_operations
+from dscwb.capturing.state import noting_changes
 
 W = torch.randn(4, 4)
 STEPS = {
@@ -89,11 +90,12 @@ def test_what_a_run_leaves_in_attributes_is_put_back():
             self.last, self.calls, self.new = x.relu(), self.calls + 1, x
             return self.inner(x) * self.calls
 
-    model = Keeps()
-    with attributes_restored(model):
-        assert not same_operations(lambda: model(torch.randn(2, 4)), lambda: torch.zeros(1))
+    model, x = Keeps(), torch.randn(2, 4)
+    with noting_changes(model) as changed:
+        assert not same_operations(lambda: model(x), lambda: torch.zeros(1))
     assert (model.seen, model.last, model.calls) == ([], None, 0)
     assert not hasattr(model, "new")
+    assert sorted(changed) == ["calls", "last", "new", "seen"]
     assert model(torch.randn(2, 4)).device.type == "cpu"
 
 

@@ -1,9 +1,8 @@
-"""torch.export's program as records: it goes in, layers and clean FX code come out."""
+"""torch.export's program as code that can be cut, with its layers as records."""
 
 from __future__ import annotations
 
 import operator
-import re
 import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -11,24 +10,15 @@ from typing import Any
 
 import torch
 from torch import fx, nn
-from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from torch.utils import _pytree as pytree
 
 from dscwb.capturing.blocks import find_blocks
-from dscwb.capturing.errors import CaptureError as CaptureError
-from dscwb.capturing.flops import flops
-from dscwb.capturing.memory import (
-    constants,
-    drop_state,
-    own_inputs,
-    rewritten,
-    share_memory,
-    storage,
-    tensors_read,
-    written,
-)
+from dscwb.capturing.errors import CaptureError
+from dscwb.capturing.layers import Reader, module_path, runs_layer
+from dscwb.capturing.memory import own_inputs, share_memory
+from dscwb.capturing.state import drop_state
 from dscwb.cuts import narrow_places
-from dscwb.graph import Layer, ModelGraph, TensorSpec
+from dscwb.graph import ModelGraph
 
 # Assertions that torch.export leaves in the graph: they compute nothing.
 _CHECKS = ("_assert", "sym_constrain", "_guards")
@@ -44,8 +34,6 @@ def read_program(
 ) -> tuple[fx.GraphModule, ModelGraph]:
     """The program as a plain FX module that shares its weights, and as records.
 
-    Every FX node that runs layer k (from 1) carries k in ``node.meta["layer"]``.
-
     Args:
         module: Where the blocks are looked for.
         name: The model's.
@@ -55,14 +43,21 @@ def read_program(
         exchanged: Names of the tensors that the module sets anew in each call.
 
     Raises:
-        CaptureError: A shape does not grow in proportion to the batch size or depends on values,
-            the model keeps state between calls, or it uses an operation that cannot be cut; there
-            is no such argument or output, or an input that stays is written in place.
+        CaptureError: The model keeps state between calls or uses what cannot be cut; there is no
+            such argument or output, or an input that stays is written in place.
     """
-    clean, returned = _clean(program, name, resident, owners, exchanged)
-    inputs = [n for n in clean.graph.nodes if n.op == "placeholder"]
-    staying = _staying(name, resident, dict(zip(inputs, owners, strict=False)), returned)
-    reader = _Reader(clean, name, [n for n in inputs if n in staying or _is_fixed(n)])
+    weights, sources = _weights(program)
+    code = _copied(program, weights)
+    inputs = [n for n in code.nodes if n.op == "placeholder"]
+    arguments = dict(zip(inputs, owners, strict=False))
+    fixed = {n for n in inputs if arguments.get(n) in resident or _is_fixed(n)}
+    share_memory(code)
+    own_inputs(code, fixed, name)
+    drop_state(code, sources, exchanged, name)
+    returned = _return_structure(code, program.call_spec.out_spec)
+    staying = _staying(name, resident, arguments, returned)
+    clean = runnable(weights, code, "Captured")
+    reader = Reader(code, name, fixed.union(staying))
     graph = ModelGraph(
         model=name,
         inputs=tuple(reader.specs[n.name] for n in inputs),
@@ -98,37 +93,8 @@ def _is_fixed(node: fx.Node) -> bool:
     return all(isinstance(length, int) for length in node.meta["val"].shape)
 
 
-def _check_held(
-    name: str, graph: fx.Graph, resident: Collection[str | int], owners: Sequence[str]
-) -> None:
-    """Refuse writes into inputs that are not sent: each side would write into a copy of its own."""
-    inputs = [n for n in graph.nodes if n.op == "placeholder"]
-    arguments = dict(zip(inputs, owners, strict=False))
-    fixed = [n for n in inputs if arguments.get(n) in resident or _is_fixed(n)]
-    held = {storage(n): n.name for n in fixed}
-    for node in graph.nodes:
-        for changed in written(node):
-            if storage(changed) in held:
-                kind = held[storage(changed)]
-                raise CaptureError(
-                    f"{name} writes into its input {kind}{line_of(node)}, which is resident or has "
-                    "no batch axis; let it write into a copy (new = old.clone()) and return that, "
-                    "and name this output as resident too if it is state."
-                )
-
-
-def _clean(
-    program: torch.export.ExportedProgram,
-    name: str,
-    resident: Collection[str | int],
-    owners: Sequence[str],
-    exchanged: Collection[str],
-) -> tuple[fx.GraphModule, dict[fx.Node, str | int]]:
-    """The program without assertions, weights as attributes with flat names (quick to look up).
-
-    Beside it the nodes among its results, with place or key of each in the output.
-    """
-    weights, sources = _weights(program)
+def _copied(program: torch.export.ExportedProgram, weights: Collection[str]) -> fx.Graph:
+    """The program without assertions; weights are attributes with flat names (quick to look up)."""
     graph = fx.Graph()
     env: dict[fx.Node, Any] = {}
     for node in program.graph.nodes:
@@ -141,12 +107,7 @@ def _clean(
             env[node] = node.meta["val"]  # a number, string or None: part of the program
         else:
             _copy(node, graph, env, program.graph_module)
-    share_memory(graph)
-    _check_held(name, graph, resident, owners)
-    own_inputs(graph)
-    drop_state(graph, sources, exchanged, name)
-    returned = _return_structure(graph, program.call_spec.out_spec)
-    return runnable(weights, graph, "Captured"), returned
+    return graph
 
 
 def _return_structure(graph: fx.Graph, spec: Any) -> dict[fx.Node, str | int]:
@@ -154,10 +115,15 @@ def _return_structure(graph: fx.Graph, spec: Any) -> dict[fx.Node, str | int]:
     output = next(node for node in graph.nodes if node.op == "output")
     flat: list[Any] = list(output.args[0])
     graph.erase_node(output)
-    if not any(map(_runs_layer, graph.nodes)):
+    if not any(map(runs_layer, graph.nodes)):  # as nn.Identity: let it do something
         flat = [_passed_on(graph, value) for value in flat]
     value = pytree.tree_unflatten(flat, spec) if spec is not None else tuple(flat)
-    graph.output(_structured(graph, flat, value, spec))
+
+    def put_together(*leaves: Any) -> Any:
+        return pytree.tree_unflatten(leaves, spec)
+
+    as_written = spec is None or _is_plain(spec)
+    graph.output(value if as_written else graph.call_function(put_together, tuple(flat)))
     returned: dict[fx.Node, str | int] = {}
     for path, leaf in pytree.tree_flatten_with_path(value)[0]:
         if isinstance(leaf, fx.Node):
@@ -165,8 +131,15 @@ def _return_structure(graph: fx.Graph, spec: Any) -> dict[fx.Node, str | int]:
     return returned
 
 
+def _is_plain(spec: Any) -> bool:
+    """Whether FX can write a structure as code."""
+    return spec.is_leaf() or (
+        spec.type in (tuple, list, dict) and all(map(_is_plain, spec.children()))
+    )
+
+
 def _passed_on(graph: fx.Graph, value: Any) -> Any:
-    """A result of a model without operations (`nn.Identity`) as that of one that does nothing."""
+    """An input that is a result as the result of an operation."""
     if not isinstance(value, fx.Node) or value.op != "placeholder":
         return value
     made = graph.call_function(torch.ops.aten.alias.default, (value,))
@@ -252,7 +225,7 @@ def _inlined(
     autocast = "autocast" in name and node.args[2]  # (device, dtype, enabled, ...)
     if autocast or not ("autocast" in name or "set_grad" in name):
         raise CaptureError(
-            f"{_module_path(node) or 'The model'} uses {name}, which cannot be cut; run it without "
+            f"{module_path(node) or 'The model'} uses {name}, which cannot be cut; run it without "
             "autocast or control-flow operators."
         )
     inner = getattr(owner, str(region.target))
@@ -266,183 +239,3 @@ def _inlined(
         else:
             _copy(step, graph, inside, inner)
     return ()
-
-
-def _structured(graph: fx.Graph, flat: list[Any], value: Any, spec: Any) -> Any:
-    """The results in their structure: as FX writes it, or put together by a call."""
-    if all(type(x) in (tuple, list, dict) for x in _containers(value)):
-        return value
-
-    def put_together(*leaves: Any) -> Any:
-        return pytree.tree_unflatten(leaves, spec)
-
-    return graph.call_function(put_together, tuple(flat))
-
-
-def _containers(value: Any) -> list[Any]:
-    """The value and everything inside of it that holds other values."""
-    if isinstance(value, fx.Node) or not pytree.tree_structure(value).num_children:
-        return [] if pytree.tree_structure(value).is_leaf() else [value]
-    inside = value.values() if isinstance(value, dict) else value
-    if type(value) not in (tuple, list, dict):
-        return [value]
-    return [value, *(found for one in inside for found in _containers(one))]
-
-
-class _Reader:
-    """Reads the clean FX graph into layers.
-
-    Attributes:
-        layers: The operations in execution order.
-        specs: Every tensor by its name.
-    """
-
-    def __init__(self, clean: fx.GraphModule, model: str, held: Collection[fx.Node] = ()) -> None:
-        self.layers: list[Layer] = []
-        self.specs: dict[str, TensorSpec] = {}
-        self._model = model
-        self._sizes: dict[Any, tuple[int, int]] = {}
-        self._owner: dict[Any, str] = {}  # storage to the tensor that owns it
-        self._rewritten = rewritten(clean.graph)
-        self._constants = constants(clean.graph, held)
-        for node in clean.graph.nodes:
-            if node.op == "placeholder":
-                self._spec(node)
-                self._owner[storage(node)] = node.name
-            elif _runs_layer(node):
-                self._layer(node)
-            elif written(node):
-                raise CaptureError(
-                    f"{model}: {node.target} writes into a tensor and returns none"
-                    f"{line_of(node)}; let it return its result instead."
-                )
-
-    def _layer(self, node: fx.Node) -> None:
-        made = [node] if isinstance(node.meta["val"], torch.Tensor) else list(node.users)
-        made = [n for n in made if isinstance(n.meta.get("val"), torch.Tensor)]
-        if not made:
-            return
-        read = tensors_read(node)
-        active = [n for n in read if n.op != "get_attr"]
-        writes = bool(written(node))
-        memory = storage(made[0])
-        owner = self._owner.get(memory)
-        for n in made:
-            self._spec(n)
-            if writes and memory not in self._rewritten:
-                self._owner[storage(n)] = n.name
-            else:
-                self._owner.setdefault(storage(n), n.name)
-        self.layers.append(
-            Layer(
-                op=getattr(node.target, "_opname", getattr(node.target, "__name__", "op")),
-                module=_module_path(node),
-                inputs=tuple(dict.fromkeys(n.name for n in active)),
-                outputs=tuple(self.specs[n.name] for n in made),
-                view_of=None if writes else owner,
-                writes=owner if writes and memory in self._rewritten else None,
-                constant=node in self._constants,
-                flops=self._flops(node, made[0]),
-                weight_bytes=sum(_stored(n.meta["val"]) for n in read if n.op == "get_attr"),
-                read_bytes=sum(int(self.specs[n.name].nbytes()) for n in active),
-                written_bytes=0
-                if owner and not writes
-                else sum(int(self.specs[n.name].nbytes()) for n in made),
-            )
-        )
-        node.meta["layer"] = len(self.layers)
-
-    def _spec(self, node: fx.Node) -> None:
-        value = node.meta["val"]
-        shape, batch_axes = [], []
-        for axis, length in enumerate(value.shape):
-            if isinstance(length, torch.SymInt) and free_unbacked_symbols(length):
-                raise CaptureError(
-                    f"{self._model}: a length of {node.name} depends on values, not on shapes alone"
-                    f"{line_of(node)}, so nobody knows what would cross a cut behind it. Keep the "
-                    "length fixed (multiply by the mask, or torch.where with three arguments), or "
-                    "capture the part of the model before that line."
-                )
-            one, two = self._size(length)
-            shape.append(one)
-            if two not in (one, 2 * one):
-                raise CaptureError(
-                    f"{node.name}: shape {tuple(value.shape)} does not grow in proportion to the "
-                    "batch size; such models are not supported."
-                )
-            if two != one:
-                batch_axes.append(axis)
-        dtype = str(value.dtype).removeprefix("torch.")
-        self.specs[node.name] = TensorSpec(node.name, tuple(shape), tuple(batch_axes), dtype)
-
-    def _size(self, length: Any) -> tuple[int, int]:
-        """A symbolic length at batch sizes 1 and 2."""
-        if isinstance(length, int):
-            return length, length
-        expression = length.node.expr
-        if expression not in self._sizes:
-            self._sizes[expression] = length_at_one_and_two(length)
-        return self._sizes[expression]
-
-    def _flops(self, node: fx.Node, made: fx.Node) -> int | None:
-        """FLOPs at batch size 1, on meta tensors; None where they are unknown."""
-        args, kwargs = pytree.tree_map_only(fx.Node, self._meta, (node.args, node.kwargs))
-        return flops(node.target, args, kwargs, self._meta(made))
-
-    def _meta(self, node: fx.Node) -> Any:
-        return self._meta_of(node.meta["val"])
-
-    def _meta_of(self, value: Any) -> Any:
-        if isinstance(value, torch.Tensor):
-            shape = [self._size(length)[0] for length in value.shape]
-            return torch.empty(shape, dtype=value.dtype, device="meta")
-        if isinstance(value, list | tuple):
-            return [self._meta_of(one) for one in value]
-        if isinstance(value, torch.SymInt) and not free_unbacked_symbols(value):
-            return self._size(value)[0]
-        return 1 if isinstance(value, torch.SymInt | torch.SymFloat | torch.SymBool) else value
-
-
-def _stored(weight: torch.Tensor) -> int:
-    """Bytes of a weight as it is stored: a packed one (torchao's) shows another type than it has.
-
-    Such tensors say by `__tensor_flatten__` what they consist of.
-    """
-    inner = getattr(weight, "__tensor_flatten__", None)
-    if inner is None:
-        return weight.nbytes
-    return sum(_stored(getattr(weight, name)) for name in inner()[0])
-
-
-def _runs_layer(node: fx.Node) -> bool:
-    """Whether it makes tensors itself: getitem only unpacks, sizes are numbers."""
-    made = pytree.tree_leaves(node.meta.get("val"))
-    makes = any(isinstance(value, torch.Tensor) for value in made)
-    return node.op == "call_function" and node.target is not operator.getitem and makes
-
-
-def length_at_one_and_two(length: torch.SymInt) -> tuple[int, int]:
-    """A symbolic length at batch sizes 1 and 2."""
-    expression = length.node.expr
-    one, two = (
-        int(expression.subs(dict.fromkeys(expression.free_symbols, size))) for size in (1, 2)
-    )
-    return one, two
-
-
-def line_of(node: fx.Node) -> str:
-    """The user's line that an operation stands in, as `` at `line` (file:number)``."""
-    frames = re.findall(
-        r'File "(.+)", line (\d+), in .+\n +(.+)', node.meta.get("stack_trace") or ""
-    )
-    outside = [f for f in frames if not re.search(r"[\\/](torch|contextlib)[\\/.]", f[0])]
-    if not outside:
-        return ""
-    file, number, line = outside[-1]
-    line = line.split(" #")[0].rstrip()
-    return f" at `{line}` ({file}:{number})"
-
-
-def _module_path(node: fx.Node) -> str:
-    stack = list(node.meta.get("nn_module_stack", {}).values())
-    return re.sub(r"@\d+", "", stack[-1][0]) if stack else ""

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import fx
 
-from dscwb.capturing.exported import held_name, length_at_one_and_two, runnable
+from dscwb.capturing.exported import held_name, runnable
+from dscwb.capturing.layers import length_at_one_and_two
 from dscwb.capturing.memory import storage, storages, written
 from dscwb.cuts import Cut
 from dscwb.graph import ModelGraph, TensorSpec

@@ -1,4 +1,4 @@
-"""One call of a model: its arguments go in, flat tensors and the batch axis of each come out.
+"""One call of a model: the tensors among its arguments, and the batch axis of each.
 
 A model may take tensors in tuples, dictionaries and dataclasses, by place or by name, numbers and
 None beside them. torch.export makes a flat row of them, and so does this room.
@@ -16,7 +16,8 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from dscwb.capturing.exported import CaptureError, key_of
+from dscwb.capturing.errors import CaptureError
+from dscwb.capturing.exported import key_of
 
 Inputs = tuple[torch.Tensor, ...]
 BatchAxes = int | None | Sequence[Any] | Mapping[str, Any]
@@ -43,16 +44,32 @@ class Call:
     structure: Any
 
     @property
+    def batched(self) -> list[tuple[str, torch.Tensor, int]]:
+        """Name, tensor and batch axis of those that have one."""
+        rows = zip(self.names, self.tensors, self.batch_axes, strict=True)
+        return [(name, x, axis) for name, x, axis in rows if axis is not None]
+
+    @property
     def batch_size(self) -> int:
         """Samples in this call."""
-        pairs = zip(self.tensors, self.batch_axes, strict=True)
-        return next(x.shape[axis] for x, axis in pairs if axis is not None)
+        _, x, axis = self.batched[0]
+        return x.shape[axis]
 
     def rebuilt(self, tensors: Sequence[torch.Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """``(args, kwargs)`` with these tensors in the place of its own."""
         flat = [tensors[x.place] if isinstance(x, _Place) else x for x in self.leaves]
         args, kwargs = pytree.tree_unflatten(flat, self.structure)
         return args, kwargs
+
+    def run(
+        self,
+        module: nn.Module,
+        tensors: Sequence[torch.Tensor],
+        change: Callable[[torch.Tensor], torch.Tensor] = torch.clone,
+    ) -> Any:
+        """What a module returns for these tensors, changed; it may write into what it is given."""
+        args, kwargs = self.rebuilt(tuple(map(change, tensors)))
+        return module(*args, **kwargs)
 
     def flatten(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Inputs:
         """The tensors of another call, in the same order.
@@ -71,13 +88,10 @@ class Call:
         pairs = zip(flat, self.leaves, strict=True)
         return tuple(value for value, leaf in pairs if isinstance(leaf, _Place))
 
-    def with_tensors(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Call:
-        """The same call with every tensor changed."""
-        return dataclasses.replace(self, tensors=tuple(map(change, self.tensors)))
-
     def of_size(self, batch_size: int) -> Inputs:
-        """The tensors with this many samples."""
-        return rows_of(self.tensors, self.batch_axes, batch_size)
+        """The tensors with this many samples, its own repeated."""
+        pairs = zip(self.tensors, self.batch_axes, strict=True)
+        return tuple(x if axis is None else _rows(x, axis, batch_size) for x, axis in pairs)
 
     def first(self, tensors: Inputs, batch_size: int) -> Inputs:
         """The first samples of inputs; they share memory where the batch is the first axis."""
@@ -107,14 +121,7 @@ def one_call(
     kwargs: Mapping[str, Any],
     batch_axes: BatchAxes,
 ) -> Call:
-    """Flatten the arguments of one call.
-
-    Args:
-        module: The model.
-        name: What messages call it.
-        args: Arguments by place.
-        kwargs: Arguments by name.
-        batch_axes: See `capture`.
+    """Flatten the arguments of one call; `batch_axes` is that of `capture`.
 
     Raises:
         CaptureError: An argument is of an unknown kind, or no batch size follows from them.
@@ -123,22 +130,17 @@ def one_call(
     register_dataclasses(given)
     found, structure = pytree.tree_flatten_with_path(given)
     arguments = _arguments(module, args, kwargs)
-    wanted = _said_of_arguments(name, list(arguments.values()), len(args), batch_axes)
-    tensors: list[torch.Tensor] = []
-    names: list[str] = []
-    owners: list[str] = []
-    axes: list[int | None] = []
+    wanted = _wanted_axes(name, list(arguments.values()), len(args), batch_axes)
+    rows: list[tuple[torch.Tensor, str, str, int | None]] = []
     leaves: list[Any] = []
     for path, leaf in found:
         argument = arguments[key_of(path[0]), key_of(path[1])]
         said = f"{argument}{pytree.keystr(path[2:])}"
         if isinstance(leaf, torch.Tensor):
-            leaves.append(_Place(len(tensors)))
-            tensors.append(leaf)
-            names.append(said)
-            owners.append(argument)
+            leaves.append(_Place(len(rows)))
             inner = () if said in wanted else path[2:]
-            axes.append(_axis(name, said, leaf, wanted.get(said, wanted[argument]), inner))
+            axis = _axis(name, said, leaf, wanted.get(said, wanted[argument]), inner)
+            rows.append((leaf, said, argument, axis))
         elif leaf is None or isinstance(leaf, (bool, int, float, complex, str)):
             leaves.append(leaf)
         else:
@@ -147,13 +149,14 @@ def one_call(
                 "numbers, strings and None, and tuples, lists, dictionaries and dataclasses of "
                 "them. Convert it to one of these, an array by torch.as_tensor(x)."
             )
+    tensors, names, owners, axes = zip(*rows, strict=True) if rows else ((), (), (), ())
     if unknown := [key for key in wanted if key not in (*arguments.values(), *names)]:
         raise CaptureError(
             f"{name}: batch_axes names {', '.join(map(repr, unknown))}, but the inputs are "
             f"{', '.join(names)}."
         )
-    call = Call(tuple(tensors), tuple(names), tuple(owners), tuple(axes), tuple(leaves), structure)
-    _check_sizes(name, call, stated=not isinstance(batch_axes, int))
+    call = Call(tensors, names, owners, axes, tuple(leaves), structure)
+    _check_sizes(name, call)
     return call
 
 
@@ -172,19 +175,14 @@ def _arguments(
     module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> dict[tuple[int, Any], str]:
     """The names of the arguments by (0, place) and (1, name)."""
-    by_place: list[str] = []
-    rest = "input"
-    for parameter in inspect.signature(module.forward).parameters.values():
-        if parameter.kind is parameter.VAR_POSITIONAL:
-            rest = parameter.name
-        elif parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
-            by_place.append(parameter.name)
-    by_place += [f"{rest}[{i}]" for i in range(len(args) - len(by_place))]
-    places = {(0, i): by_place[i] for i in range(len(args))}
-    return places | {(1, name): name for name in kwargs}
+    every = inspect.signature(module.forward).parameters.values()
+    said = [p.name for p in every if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    rest = next((p.name for p in every if p.kind is p.VAR_POSITIONAL), "input")
+    said += [f"{rest}[{i}]" for i in range(len(args) - len(said))]
+    return {(0, i): said[i] for i in range(len(args))} | {(1, key): key for key in kwargs}
 
 
-def _said_of_arguments(name: str, every: Sequence[str], places: int, given: BatchAxes) -> Any:
+def _wanted_axes(name: str, every: Sequence[str], places: int, given: BatchAxes) -> dict[str, Any]:
     """What `batch_axes` says of each argument, 0 where nothing; the first `places` have no name."""
     if given is None or isinstance(given, int):
         return dict.fromkeys(every, given)
@@ -224,50 +222,24 @@ def _axis(name: str, said: str, x: torch.Tensor, wanted: Any, path: Sequence[Any
     return wanted % x.ndim
 
 
-def _check_sizes(name: str, call: Call, stated: bool) -> None:
+def _check_sizes(name: str, call: Call) -> None:
     """Refuse a call whose batch size is unknown or stands in it twice."""
-    lengths = {
-        said: x.shape[axis]
-        for said, x, axis in zip(call.names, call.tensors, call.batch_axes, strict=True)
-        if axis is not None
-    }
-    if not lengths:
+    if not call.batched:
         raise CaptureError(
             f"{name}: no input has a batch axis; give an input tensor whose first axis is the "
             "batch, or say by batch_axes which axis it is."
         )
-    if len(set(lengths.values())) > 1 and not stated:
-        listed = ", ".join(f"{said} has {n}" for said, n in lengths.items())
-        raise CaptureError(
-            f"{name}: the first dimensions of its inputs differ ({listed}; shapes {call.shapes()})."
-            " Say which axis of each is the batch, None where there is none: "
-            f"batch_axes={_fitting(call)}."
-        )
+    lengths = {said: x.shape[axis] for said, x, axis in call.batched}
     if len(set(lengths.values())) > 1:
-        listed = ", ".join(
-            f"{said} {tuple(x.shape)} at axis {axis}"
-            for said, x, axis in zip(call.names, call.tensors, call.batch_axes, strict=True)
-            if axis is not None
-        )
+        size = next(iter(lengths.values()))  # what fits: axes as long as the first input's
+        axes = [next((k for k, n in enumerate(x.shape) if n == size), None) for x in call.tensors]
         raise CaptureError(
-            f"{name}: the batch axes differ in length ({listed}); give all inputs the same number "
-            "of samples, and None as the batch axis of those that do not grow with it."
+            f"{name}: the batch axes of its inputs differ in length "
+            f"({', '.join(f'{said} has {n}' for said, n in lengths.items())}; shapes "
+            f"{call.shapes()}). Give all inputs the same number of samples, or say which axis of "
+            "each is the batch, None where there is none: "
+            f"batch_axes={dict(zip(call.names, axes, strict=True))}."
         )
-
-
-def _fitting(call: Call) -> str:
-    """batch_axes that fit the shapes: each input's axis as long as the first input's first one."""
-    size = call.tensors[0].shape[0]
-    axes = [next((k for k, n in enumerate(x.shape) if n == size), None) for x in call.tensors]
-    return str(dict(zip(call.names, axes, strict=True)))
-
-
-def rows_of(
-    tensors: Sequence[torch.Tensor], batch_axes: Sequence[int | None], batch_size: int
-) -> Inputs:
-    """The tensors with `batch_size` samples, by repeating theirs."""
-    pairs = zip(tensors, batch_axes, strict=True)
-    return tuple(x if axis is None else _rows(x, axis, batch_size) for x, axis in pairs)
 
 
 def _rows(x: torch.Tensor, axis: int, batch_size: int) -> torch.Tensor:

@@ -1,22 +1,21 @@
-"""Who writes into whose memory: an exported graph goes in, one that cuts can trust comes out.
+"""Who writes into whose memory in an exported graph: a cut in between must know.
 
 Most models write only into what nobody else reads, a ReLU in place. Some fill a canvas slice by
-slice, change their own input, or keep state in a buffer; a cut in between must know.
+slice or change their own input.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Collection
+from contextlib import nullcontext
 from typing import Any
 
 import torch
-from torch import fx, nn
+from torch import fx
 from torch._guards import detect_fake_mode
-from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils import _pytree as pytree
 
-from dscwb.capturing.errors import CaptureError
+from dscwb.capturing.errors import CaptureError, line_of
 
 _aten = torch.ops.aten
 # They change shape and strides of the tensor object, not its memory.
@@ -95,15 +94,9 @@ def constants(graph: fx.Graph, held: Collection[fx.Node] = ()) -> set[fx.Node]:
         for node in graph.nodes:
             mine = storages(node)
             spoiled = now | (reached - mine)
-            given = tensors_read(node)
-            if (
-                node.op == "get_attr"
-                or node in held
-                or (
-                    node.op == "call_function"
-                    and all(n in found and not storages(n) & spoiled for n in given)
-                )
-            ):
+            known = (n in found and not storages(n) & spoiled for n in tensors_read(node))
+            runs = node.op == "call_function"
+            if node.op == "get_attr" or node in held or (runs and all(known)):
                 found.add(node)
             else:
                 now |= mine & changing
@@ -145,118 +138,30 @@ def _shares(node: fx.Node) -> bool | None:
     return any(storages(node) & storages(given) for given in node.all_input_nodes)
 
 
-def own_inputs(graph: fx.Graph) -> None:
-    """Let a model that writes into its input write into a copy: the caller's stays as it is."""
-    changed = _changed(graph)
-    for node in [n for n in graph.nodes if n.op == "placeholder" and storages(n) & changed]:
+def own_inputs(graph: fx.Graph, fixed: Collection[fx.Node], model: str) -> None:
+    """Let a model that writes into its input write into a copy: the caller's stays as it is.
+
+    Raises:
+        CaptureError: It is one of the `fixed` inputs, of which each side has its own.
+    """
+    changed = writers(graph)
+    inputs = [n for n in graph.nodes if n.op == "placeholder"]
+    for node in [n for n in inputs if storage(n) in changed]:
+        if node in fixed:
+            line = line_of(changed[storage(node)])
+            raise CaptureError(
+                f"{model} writes into its input {node.name}{line}, which is resident or has no "
+                "batch axis; let it write into a copy (new = old.clone()) and return that, and "
+                "name this output as resident too if it is state."
+            )
         value = node.meta["val"]
-        with graph.inserting_after(_last_placeholder(graph)):
+        with graph.inserting_after(inputs[-1]):
             copy = graph.call_function(_aten.clone.default, (node,))
         node.replace_all_uses_with(copy, delete_user_cb=lambda user, copy=copy: user is not copy)
         copy.meta = {"val": value}
         node.meta = {"val": value.clone()}  # memory of its own, that nobody writes into
 
 
-def _last_placeholder(graph: fx.Graph) -> fx.Node:
-    found: fx.Node = next(n for n in reversed(graph.nodes) if n.op == "placeholder")
-    return found
-
-
-def _changed(graph: fx.Graph) -> set[Any]:
-    return {storage(n) for node in graph.nodes for n in written(node)}
-
-
-@contextmanager
-def noting_changes(module: nn.Module) -> Iterator[list[str]]:
-    """Tensors that a module holds and exchanges in its next call, by their names.
-
-    torch.export tells of what is written in place, but not of ``self.h = new`` (it does so for
-    buffers of the model itself only). What it has left in such attributes is taken out again.
-    """
-    attributes = {inner: dict(vars(inner)) for inner in module.modules()}
-    before: dict[str, list[Any]] = {}
-    changed: list[str] = []
-
-    def look(*_: Any) -> None:
-        before.update(_held(module))
-
-    def compare(*_: Any) -> None:
-        after = _held(module)
-        for name in before.keys() | after.keys():
-            old, new = before.get(name, []), after.get(name, [])
-            if len(old) != len(new) or any(a is not b for a, b in zip(old, new, strict=True)):
-                changed.append(name)
-
-    hooks = [module.register_forward_pre_hook(look), module.register_forward_hook(compare)]
-    try:
-        yield changed
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for inner, earlier in attributes.items():
-            for name, value in list(vars(inner).items()):
-                if any(isinstance(leaf, FakeTensor) for leaf in pytree.tree_leaves(value)):
-                    vars(inner).pop(name)
-                    vars(inner).update({name: earlier[name]} if name in earlier else {})
-
-
-def _held(module: nn.Module) -> dict[str, list[Any]]:
-    """All tensors that a module and those inside of it hold, by attribute, also in containers."""
-    own = vars(nn.Module()).keys()
-    found = {}
-    for path, inner in module.named_modules():
-        plain = {k: v for k, v in vars(inner).items() if k not in own}
-        for name, value in (plain | inner._buffers | inner._parameters).items():
-            if not isinstance(value, nn.Module | str | int | float | None):
-                leaves = pytree.tree_leaves(value)
-                tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
-                found[f"{path}.{name}".lstrip(".")] = tensors
-    return {name: tensors for name, tensors in found.items() if tensors}
-
-
-def drop_state(
-    graph: fx.Graph, names: Mapping[str, str], exchanged: Collection[str], model: str
-) -> None:
-    """Leave out writes into weights and buffers that no result depends on; refuse the others.
-
-    Args:
-        graph: Changed in place.
-        names: What the user calls the tensor of a ``get_attr`` node.
-        exchanged: Names of those that are set anew in each call.
-        model: Name of the model.
-
-    Raises:
-        CaptureError: A result depends on a buffer that changes from call to call.
-    """
-    changed = _changed(graph)
-    for held in [n for n in graph.nodes if n.op == "get_attr"]:
-        name = names.get(str(held.target), str(held.target))
-        if not storages(held) & changed and name not in exchanged:
-            continue
-        dependent = list(_dependent(graph, held))
-        if any(node.op == "output" for node in dependent):
-            raise CaptureError(keeps_state(model, [name]))
-        for node in [held, *dependent][::-1]:
-            if not node.users:
-                graph.erase_node(node)
-
-
-def keeps_state(model: str, names: Collection[str]) -> str:
-    """What is said of a model whose results depend on the calls before."""
-    held = " and ".join(map(repr, names))
-    return (
-        f"{model} keeps state between calls: its forward changes {held or 'something'} that the "
-        "next call reads, so head and tail on two machines would each have a state of their own. "
-        f"Let forward take {held or 'the state'} as an argument and return the new value."
-    )
-
-
-def _dependent(graph: fx.Graph, source: fx.Node) -> Iterator[fx.Node]:
-    """The nodes whose values depend on a tensor, through memory too, in their order."""
-    nodes, memory = {source}, storages(source)
-    for node in graph.nodes:
-        read = node.all_input_nodes
-        if any(n in nodes or storages(n) & memory for n in read):
-            nodes.add(node)
-            memory |= storages(node) | {storage(n) for n in written(node)}
-            yield node
+def writers(graph: fx.Graph) -> dict[Any, fx.Node]:
+    """All memory that is written to, and the first operation that does it."""
+    return {storage(n): node for node in reversed(graph.nodes) for n in written(node)}

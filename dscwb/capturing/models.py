@@ -1,6 +1,6 @@
-"""What people call a model: a timm name, a module, an exported program or its file goes in.
+"""What people call a model: a timm name, a module, an exported program or its file.
 
-Out comes one kind of thing, an `nn.Module` that torch.export takes, and the name to call it by.
+Each becomes an `nn.Module` that torch.export takes, and a name to call it by.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,33 +16,26 @@ import torch
 from torch import fx, nn
 from torch.export.passes import move_to_device_pass
 
-from dscwb.capturing.exported import CaptureError
+from dscwb.capturing.errors import CaptureError
 
 Model = str | os.PathLike[str] | nn.Module | torch.export.ExportedProgram
 EXPORTED = ".pt2"
+_NO_WAY_BACK = (
+    "has no way back to PyTorch; capture the module that it was made from, or read times measured "
+    "with it by `dscwb import`"
+)
 # Files that hold a model in another form, and the way from there to a module.
 _WAYS = {
     ".onnx": "is an ONNX file; capture the PyTorch module that it was made from, or turn it into "
     "one first: `pip install onnx2torch`, then capture(onnx2torch.convert({path!r}).eval(), ...)",
     ".safetensors": "holds weights only; load them into their module, "
     "model.load_state_dict(safetensors.torch.load_file({path!r})), and capture model.eval()",
-    ".tflite": "is a TFLite file, which has no way back to PyTorch; capture the module that it was "
-    "made from, or read times measured with it by `dscwb import`",
-    ".engine": "is a TensorRT engine, which has no way back to PyTorch; capture the module that it "
-    "was made from, or read times measured with it by `dscwb import`",
+    ".tflite": f"is a TFLite file, which {_NO_WAY_BACK}",
+    ".engine": f"is a TensorRT engine, which {_NO_WAY_BACK}",
     ".pt": "is not an exported program; load it in Python (torch.load for a module or its weights) "
     "and capture the module: capture(model.eval(), ...), or save it by torch.export.save as .pt2",
 }
-_WAYS |= {
-    ".pth": _WAYS[".pt"],
-    ".ckpt": _WAYS[".pt"],
-    ".bin": _WAYS[".pt"],
-    ".plan": _WAYS[".engine"],
-}
-_TORCHSCRIPT = (
-    "{name} is TorchScript, which torch.export does not take; capture the nn.Module that it was "
-    "made from, before torch.jit.trace or torch.jit.script."
-)
+_WAYS |= dict.fromkeys((".pth", ".ckpt", ".bin"), _WAYS[".pt"]) | {".plan": _WAYS[".engine"]}
 
 
 def module_of(
@@ -68,8 +60,7 @@ def module_of(
             raise CaptureError(f"{path.name} {way}.")
         return _from_timm(str(model), image_side), str(model)
     if isinstance(model, torch.export.ExportedProgram):
-        module = _of_program(model, device)
-        return module, _exported_name(module)
+        model = _of_program(model, device)
     if isinstance(model, nn.Module):
         return _unwrapped(model)
     raise CaptureError(f"{_what(model)}.")
@@ -121,8 +112,14 @@ def _unwrapped(model: nn.Module) -> tuple[nn.Module, str]:
             break
     name = type(model).__name__
     if isinstance(model, torch.jit.ScriptModule):
-        raise CaptureError(_TORCHSCRIPT.format(name=getattr(model, "original_name", name)))
-    return model, _exported_name(model) if is_exported(model) else name
+        raise CaptureError(
+            f"{getattr(model, 'original_name', name)} is TorchScript, which torch.export does not "
+            "take; capture the nn.Module that it was made from, before torch.jit.trace or "
+            "torch.jit.script."
+        )
+    if is_exported(model):
+        name = _stacks(model).get("", "ExportedProgram").rpartition(".")[2]
+    return model, name
 
 
 def _loaded(path: Path, device: torch.device | str | None) -> nn.Module:
@@ -149,29 +146,20 @@ def _of_program(
     return module
 
 
-def example_of(module: nn.Module) -> Any:
-    """``(args, kwargs)`` that an exported program carries with it; None for other modules."""
-    return vars(module).get("example") if is_exported(module) else None
-
-
 def is_exported(module: nn.Module) -> bool:
     """Whether it is a program that torch.export has made, which has no eval mode of its own."""
     return isinstance(module, fx.GraphModule) and "eval" in vars(module)
 
 
-def _stacks(module: fx.GraphModule) -> dict[str, str]:
+def _stacks(module: nn.Module) -> dict[str, str]:
     """Classes of the modules that an exported program was made of, by their paths."""
+    assert isinstance(module, fx.GraphModule)
     found: dict[str, str] = {}
     for node in module.graph.nodes:
         for path, kind in node.meta.get("nn_module_stack", {}).values():
             if "_empty_nn_module_stack" not in path:
                 found.setdefault(path.partition("@")[0], kind)
     return found
-
-
-def _exported_name(module: nn.Module) -> str:
-    assert isinstance(module, fx.GraphModule)
-    return _stacks(module).get("", "ExportedProgram").rpartition(".")[2]
 
 
 def tree_of(module: nn.Module) -> nn.Module:
@@ -182,41 +170,78 @@ def tree_of(module: nn.Module) -> nn.Module:
     """
     if not is_exported(module):
         return module
-    assert isinstance(module, fx.GraphModule)
+    kinds = _stacks(module)
+    weights = [(*path.rpartition("."), weight) for path, weight in module.named_parameters()]
+    paths = {*kinds, *(owner for owner, *_ in weights)} - {""}
+    paths |= {path[:k] for path in paths for k, letter in enumerate(path) if letter == "."}
+    classes: dict[str, type[nn.Module]] = {}
     root = nn.Module()
-    for path, kind in sorted(_stacks(module).items()):
-        _placed(root, path, _empty(kind))
-    for path, weight in module.named_parameters():
+    for path in sorted(paths):  # those above before those inside of them
         owner, _, name = path.rpartition(".")
-        _placed(root, owner, None).register_parameter(name, weight)
+        root.get_submodule(owner).add_module(name, _empty(kinds.get(path, ""), classes))
+    for owner, _, name, weight in weights:
+        root.get_submodule(owner).register_parameter(name, weight)
     return root
 
 
-def _empty(kind: str) -> nn.Module:
-    """A module of a class of this name."""
-    made: nn.Module = object.__new__(_class_of(kind))
+def _empty(kind: str, classes: dict[str, type[nn.Module]]) -> nn.Module:
+    """A module of a class of this name: torch's own where it is one of torch's, else a new one."""
+    name = kind.rpartition(".")[2] or "Module"
+    known = getattr(nn, name, None) if kind.startswith("torch.nn.modules.") or not kind else None
+    made: nn.Module = object.__new__(
+        classes.setdefault(kind, known or type(name, (nn.Module,), {}))
+    )
     nn.Module.__init__(made)
     return made
 
 
-@cache  # modules of one class must have one class here too
-def _class_of(kind: str) -> type[nn.Module]:
-    """The class of this name: torch's own where it is one of torch's, else a new one."""
-    name = kind.rpartition(".")[2]
-    known = getattr(nn, name, None) if kind.startswith("torch.nn.modules.") else None
-    return known or type(name, (nn.Module,), {})
+def check_kept(
+    module: nn.Module,
+    name: str,
+    device: torch.device | str | None,
+    dtype: torch.dtype | None,
+    channels_last: bool,
+) -> None:
+    """Refuse to convert an exported program: device and types stand inside of its operations."""
+    first = first_weight(module)
+    if channels_last or (dtype is not None and first is not None and first.dtype != dtype):
+        raise CaptureError(
+            f"{name} is an exported program, whose element type and memory format are fixed; leave "
+            "dtype and channels_last out, or convert the module before torch.export.export."
+        )
+    if device is not None and first is not None and first.device.type != torch.device(device).type:
+        raise CaptureError(
+            f"{name} is an exported program on {first.device}; give the ExportedProgram itself or "
+            "its .pt2 file, not its module(), to have it moved."
+        )
 
 
-def _placed(root: nn.Module, path: str, new: nn.Module | None) -> nn.Module:
-    """The module at a path, made where there is none."""
-    here = root
-    *above, last = path.split(".")
-    if not path:
-        return root
-    for step in above:
-        if step not in here._modules:
-            here.add_module(step, nn.Module())
-        here = here._modules[step] or root
-    if last not in here._modules or new is not None:
-        here.add_module(last, new or nn.Module())
-    return here._modules[last] or root
+def first_weight(module: nn.Module) -> nn.Parameter | None:
+    """A weight that shows where and in which type the model computes; None where it has none."""
+    return next((p for p in module.parameters() if p.is_floating_point()), None)
+
+
+def example_of(
+    module: nn.Module,
+    name: str,
+    input_size: int | tuple[int, ...] | None,
+    args: Any,
+    kwargs: Mapping[str, Any] | None,
+) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+    """The arguments to trace with, by place and by name; see `capture`."""
+    if args is not None or kwargs is not None:
+        by_place = () if args is None else args
+        return (by_place if isinstance(by_place, tuple) else (by_place,)), kwargs or {}
+    own = vars(module).get("example") if is_exported(module) else None
+    if input_size is None and own is not None:
+        given, named = own
+        return given, named
+    if isinstance(input_size, tuple):
+        shape = input_size
+    else:
+        native = getattr(module, "pretrained_cfg", {}).get("input_size")
+        if native is None and input_size is None:
+            raise CaptureError(f"{name}: give input_size=(3, 224, 224) or example_inputs=x.")
+        channels = native[0] if native else 3
+        shape = (channels, input_size, input_size) if input_size else tuple(native or ())
+    return (torch.randn(2, *shape, generator=torch.Generator().manual_seed(0)),), {}

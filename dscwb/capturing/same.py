@@ -1,14 +1,14 @@
-"""Whether two callables do the same, without doing it: their operations are compared one by one.
+"""Whether two programs do the same: by their results, or without running them by their operations.
 
-Running a large model twice takes longer than exporting it. Here its operations run on shapes alone
-(torch's meta device) and are written down with all that they are given; two that write down the
-same give the same results to the bit.
+Running a large model twice takes longer than exporting it. Its operations run on shapes alone
+(torch's meta device) instead and are written down with all that they are given; two programs that
+write down the same give the same results to the bit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,6 +17,32 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 _META = torch.device("meta")
+
+
+def largest_difference(some: Any, others: Any) -> float:
+    """Over all tensors of two results, relative to a tensor's largest value.
+
+    It is 0 if and only if they are equal to the bit, and infinite where anything but the values of
+    tensors differs: numbers, shapes, structure.
+    """
+    pairs = pytree.tree_leaves(some), pytree.tree_leaves(others)
+    if len(pairs[0]) != len(pairs[1]):
+        return math.inf
+    return max(map(_difference, *pairs), default=0.0)
+
+
+def _difference(a: Any, b: Any) -> float:
+    if not isinstance(a, torch.Tensor) and not isinstance(b, torch.Tensor):
+        return 0.0 if type(a) is type(b) and a == b else math.inf
+    if type(a) is not type(b) or a.shape != b.shape:
+        return math.inf
+    wide = torch.complex128 if a.is_complex() or b.is_complex() else torch.float64
+    a, b = a.to(wide), b.to(wide)
+    unlike = ~torch.isclose(a, b, rtol=0, atol=0, equal_nan=True)
+    if not unlike.any():
+        return 0.0
+    gap = float((a - b)[unlike].abs().max() / a.abs().max().clamp_min(1e-30))
+    return gap if math.isfinite(gap) else math.inf
 
 
 def same_operations(one: Callable[[], Any], other: Callable[[], Any]) -> bool:
@@ -75,6 +101,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         at = len(self.steps)
         if self._followed is not None and self._followed.steps[at] != step:
             raise _NobodyKnowsError(f"{func} differs")
+        # Only a view must be made anew of the tensor that it is given here.
         if self._followed is None or any(one.alias_info for one in schema.returns):
             given = pytree.tree_leaves((args, kwargs))
             writes = schema.is_mutable and any(map(self._is_given, given))
@@ -116,29 +143,3 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 value.shape, value.stride(), dtype=value.dtype, device=_META
             )
         return self._metas[key]
-
-
-@contextmanager
-def attributes_restored(module: nn.Module) -> Iterator[None]:
-    """Whatever a run leaves in a module's attributes, afterwards they are as before."""
-    before = [(inner, _copied(vars(inner))) for inner in module.modules()]
-    try:
-        yield
-    finally:
-        for inner, held in before:
-            for value, content in held.values():
-                if isinstance(value, list):
-                    value[:] = content
-                elif isinstance(value, (dict, set)):
-                    value.clear()
-                    value.update(content)
-            vars(inner).clear()
-            vars(inner).update({key: value for key, (value, _) in held.items()})
-
-
-def _copied(attributes: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Each attribute, and beside it a copy of what it holds."""
-    return {
-        key: (value, value.copy() if isinstance(value, (list, dict, set)) else None)
-        for key, value in attributes.items()
-    }

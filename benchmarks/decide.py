@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 import dscwb
 from dscwb.scenario import Link
-from dscwb.study.sweeps import study_of, sweep
+from dscwb.study.sweeps import sweep
 
 CUTS, BATCHES, RATES = 200, 64, 1000
 Floats = NDArray[np.float64]
@@ -78,4 +78,9 @@ def real_study() -> Callable[[], dscwb.Study]:
         data_rates_bps=np.geomspace(1e5, 1e9, RATES),
         granularity="op",
     )
-    return lambda: study_of(*machines, study.scenario, study.data_rates_bps, study.batch_sizes)
+    return lambda: sweep(
+        *machines,
+        study.scenario,
+        data_rates_bps=study.data_rates_bps,
+        batch_sizes=study.batch_sizes,
+    )

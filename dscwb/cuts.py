@@ -20,7 +20,14 @@ from dscwb.units import Encoding
 if TYPE_CHECKING:
     import pandas as pd
 
-Granularity = Literal["block", "op", "compressive"]
+Granularity = Literal["auto", "block", "op", "compressive"]
+
+
+def resolved(graph: ModelGraph, granularity: Granularity) -> Granularity:
+    """What ``auto`` stands for in this model: ``block`` where there are blocks, else ``op``."""
+    if granularity != "auto":
+        return granularity
+    return "block" if graph.blocks else "op"
 
 
 @dataclass(frozen=True)
@@ -67,20 +74,20 @@ def all_cuts(graph: ModelGraph, granularity: Granularity = "op") -> tuple[Cut, .
     the graph's narrow places and the output, ``compressive`` of the input, blocks and output only
     the two ends and the compressive bottlenecks (among all cuts for a model without blocks). For a
     model without blocks ``block`` gives the cuts that send one tensor only, and those that send
-    fewer elements than every cut before.
+    fewer elements than every cut before. ``auto`` is `resolved`.
 
     Raises:
         ValueError: Unknown granularity.
     """
+    granularity = resolved(graph, granularity)
     last = len(graph.layers)
     if granularity == "compressive":
-        table = bottlenecks(graph, "block" if graph.blocks else "op")
+        table = bottlenecks(graph)
         kept = {0, *table["cut"][table["compressive"]], last}
-        finer = all_cuts(graph, "block" if graph.blocks else "op")
-        return tuple(cut for cut in finer if cut.index in kept)
+        return tuple(cut for cut in all_cuts(graph, "auto") if cut.index in kept)
     if granularity not in ("block", "op"):
         raise ValueError(
-            f"Unknown granularity {granularity!r}; choose 'block', 'op' or 'compressive'."
+            f"Unknown granularity {granularity!r}; choose 'auto', 'block', 'op' or 'compressive'."
         )
     frontiers = _frontiers(graph)
     if granularity == "block" and graph.blocks:
@@ -232,7 +239,7 @@ def compressive(ratios: Sequence[float]) -> list[bool]:
     return marks
 
 
-def bottlenecks(graph: ModelGraph, granularity: Granularity = "block") -> pd.DataFrame:
+def bottlenecks(graph: ModelGraph, granularity: Granularity = "auto") -> pd.DataFrame:
     """Compression ratio and kind of every cut between input and output.
 
     Returns:
@@ -253,8 +260,9 @@ def bottlenecks(graph: ModelGraph, granularity: Granularity = "block") -> pd.Dat
     """
     import pandas as pd
 
+    granularity = resolved(graph, granularity)
     if granularity not in ("block", "op"):
-        raise ValueError(f"Unknown granularity {granularity!r}; choose 'block' or 'op'.")
+        raise ValueError(f"Unknown granularity {granularity!r}; choose 'auto', 'block' or 'op'.")
     if granularity == "block" and graph.blocks:
         frontiers = _frontiers(graph)
         places = [Cut(b.end, b.name, frontiers[b.end]) for b in graph.blocks]

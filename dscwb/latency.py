@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dscwb.cuts import Cut, all_cuts, head_memory_bytes
+from dscwb.cuts import Cut, all_cuts, head_memory_bytes, resolved
 from dscwb.graph import ModelGraph
 from dscwb.profiles.records import Profile, ProfileError
 from dscwb.scenario import Scenario
@@ -25,11 +25,10 @@ from dscwb.units import (
     format_bytes,
     written_as,
 )
+from dscwb.units import FULL_OFFLOADING as FULL_OFFLOADING
+from dscwb.units import NO_OFFLOADING as NO_OFFLOADING
 
 Floats = NDArray[np.float64]
-
-NO_OFFLOADING = "no offloading"
-FULL_OFFLOADING = "full offloading"
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +104,8 @@ def cost_lines(
     check_same_model(edge, server)
     sizes = np.array(batch_sizes, dtype=np.int64)
     here, there = _candidates(edge.graph, scenario), _candidates(server.graph, scenario)
-    if scenario.granularity != "op":  # the older of two files may lack the narrow places
+    if resolved(edge.graph, scenario.granularity) != "op":
+        # The older of two files may lack the narrow places.
         common = {cut.name for cut in here} & {cut.name for cut in there}
         here = tuple(cut for cut in here if cut.name in common)
         there = tuple(cut for cut in there if cut.name in common)

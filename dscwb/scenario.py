@@ -3,23 +3,58 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from typing import Any, Literal, Self
+
+import numpy as np
 
 from dscwb.cuts import Granularity
-from dscwb.units import Encoding, format_bytes, format_rate, format_seconds
+from dscwb.units import (
+    ENCODINGS,
+    Encoding,
+    encoding,
+    format_bytes,
+    format_number,
+    format_rate,
+    format_seconds,
+)
 
 Objective = Literal["latency", "energy"]
 
 CANDIDATES = {
+    "auto": "block ends, or all cuts of a model without blocks",
     "block": "block ends",
     "op": "all cuts",
     "compressive": "compressive bottlenecks only",
 }
+DATA_RATES_BPS = np.geomspace(1e4, 1e10, 241)
+"""Data rates in bit/s that are looked at where nobody names others: from a slow radio link to a
+fast cable, equally spaced on a logarithmic axis. A mean over states hangs on this range."""
+DATA_RATES_BPS.flags.writeable = False
+LONGEST_ROUND_TRIP_S = 10.0
+"""No link to a server is slower: a larger number is a data rate, or in milliseconds."""
+ENCODINGS_NAMED = f"{', '.join(ENCODINGS)}, or 'jpeg 10:1' for an image"
+
+
+def _check(name: str, value: float, low: float, words: str) -> None:
+    if not (math.isfinite(value) and value >= low):
+        raise ValueError(f"{name} is {value}; give a finite number, {words}.")
+
+
+class _Record:
+    """A record that says which fields it has when it is given another one."""
+
+    def __new__(cls, *_: Any, **given: Any) -> Self:
+        """Refuse an unknown field by its name."""
+        known = [field.name for field in fields(cls)]  # type: ignore[arg-type]  # all are records
+        for name in given:
+            if name not in known:
+                raise TypeError(f"{cls.__name__} has no {name!r}; it has {', '.join(known)}.")
+        return super().__new__(cls)
 
 
 @dataclass(frozen=True)
-class Link:
+class Link(_Record):
     """What lies between device and server, the data rate apart.
 
     Attributes:
@@ -37,6 +72,12 @@ class Link:
         """Refuse what no link has."""
         for name in ("round_trip_s", "overhead_bytes"):
             _check(f"Link: {name}", getattr(self, name), 0, "zero or more")
+        if self.round_trip_s > LONGEST_ROUND_TRIP_S:
+            raise ValueError(
+                f"Link: round_trip_s is {self.round_trip_s:g}; give seconds, "
+                f"{LONGEST_ROUND_TRIP_S:g} at most (20 ms are 0.02). Data rates in bit/s go to "
+                "sweep(data_rates_bps=[...])."
+            )
         if self.downlink_bps is not None and not self.downlink_bps > 0:
             raise ValueError(
                 f"Link: downlink_bps is {self.downlink_bps}; give bit/s above zero, or None to "
@@ -45,7 +86,7 @@ class Link:
 
 
 @dataclass(frozen=True)
-class PowerModel:
+class PowerModel(_Record):
     """What the device draws while it computes, sends and waits; its energy follows from it.
 
     E = compute_w · head + send_w · (payload bits / r) + wait_w · (round trip + tail + downlink).
@@ -72,20 +113,46 @@ class PowerModel:
     def label(self) -> str:
         """The model in words, for captions."""
         return (
-            f"device draws {self.compute_w:g} W computing, {self.send_w:g} W sending, "
-            f"{self.wait_w:g} W waiting ({self.source})"
+            f"device draws {format_number(self.compute_w)} W computing, "
+            f"{format_number(self.send_w)} W sending, {format_number(self.wait_w)} W waiting "
+            f"({self.source})"
         )
 
 
-@dataclass(frozen=True)
-class Scenario:
-    """Everything beside the state (batch size, data rate) that moves the answer.
+class _Encoded:
+    """A field that takes an encoding or the name of one, and holds the encoding."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, record: Any, owner: type | None = None) -> Encoding:
+        default: Any = ""  # what a dataclass finds on the class: no encoding was given
+        found: Encoding = default if record is None else record.__dict__[self._name]
+        return found
+
+    def __set__(self, record: Any, value: str | Encoding) -> None:
+        if not value:
+            raise ValueError(
+                f"{self._name} is missing; there is no default, as it decides whether splitting "
+                f"pays. Choose one of {ENCODINGS_NAMED}."
+            )
+        record.__dict__[self._name] = encoding(value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario(_Record):
+    """Everything beside batch size and data rate that moves the answer.
+
+    The encodings have no default on purpose: a float32 feature against a uint8 image decides
+    whether splitting pays at all.
 
     Attributes:
         link: Round trip, overhead and downlink.
-        input_encoding: How the model's input is written when all layers are offloaded.
-        feature_encoding: How intermediate tensors are written.
-        granularity: ``block``, ``op`` or ``compressive``, the candidates.
+        input_encoding: How the model's input is written when all layers are offloaded, ``uint8`` or
+            ``jpeg 10:1``.
+        feature_encoding: How intermediate tensors are written, ``float32``.
+        granularity: Where the model may be split: ``block``, ``op``, ``compressive``, or ``auto``
+            for blocks where there are some and all cuts elsewhere.
         server_load: Factor on every tail's time, 1 for an idle server.
         device_slowdown: Factor on every head's time, 1 for the device as it was measured.
         private_input: True if inputs must not leave the device: no full offloading.
@@ -98,10 +165,10 @@ class Scenario:
         power: The device's power, needed for ``energy``.
     """
 
-    link: Link
-    input_encoding: Encoding
-    feature_encoding: Encoding
-    granularity: Granularity = "block"
+    link: Link = Link()
+    input_encoding: _Encoded = _Encoded()
+    feature_encoding: _Encoded = _Encoded()
+    granularity: Granularity = "auto"
     server_load: float = 1.0
     device_slowdown: float = 1.0
     private_input: bool = False
@@ -114,7 +181,7 @@ class Scenario:
     def __post_init__(self) -> None:
         """Refuse numbers that no scenario has."""
         if not isinstance(self.link, Link):
-            raise ValueError(f"link is {self.link!r}; give dscwb.Link(round_trip_s=...).")
+            raise ValueError(f"link is {self.link!r}; give dscwb.Link(round_trip_s=0.01).")
         if self.granularity not in CANDIDATES:
             raise ValueError(
                 f"Unknown granularity {self.granularity!r}; choose one of {', '.join(CANDIDATES)}."
@@ -123,6 +190,7 @@ class Scenario:
             _check(name, getattr(self, name), 1, "from 1 up")
         if self.min_depth != int(self.min_depth) or self.min_depth < 0:
             raise ValueError(f"min_depth is {self.min_depth}; give a number of blocks from 0 up.")
+        object.__setattr__(self, "min_depth", int(self.min_depth))  # 1.0 is a whole number too
         for name in ("memory_cap_bytes", "arrival_rate_hz"):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
@@ -162,13 +230,13 @@ class Scenario:
             f"round trip {format_seconds(link.round_trip_s)}",
         ]
         if link.overhead_bytes:
-            parts.append(f"{link.overhead_bytes:g} B overhead a message")
+            parts.append(f"{format_bytes(link.overhead_bytes)} overhead a message")
         if link.downlink_bps is not None:
             parts.append(f"result back at {format_rate(link.downlink_bps)}")
         if self.server_load != 1:
-            parts.append(f"server load {self.server_load:g}")
+            parts.append(f"server load {format_number(self.server_load)}")
         if self.device_slowdown != 1:
-            parts.append(f"device {self.device_slowdown:g} × slower than measured")
+            parts.append(f"device {format_number(self.device_slowdown)} × slower than measured")
         if self.private_input:
             parts.append("inputs stay on the device")
         if self.min_depth:
@@ -176,15 +244,12 @@ class Scenario:
         if self.memory_cap_bytes is not None:
             parts.append(f"head within {format_bytes(self.memory_cap_bytes)}")
         if self.arrival_rate_hz is not None:
-            parts.append(f"{self.arrival_rate_hz:g} samples/s arrive, batches wait to fill")
+            parts.append(
+                f"{format_number(self.arrival_rate_hz)} samples/s arrive, batches wait to fill"
+            )
         parts.append(f"candidates: {candidates or CANDIDATES[self.granularity]}")
         if self.objective == "energy":
             parts.append("best in the device's energy")
         if self.power is not None:
             parts.append(self.power.label())
         return ", ".join(parts)
-
-
-def _check(name: str, value: float, low: float, words: str) -> None:
-    if not (math.isfinite(value) and value >= low):
-        raise ValueError(f"{name} is {value}; give a finite number, {words}.")

@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 BITS_PER_BYTE = 8
+NO_OFFLOADING = "no offloading"
+FULL_OFFLOADING = "full offloading"
 FLOAT_DTYPES = ("float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
 COMPLEX_DTYPES = ("complex128", "complex64", "complex32")
 AS_SENT = "bytes"
@@ -175,6 +177,11 @@ def _prefixed(value: float, unit: str, prefixes: tuple[tuple[float, str], ...]) 
     return f"{text} {prefix}{unit}"
 
 
+def shown_name(split: str) -> str:
+    """What people read for a split's identifier: ``after blocks.3.0``, and the two ends as such."""
+    return split if split in (NO_OFFLOADING, FULL_OFFLOADING) else f"after {split}"
+
+
 def format_seconds(seconds: float) -> str:
     """Seconds for people: ``0.0123`` gives ``'12.3 ms'``."""
     return _prefixed(seconds, "s", ((1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n")))
@@ -185,10 +192,17 @@ def format_bytes(size_bytes: float) -> str:
     return _prefixed(size_bytes, "B", ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, "")))
 
 
-def format_rate(rate_bps: float) -> str:
-    """A data rate for people, in bit/s and byte/s: ``8e6`` gives ``'8 Mbit/s (1 MB/s)'``."""
+def format_rate(rate_bps: float, *, in_bytes: bool = True) -> str:
+    """A data rate for people: ``8e6`` gives ``'8 Mbit/s (1 MB/s)'``.
+
+    Args:
+        rate_bps: The rate in bit/s.
+        in_bytes: Whether byte/s follow in brackets.
+    """
     prefixes = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
     bits = _prefixed(rate_bps, "bit/s", prefixes)
+    if not in_bytes:
+        return bits
     return f"{bits} ({_prefixed(rate_bps / BITS_PER_BYTE, 'B/s', prefixes)})"
 
 

@@ -228,7 +228,10 @@ def test_what_is_left_out_is_as_the_help_says(asked):
     assert len(study.data_rates_bps) == 200
     assert (study.data_rates_bps[0], study.data_rates_bps[-1]) == (1e5, 1e9)
     assert study.batch_sizes == (1, 2, 3)
-    default = dscwb.Scenario(dscwb.Link(), *[study.scenario.input_encoding] * 2)
+    default = dscwb.Scenario(
+        input_encoding=study.scenario.input_encoding,
+        feature_encoding=study.scenario.feature_encoding,
+    )
     assert study.scenario == default
 
 

@@ -13,7 +13,7 @@ from dscwb.measuring.rounds import WARM_ROUNDS as WARM_PASSES
 from dscwb.measuring.rounds import Plan, likely_cuts
 from dscwb.profiles.files import load_profile, save_profile
 from dscwb.profiles.records import ProfileError
-from dscwb.scenario import Link, Scenario
+from dscwb.scenario import Scenario
 from dscwb.units import encoding
 from tests.machine import Machine
 from tests.tiny import tiny_graph
@@ -88,7 +88,9 @@ def test_it_survives_its_file(tmp_path):
 def test_candidates_without_times_are_left_out_of_the_lines():
     found = measured(Machine((100, 300, 600)))
     wire = encoding("float32")
-    lines = cost_lines(found, found, Scenario(Link(), wire, wire, granularity="op"), [1])
+    lines = cost_lines(
+        found, found, Scenario(input_encoding=wire, feature_encoding=wire, granularity="op"), [1]
+    )
     np.testing.assert_allclose(lines.intercept_s, [np.array([1000, 1000, np.nan, 1000]) * 1e-9])
 
 

@@ -25,7 +25,12 @@ def on(transfers, sizes=((1, 1), (2, 2))):
 def lines(edge, server, batch_sizes=(1,), **changes):
     wire = encoding("uint8")  # encoded on the host, so it does not change what is copied
     link = Link(round_trip_s=0.1)
-    return cost_lines(edge, server, Scenario(link, wire, wire, **changes), batch_sizes)
+    return cost_lines(
+        edge,
+        server,
+        Scenario(link=link, input_encoding=wire, feature_encoding=wire, **changes),
+        batch_sizes,
+    )
 
 
 def test_a_split_pays_both_full_offloading_the_servers_and_no_offloading_nothing():

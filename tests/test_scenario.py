@@ -1,5 +1,6 @@
 """What scenarios refuse and say, what they rest on (memory, candidates, encodings), and exports."""
 
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -18,13 +19,11 @@ from dscwb.units import encoding, jpeg
 from tests.tiny import profile_of, spec, tiny_graph
 
 MS = 1_000_000
-FLOAT = encoding("float32")
 POWER = PowerModel(5, 2, 1, "a guess")
 
 
 def scenario(**changes):
-    fields = {"link": Link(), "input_encoding": FLOAT, "feature_encoding": FLOAT} | changes
-    return Scenario(**fields)
+    return Scenario(**({"input_encoding": "float32", "feature_encoding": "float32"} | changes))
 
 
 # Scenario
@@ -34,10 +33,15 @@ def scenario(**changes):
     ("changes", "reason"),
     [
         ({"link": 0.01}, r"link is 0\.01; give dscwb\.Link"),
-        ({"granularity": "stage"}, "Unknown granularity 'stage'; choose one of block, op, compr"),
+        (
+            {"granularity": "stage"},
+            "Unknown granularity 'stage'; choose one of auto, block",
+        ),
         ({"server_load": 0.9}, r"server_load is 0\.9; give a finite number, from 1 up"),
         ({"server_load": np.inf}, "server_load is inf"),
         ({"device_slowdown": 0}, "device_slowdown is 0; give a finite number, from 1 up"),
+        ({"input_encoding": ""}, "input_encoding is missing; .* Choose one of float32, "),
+        ({"feature_encoding": "wav"}, "Unknown encoding 'wav'"),
         ({"min_depth": -1}, "min_depth is -1; give a number of blocks"),
         ({"min_depth": 1.5}, r"min_depth is 1\.5; give a number of blocks"),
         ({"memory_cap_bytes": 0}, "memory_cap_bytes is 0; give a finite number above zero, or N"),
@@ -51,7 +55,38 @@ def test_what_no_scenario_has_is_named(changes, reason):
         scenario(**changes)
 
 
+def test_a_field_that_there_is_not_is_named_beside_those_that_there_are():
+    for record, name in ((Link, "rtt_ms"), (PowerModel, "watts"), (Scenario, "rtt")):
+        with pytest.raises(TypeError, match=f"{record.__name__} has no '{name}'; it has .*_"):
+            record(**{name: 20})
+    with pytest.raises(TypeError, match="Scenario has no 'speed'; it has link, input_encoding"):
+        study(speed=3)
+
+
+def test_encodings_are_given_by_name_and_have_no_default():
+    found = scenario(input_encoding="jpeg 10:1", feature_encoding=encoding("int8"))
+    assert (found.input_encoding, found.feature_encoding) == (jpeg(10), encoding("int8"))
+    with pytest.raises(ValueError, match="input_encoding is missing"):
+        Scenario()
+    assert replace(found, input_encoding="uint8").input_encoding == encoding("uint8")
+    assert pickle.loads(pickle.dumps(found)) == found
+
+
+def test_keywords_of_a_sweep_replace_what_stands_in_the_scenario():
+    given = scenario(server_load=2.0)
+    assert study(scenario=given, server_load=3.0).scenario == replace(
+        given, link=Link(0.001), input_encoding="uint8", server_load=3.0
+    )
+
+
+def test_whole_numbers_may_be_floats():
+    assert type(scenario(min_depth=1.0).min_depth) is int
+    assert study(min_depth=1.0).splits == study(min_depth=1).splits
+
+
 def test_what_no_link_or_power_has_is_named():
+    with pytest.raises(ValueError, match=r"round_trip_s is 2e\+07; give seconds, 10 at most \(20"):
+        Link(2e7)
     for downlink in (0, -1, np.nan):
         with pytest.raises(ValueError, match=f"downlink_bps is {downlink}; give bit/s above zero"):
             Link(downlink_bps=downlink)

@@ -15,13 +15,12 @@ from dscwb.profiles.records import ProfileError, scale_profile
 from dscwb.scenario import Link, PowerModel, Scenario
 from dscwb.study.states import States
 from dscwb.study.sweeps import sweep
-from dscwb.units import encoding
 from tests.tiny import profile_of, tiny_graph
 
 MS = 1_000_000
 MANY = settings(max_examples=2000)
 EDGE = profile_of(tiny_graph(), {1: [10 * MS, 20 * MS, 30 * MS]})
-SCENARIO = Scenario(Link(), encoding("float32"), encoding("float32"))
+SCENARIO = Scenario(input_encoding="float32", feature_encoding="float32")
 
 # Whole seconds and bits are exact in floating point and in fractions, and make ties likely.
 LINES = st.lists(

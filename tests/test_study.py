@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from dscwb.graph import Block, Layer, ModelGraph
 from dscwb.profiles.records import scale_profile
-from dscwb.scenario import Link
+from dscwb.scenario import DATA_RATES_BPS, Link
 from dscwb.study.sweeps import sweep
 from tests.tiny import profile_of, spec, tiny_graph
 
@@ -183,15 +183,17 @@ def test_a_large_sweep_stays_small():
     ("changes", "words"),
     [
         ({}, "candidates: block ends"),
+        ({"blocks": ()}, "candidates: all cuts"),
         ({"narrow": (Block("stem", "linear", 1),)}, "candidates: block ends and narrow places"),
         (
-            {"blocks": ()},
+            {"blocks": (), "granularity": "block"},
             "candidates: record-low and single-tensor cuts, as the model has no blocks",
         ),
     ],
 )
 def test_the_caption_names_the_candidates_that_were_offered(changes, words):
-    graph = tiny_graph()
+    changes, graph = dict(changes), tiny_graph()
+    granularity = changes.pop("granularity", "auto")
     blocks = tuple(block for block in graph.blocks if block.name != "a")
     edge = profile_of(replace(graph, **({"blocks": blocks} | changes)), {1: [1000, 2000, 3000]})
     told = sweep(
@@ -201,5 +203,27 @@ def test_the_caption_names_the_candidates_that_were_offered(changes, words):
         input_encoding="float32",
         feature_encoding="float32",
         data_rates_bps=[1e6],
+        granularity=granularity,
     ).stamp()["scenario"]
     assert told.endswith(words)
+
+
+def test_baselines_are_understood_in_both_spellings_and_splits_in_both_names():
+    found = tiny_study()
+    for spelling, other in (
+        ("best static", "best_static"),
+        ("minimax-regret static", "minimax_regret_static"),
+        ("no offloading", "no_offloading"),
+        ("full offloading", "full_offloading"),
+        ("a", "after a"),
+    ):
+        assert found.baseline_split(spelling) == found.baseline_split(other)
+        assert found.mean_gain(spelling) == found.mean_gain(other)
+
+
+def test_a_study_without_rates_is_over_the_default_range_and_says_so():
+    found = tiny_study(data_rates_bps=None)
+    np.testing.assert_array_equal(found.data_rates_bps, DATA_RATES_BPS)
+    assert (len(DATA_RATES_BPS), DATA_RATES_BPS[0], DATA_RATES_BPS[-1]) == (241, 1e4, 1e10)
+    assert found.grid_label == "batch size 1 and 10 kbit/s–10 Gbit/s"
+    assert tiny_study(data_rates_bps=[1e6]).grid_label == "batch size 1 and 1 Mbit/s"

@@ -11,7 +11,7 @@ from dscwb.figures.maps import plot_best_split
 from dscwb.profiles.records import scale_profile
 from dscwb.scenario import Link, PowerModel
 from dscwb.study.sureness import about_models, model_errors, robust, undecided
-from dscwb.study.sweeps import study_of, sweep
+from dscwb.study.sweeps import sweep
 from tests.tiny import profile_of, tiny_graph
 
 MS = 1_000_000
@@ -190,7 +190,7 @@ def costs_if(states, device, server):
         replace(profile, time_scale=factor)
         for profile, factor in ((states.edge, device), (states.server, server))
     )
-    slow = study_of(*machines, states.scenario, states.data_rates_bps)
+    slow = sweep(*machines, states.scenario, data_rates_bps=states.data_rates_bps)
     return slow.intercepts[0] + slow.slopes[0] / states.data_rates_bps[0]
 
 

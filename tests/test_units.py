@@ -1,6 +1,6 @@
 import pytest
 
-from dscwb.units import Encoding, encoding, format_bytes, format_rate, format_seconds
+from dscwb.units import Encoding, encoding, format_bytes, format_rate, format_seconds, shown_name
 
 
 def test_encodings_have_their_sizes():
@@ -40,3 +40,10 @@ def test_bytes_and_rates_for_people():
     assert format_bytes(4) == "4 B"
     assert format_rate(8e6) == "8 Mbit/s (1 MB/s)"
     assert format_rate(1.016e9) == "1.02 Gbit/s (127 MB/s)"
+    assert format_rate(8e6, in_bytes=False) == "8 Mbit/s"
+
+
+def test_a_split_has_one_name_for_people():
+    assert shown_name("blocks.3.0") == "after blocks.3.0"
+    assert shown_name("no offloading") == "no offloading"
+    assert shown_name("full offloading") == "full offloading"

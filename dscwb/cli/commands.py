@@ -40,6 +40,7 @@ WHICH_ENCODING = (
 class Candidates(StrEnum):
     """Where the model may be split."""
 
+    AUTO = "auto"
     BLOCK = "block"
     OP = "op"
     COMPRESSIVE = "compressive"
@@ -89,8 +90,8 @@ def _study(
         str | None, typer.Option(help="Data rate of the result's way back, Mbit/s; else free.")
     ] = None,
     granularity: Annotated[
-        Candidates, typer.Option(help="Split after blocks, operations, compressive bottlenecks.")
-    ] = Candidates.BLOCK,
+        Candidates, typer.Option(help="auto: blocks where there are some, else all cuts.")
+    ] = Candidates.AUTO,
     server_load: Annotated[
         float, typer.Option(help="Factor on the server's times, 1 for an idle one.")
     ] = 1.0,
@@ -130,8 +131,8 @@ def _study(
         link=dscwb.Link(
             rtt_ms / 1e3, overhead_bytes, None if downlink is None else _rate(downlink, "downlink")
         ),
-        input_encoding=input_encoding or "",
-        feature_encoding=feature_encoding or "",
+        input_encoding=input_encoding,
+        feature_encoding=feature_encoding,
         data_rates_bps=_rates(rates),
         batch_sizes=None if batch_sizes is None else sorted(set(whole_numbers(batch_sizes))),
         granularity=granularity.value,

@@ -5,6 +5,6 @@
 and `rates` ask it further questions.
 """
 
-from dscwb.study.sweeps import Study, study_of, sweep
+from dscwb.study.sweeps import Study, sweep
 
-__all__ = ["Study", "study_of", "sweep"]
+__all__ = ["Study", "sweep"]

@@ -7,7 +7,7 @@ and the same scenario are asked again under every convention, and nothing else i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +16,7 @@ from dscwb.cuts import Cut
 from dscwb.latency import FULL_OFFLOADING, NO_OFFLOADING
 from dscwb.optimise import gain
 from dscwb.study.states import Floats
-from dscwb.study.sweeps import Study, study_of
+from dscwb.study.sweeps import Study, sweep
 from dscwb.units import Encoding, encoding, format_percent
 
 if TYPE_CHECKING:
@@ -179,8 +179,15 @@ def _applied(names: Sequence[str], cuts: Sequence[Cut], own: Encoding) -> Sequen
 
 def _row(study: Study, given: Encoding, features: Encoding) -> dict[str, object]:
     own = (given, features) == (study.scenario.input_encoding, study.scenario.feature_encoding)
-    scenario = replace(study.scenario, input_encoding=given, feature_encoding=features)
-    other = study_of(study.edge, study.server, scenario, study.data_rates_bps, study.batch_sizes)
+    other = sweep(
+        study.edge,
+        study.server,
+        study.scenario,
+        data_rates_bps=study.data_rates_bps,
+        batch_sizes=study.batch_sizes,
+        input_encoding=given,
+        feature_encoding=features,
+    )
     value = worth(other)
     words = other.written
     return {

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dscwb.certificate import Certificate, certify
 from dscwb.cuts import all_cuts
-from dscwb.latency import NO_OFFLOADING, CostLines, written
+from dscwb.latency import FULL_OFFLOADING, NO_OFFLOADING, CostLines, written
 from dscwb.optimise import Envelope, checked_rates, cost_at, envelopes, gain, lower_envelope
 from dscwb.profiles.records import Profile
 from dscwb.scenario import Scenario
@@ -27,6 +27,9 @@ BEST_STATIC = "best static"
 """A baseline: the one split with the least mean cost over the grid."""
 MINIMAX_STATIC = "minimax-regret static"
 """A baseline: the one split whose largest regret over the grid is least."""
+BASELINES = (NO_OFFLOADING, FULL_OFFLOADING, BEST_STATIC, MINIMAX_STATIC)
+SPELLINGS = {name.replace(" ", "_").replace("-", "_"): name for name in BASELINES}
+"""The baselines as arguments and columns spell them."""
 
 
 @dataclass(frozen=True)
@@ -212,7 +215,8 @@ class States:
         Raises:
             ValueError: The baseline is not a candidate, or the weights are no distribution.
         """
-        split = self.best_static(weights=weights) if baseline == BEST_STATIC else baseline
+        best = SPELLINGS.get(baseline, baseline) == BEST_STATIC
+        split = self.best_static(weights=weights) if best else baseline
         return self._mean(self.gains(split), weights)
 
     def usefulness(self, weights: ArrayLike | None = None) -> float:
@@ -225,11 +229,13 @@ class States:
 
         Args:
             baseline: ``no offloading``, ``full offloading``, ``best static``,
-                ``minimax-regret static`` or a split's name.
+                ``minimax-regret static``, each also with underscores (``best_static``), or a
+                split's name, with or without ``after`` in front.
 
         Raises:
             ValueError: The baseline is not a candidate.
         """
+        baseline = SPELLINGS.get(baseline, baseline).removeprefix("after ")
         if baseline == BEST_STATIC:
             return self.best_static()
         if baseline == MINIMAX_STATIC:

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dscwb.cuts import Granularity
+from dscwb.cuts import Granularity, resolved
 from dscwb.latency import FULL_OFFLOADING, NO_OFFLOADING, cost_lines
 from dscwb.optimise import checked_rates
 from dscwb.policy import Policy
 from dscwb.profiles.records import Profile
-from dscwb.scenario import Link, Objective, PowerModel, Scenario
+from dscwb.scenario import CANDIDATES, DATA_RATES_BPS, Scenario
 from dscwb.study.confidence import Confidence, bootstrap
 from dscwb.study.states import States
 from dscwb.study.sureness import HowSure, how_sure
 from dscwb.study.thresholds import policy_of
-from dscwb.units import BITS_PER_BYTE, Encoding, encoding, format_seconds
+from dscwb.units import BITS_PER_BYTE, format_rate, format_seconds
 from dscwb.writing import atomically, write_csv
 
 if TYPE_CHECKING:
@@ -35,6 +36,19 @@ class Study(States):
 
     Made by `sweep`. The arrays behind it are those of `States`.
     """
+
+    @property
+    def granularity(self) -> Granularity:
+        """Where the model may be split, ``auto`` resolved: ``block``, ``op`` or ``compressive``."""
+        return resolved(self.edge.graph, self.scenario.granularity)
+
+    @property
+    def grid_label(self) -> str:
+        """What a mean is over, in words: the range of batch sizes and that of data rates."""
+        sizes, rates = self.batch_sizes, self.data_rates_bps
+        ends = [format_rate(rate, in_bytes=False) for rate in (rates.min(), rates.max())]
+        words = "batch sizes" if len(sizes) > 1 else "batch size"
+        return f"{words} {_span(str(min(sizes)), str(max(sizes)))} and {_span(*ends)}"
 
     def best_split(self) -> pd.DataFrame:
         """Name of the best split: rows are batch sizes, columns data rates in bit/s."""
@@ -283,10 +297,10 @@ class Study(States):
         }
 
     def _candidates(self) -> str:
-        """What was really offered at the granularity ``block``; empty at any other."""
-        graph = self.edge.graph
-        if self.scenario.granularity != "block":
-            return ""
+        """What was really offered, where the granularity alone does not say it; else empty."""
+        graph, granularity = self.edge.graph, self.granularity
+        if granularity != "block":
+            return CANDIDATES[granularity]
         if not graph.blocks:
             return "record-low and single-tensor cuts, as the model has no blocks"
         narrow = any(place.name in self.splits for place in graph.narrow)
@@ -340,6 +354,10 @@ class Study(States):
         return pd.DataFrame(values, index=index, columns=columns)
 
 
+def _span(low: str, high: str) -> str:
+    return low if low == high else f"{low}–{high}"
+
+
 def _types_differ(study: Study) -> tuple[str, ...]:
     types = study.edge.provenance.dtype, study.server.provenance.dtype
     if types[0] == types[1]:
@@ -365,48 +383,26 @@ def _gaps_differ(edge: Profile, server: Profile) -> tuple[str, ...]:
 def sweep(
     edge: Profile,
     server: Profile,
+    scenario: Scenario | None = None,
     *,
-    link: Link,
-    input_encoding: str | Encoding,
-    feature_encoding: str | Encoding,
-    data_rates_bps: ArrayLike,
+    data_rates_bps: ArrayLike | None = None,
     batch_sizes: Sequence[int] | None = None,
-    granularity: Granularity = "block",
-    server_load: float = 1.0,
-    device_slowdown: float = 1.0,
-    private_input: bool = False,
-    min_depth: int = 0,
-    memory_cap_bytes: float | None = None,
-    arrival_rate_hz: float | None = None,
-    objective: Objective = "latency",
-    power: PowerModel | None = None,
+    **knobs: Any,
 ) -> Study:
-    """Find the best split in every state (batch size, data rate).
-
-    The encodings have no default on purpose: a float32 feature against a uint8 image decides
-    whether splitting pays at all.
+    """Find the best split at every batch size and data rate.
 
     Args:
         edge: Profile of the device.
         server: Profile of the same model on the server.
-        link: Round trip, overhead and downlink.
-        input_encoding: How the input is sent when everything is offloaded, ``uint8`` or
-            ``jpeg 10:1``.
-        feature_encoding: How intermediate tensors are sent, ``float32``.
-        data_rates_bps: Data rates in bit/s, ``(rate,)``, in any order; 0 for a link that is down.
+        scenario: Link, encodings and all else that moves the answer.
+        data_rates_bps: Data rates in bit/s, ``(rate,)``, in any order; 0 for a link that is down;
+            `DATA_RATES_BPS` when left out.
         batch_sizes: Batch sizes, ``(batch,)``; those between measured ones are interpolated. All
             from the smallest to the largest that both profiles cover when left out.
-        granularity: ``block``, ``op`` or ``compressive``: where the model may be split.
-        server_load: Factor on every tail's time, 1 for an idle server.
-        device_slowdown: Factor on every head's time, 1 for the device as it was measured.
-        private_input: True if inputs must not leave the device.
-        min_depth: Blocks that must run on the device.
-        memory_cap_bytes: What the head may take on the device, see `cuts.head_memory_bytes`.
-        arrival_rate_hz: Samples that arrive in a second, if batches wait to fill.
-        objective: ``latency`` or the device's ``energy``.
-        power: The device's power, needed for ``energy``.
+        knobs: Fields of `Scenario`, in place of the record or of what stands in it.
 
     Raises:
+        TypeError: A knob that `Scenario` does not have.
         ValueError: A rate, encoding, load or batch size that cannot be used.
         ProfileError: The profiles do not fit each other, the batch sizes or the memory cap.
 
@@ -424,32 +420,8 @@ def sweep(
         >>> study.best_split().loc[1].tolist()
         ['no offloading', 'blocks.3.0', 'full offloading']
     """
-    scenario = Scenario(
-        link,
-        encoding(input_encoding),
-        encoding(feature_encoding),
-        granularity,
-        server_load,
-        device_slowdown,
-        private_input,
-        min_depth,
-        memory_cap_bytes,
-        arrival_rate_hz,
-        objective,
-        power,
-    )
-    return study_of(edge, server, scenario, data_rates_bps, batch_sizes)
-
-
-def study_of(
-    edge: Profile,
-    server: Profile,
-    scenario: Scenario,
-    data_rates_bps: ArrayLike,
-    batch_sizes: Sequence[int] | None = None,
-) -> Study:
-    """`sweep` with the scenario as one record; raises the same."""
-    rates = checked_rates(data_rates_bps)
+    scenario = Scenario(**knobs) if scenario is None else replace(scenario, **knobs)
+    rates = checked_rates(DATA_RATES_BPS if data_rates_bps is None else data_rates_bps)
     sizes = common_batch_sizes(edge, server) if batch_sizes is None else tuple(batch_sizes)
     if len(set(sizes)) < len(sizes) or any(size != int(size) for size in sizes):
         raise ValueError(f"batch_sizes is {list(sizes)}; give whole numbers, each once.")

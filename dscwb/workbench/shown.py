@@ -9,19 +9,16 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-import numpy as np
-
 from dscwb.latency import NO_OFFLOADING, holds_input, own_encoding
 from dscwb.profiles.records import scale_profile
 from dscwb.shelf import Shelf
 from dscwb.study.confidence import Confidence
-from dscwb.study.sweeps import Study, study_of
+from dscwb.study.sweeps import Study, sweep
 from dscwb.workbench.answer import in_words
 from dscwb.workbench.hatching import REPLICATES
 from dscwb.workbench.state import ASSUMED, State, baselines
 
 # The range of the slider, forty rates a decade.
-DATA_RATES_BPS = np.geomspace(1e4, 1e10, num=241)
 
 
 class View(Protocol):
@@ -112,7 +109,13 @@ def completed(shown: Shown, view: View, *, moved: bool = False) -> Shown:
     state, study = shown.state, shown.study
     sure = shown.confidence or shown.rows.get(state.batch_size)
     if sure is None:
-        row = study_of(study.edge, study.server, study.scenario, [1e6], [state.batch_size])
+        row = sweep(
+            study.edge,
+            study.server,
+            study.scenario,
+            data_rates_bps=[1e6],
+            batch_sizes=[state.batch_size],
+        )
         sure = shown.rows[state.batch_size] = row.confidence(REPLICATES)
     answer = in_words(study, state, sure)
     picture = view.picture(study, state, shown.confidence, answer, moved=moved)
@@ -125,7 +128,7 @@ def _sweep(library: Shelf, state: State) -> Study:
         server = scale_profile(edge, state.server_speedup)
     else:
         server = library.profile(state.model, state.server, like=edge)
-    return study_of(edge, server, state.counted, DATA_RATES_BPS)
+    return sweep(edge, server, state.counted)
 
 
 def _fitted(library: Shelf, state: State, asked: Collection[str]) -> State:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from dscwb.latency import FULL_OFFLOADING, NO_OFFLOADING
-from dscwb.scenario import CANDIDATES, Link, PowerModel, Scenario
+from dscwb.scenario import CANDIDATES, PowerModel, Scenario
 from dscwb.study.states import BEST_STATIC, MINIMAX_STATIC, States
 from dscwb.units import ENCODINGS, Encoding, encoding
 
@@ -97,9 +97,8 @@ NESTED = ("scenario", "link", "power")
 
 
 START = Scenario(
-    Link(),
-    encoding("float32"),
-    encoding("float32"),
+    input_encoding="float32",
+    feature_encoding="float32",
     power=PowerModel(10.0, 2.0, 1.0, "set by hand"),
 )
 """The paper's formula, in which input and features have elements of one size.
@@ -213,11 +212,8 @@ def _replaced(record: Any, changes: Mapping[str, Any]) -> Any:
         if name in NESTED:
             new[name] = _replaced(value, changes)
         elif name in changes:
-            new[name] = changes[name]
-            if isinstance(value, Encoding):
-                new[name] = encoding(changes[name])
-            elif field.default is None and changes[name] == 0:
-                new[name] = None
+            uncounted = field.default is None and changes[name] == 0
+            new[name] = None if uncounted else changes[name]
     return replace(record, **new)
 
 

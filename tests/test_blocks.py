@@ -309,7 +309,7 @@ def test_a_model_without_blocks_offers_single_tensors_and_record_lows():
     single = [cut.index for cut in cuts if len(cut.frontier) == 1]
     assert [cut.index for cut in offered] == sorted({0, len(cuts) - 1, *lowest, *single})
     assert len(offered) < len(cuts)
-    assert dscwb.bottlenecks(graph)["cut"].tolist() == [cut.index for cut in offered[1:-1]]
+    assert dscwb.bottlenecks(graph, "block")["cut"].tolist() == [cut.index for cut in offered[1:-1]]
 
 
 @settings(max_examples=30)

@@ -39,7 +39,7 @@ from dscwb.study.confidence import Confidence
 from dscwb.study.conventions import conventions, verdict
 from dscwb.study.states import BEST_STATIC, MINIMAX_STATIC
 from dscwb.study.sureness import about_models
-from dscwb.study.sweeps import Study, study_of
+from dscwb.study.sweeps import Study, sweep
 from dscwb.study.thresholds import few_batch_sizes, fingerprint
 from dscwb.units import format_number, format_percent, format_rate, format_seconds
 from dscwb.writing import atomically
@@ -133,7 +133,7 @@ def within_bounds(study: Study) -> Study:
             f"{len(sizes)} batch sizes × {len(rates)} data rates are more than the {MOST_POINTS:,} "
             "points that a report can show; give fewer of them."
         )
-    return study_of(study.edge, study.server, study.scenario, rates, sizes)
+    return sweep(study.edge, study.server, study.scenario, data_rates_bps=rates, batch_sizes=sizes)
 
 
 def _telling_point(study: Study) -> tuple[int, float]:

@@ -11,14 +11,13 @@ from typing import Any, Protocol
 
 from dscwb.latency import NO_OFFLOADING, holds_input, own_encoding
 from dscwb.profiles.records import scale_profile
+from dscwb.scenario import DATA_RATES_BPS
 from dscwb.shelf import Shelf
 from dscwb.study.confidence import Confidence
 from dscwb.study.sweeps import Study, sweep
 from dscwb.workbench.answer import in_words
 from dscwb.workbench.hatching import REPLICATES
 from dscwb.workbench.state import ASSUMED, State, baselines
-
-# The range of the slider, forty rates a decade.
 
 
 class View(Protocol):
@@ -109,13 +108,8 @@ def completed(shown: Shown, view: View, *, moved: bool = False) -> Shown:
     state, study = shown.state, shown.study
     sure = shown.confidence or shown.rows.get(state.batch_size)
     if sure is None:
-        row = sweep(
-            study.edge,
-            study.server,
-            study.scenario,
-            data_rates_bps=[1e6],
-            batch_sizes=[state.batch_size],
-        )
+        machines, size = (study.edge, study.server), [state.batch_size]
+        row = sweep(*machines, study.scenario, data_rates_bps=[1e6], batch_sizes=size)
         sure = shown.rows[state.batch_size] = row.confidence(REPLICATES)
     answer = in_words(study, state, sure)
     picture = view.picture(study, state, shown.confidence, answer, moved=moved)
@@ -128,7 +122,7 @@ def _sweep(library: Shelf, state: State) -> Study:
         server = scale_profile(edge, state.server_speedup)
     else:
         server = library.profile(state.model, state.server, like=edge)
-    return sweep(edge, server, state.counted)
+    return sweep(edge, server, state.counted, data_rates_bps=DATA_RATES_BPS)
 
 
 def _fitted(library: Shelf, state: State, asked: Collection[str]) -> State:

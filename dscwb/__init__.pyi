@@ -30,6 +30,8 @@ from .policy import load_policy as load_policy
 from .profiles.files import load_profile as load_profile
 from .profiles.files import save_profile as save_profile
 from .profiles.imported import profile_from_csv as profile_from_csv
+from .profiles.library import as_profile as as_profile
+from .profiles.library import shipped_profile as shipped_profile
 from .profiles.records import Profile as Profile
 from .profiles.records import ProfileError as ProfileError
 from .profiles.records import calibration as calibration
@@ -39,7 +41,6 @@ from .reporting.report import report as report
 from .scenario import Link as Link
 from .scenario import PowerModel as PowerModel
 from .scenario import Scenario as Scenario
-from .shelf import shipped_profile as shipped_profile
 from .study.confidence import Confidence as Confidence
 from .study.conventions import conventions as conventions
 from .study.conventions import verdict as verdict

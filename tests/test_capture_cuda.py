@@ -15,7 +15,7 @@ from torch import nn
 
 import dscwb
 from benchmarks.shipped import MODELS
-from dscwb.shelf import Shelf
+from dscwb.profiles.library import read_profiles
 from tests.fake_cuda import fake_cuda, moved
 
 # A family each that no shipped model stands for.
@@ -53,7 +53,7 @@ def captured_on_cuda(monkeypatch, module, *shapes):
 @cache
 def shipped_fingerprints():
     """Of the shipped profiles, which were captured on CPUs and on a GPU."""
-    graphs = (profile.graph for profile in Shelf("data/profiles").profiles())
+    graphs = (profile.graph for profile in read_profiles("data/profiles")[0].values())
     return {(graph.model, graph.inputs[0].shape[-1]): graph.fingerprint() for graph in graphs}
 
 

@@ -14,9 +14,6 @@ import pytest
 from dscwb.figures.maps import GAIN, STATE
 from dscwb.figures.page import CAPTION, caption_of
 from dscwb.policy import Policy
-from dscwb.profiles.files import save_profile
-from dscwb.profiles.records import ProfileError
-from dscwb.shelf import Shelf, family, find_profiles
 from dscwb.study.sweeps import Study
 from dscwb.workbench import hatching
 from dscwb.workbench.session import SplitWorkbench
@@ -335,18 +332,13 @@ def test_one_candidate_everywhere_is_best_at_every_rate():
 # --- errors ------------------------------------------------------------------------------------
 
 
-def test_an_error_is_shown_in_one_line_and_raised_and_nothing_moves(bench, tmp_path):
-    save_profile(profile(), tmp_path / "good.parquet")
-    (tmp_path / "torn.parquet").write_bytes(b"PAR1 not really")
-    bench = SplitWorkbench(tmp_path)
+def test_an_error_is_shown_in_one_line_and_raised_and_nothing_moves(bench):
     before = screen(bench)
-    assert dict(bench._controls._family.options) == {"tiny": "tiny", "torn": "torn"}
-    with pytest.raises(ProfileError):
-        bench._controls._family.value = "torn"
-    assert "torn.parquet" in bench.message
+    with pytest.raises(ValueError, match="No machine"):
+        bench._guarded(lambda: bench.update(edge="toaster\n"))
+    assert "'toaster" in bench.message
     assert "\n" not in bench.message
     assert "role='alert'" in bench._message.widget.value
-    assert bench._controls["model"].value == bench._controls._family.value == "tiny"
     np.testing.assert_equal(screen(bench), before)
     bench._controls["batch_size"].value = 4  # and the line goes when something works again
     assert bench.message == ""
@@ -388,84 +380,6 @@ def test_misuse_from_python_names_value_and_remedy_and_changes_nothing(bench, ch
 def test_unknown_backend_is_refused():
     with pytest.raises(ValueError, match="choose one of canvas, static"):
         SplitWorkbench(profile(), backend="widget")
-
-
-# --- shelf -------------------------------------------------------------------------------------
-
-
-def test_data_are_found_in_a_folder_above(tmp_path, monkeypatch):
-    save_profile(profile(), tmp_path / "data" / "profiles" / "one.parquet")
-    inside = tmp_path / "notebooks"
-    inside.mkdir()
-    monkeypatch.chdir(inside)
-    assert find_profiles("data/profiles") == tmp_path / "data" / "profiles"
-    assert SplitWorkbench().state == State("tiny", edge="bench clock (measured)")
-
-
-def test_nothing_there_says_where_it_looked(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(ProfileError, match=r"No my/own in .* nor in a folder above it; make"):
-        find_profiles("my/own")
-    with pytest.raises(ProfileError, match=r"No profiles in .*; make one with"):
-        Shelf(tmp_path)
-    with pytest.raises(ProfileError, match="No profiles in"):
-        Shelf([])
-
-
-def test_models_are_in_natural_order_and_machines_told_apart():
-    given = [profile("b10"), profile("b2"), profile("b2", device="other"), profile("b10")]
-    shelf = Shelf(given)
-    assert shelf.models == ("b2", "b10")
-    assert shelf.machines("b2")[:2] == ("bench clock (measured)", "other (measured)")
-    twice = shelf.machines("b10")[:2]
-    assert twice == (
-        "bench clock (measured), float32, profile 1",
-        "bench clock (measured), float32, profile 4",
-    )
-    assert shelf.profile("b10", twice[1]) is given[3]
-    assert shelf.profile("b2", "other (measured)") is given[2]
-
-
-def test_devices_of_the_catalogue_are_modelled_and_say_so():
-    shelf = Shelf(profile())
-    t4 = shelf.profile("tiny", "T4 (modelled)")
-    assert (t4.provenance.origin, t4.provenance.device) == ("modelled", "T4")
-    assert t4.batch_sizes == tuple(range(1, 63))
-    assert shelf.profile("tiny", "T4 (modelled)") is t4
-
-
-def test_families_hold_their_models_smallest_first():
-    graph = tiny_graph("net_b")
-    larger = replace(graph, layers=tuple(replace(x, flops=9000) for x in graph.layers))
-    large = replace(profile("net_b"), graph=larger)
-    shelf = Shelf([large, profile("net_s"), profile("other50")])
-    assert shelf.families() == {
-        "net": (("s", "net_s"), ("b", "net_b")),
-        "other": (("50", "other50"),),
-    }
-
-
-@pytest.mark.parametrize(
-    ("model", "name"),
-    [
-        ("efficientnet_b0", "efficientnet"),
-        ("tf_efficientnetv2_b0", "tf_efficientnetv2"),
-        ("mobilenetv3_large_100", "mobilenetv3"),
-        ("resnet50", "resnet"),
-        ("vit_small_patch16_224", "vit"),
-        ("inception_v3", "inception"),
-        ("MyNet", "MyNet"),
-        ("9", "9"),
-    ],
-)
-def test_a_family_is_what_stands_before_the_size(model, name):
-    assert family(model) == name
-
-
-def test_one_file_one_profile_or_a_list_do(tmp_path):
-    path = save_profile(profile(), tmp_path / "x.parquet")
-    for source in (path, str(path), profile(), [profile()], iter([profile()])):
-        assert Shelf(source).models == ("tiny",)
 
 
 # --- state -------------------------------------------------------------------------------------

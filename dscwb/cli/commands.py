@@ -54,12 +54,13 @@ class Objective(StrEnum):
 
 
 def _study(
-    edge: Annotated[Path, typer.Argument(metavar="EDGE", help="Profile of the device.")],
+    edge: Annotated[
+        str,
+        typer.Argument(metavar="EDGE", help="Profile of the device: a file or a shipped model."),
+    ],
     server: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="SERVER", help="Profile of the server; else --speedup or --server-device."
-        ),
+        str | None,
+        typer.Argument(metavar="SERVER", help="The server's; else --speedup or --server-device."),
     ] = None,
     speedup: Annotated[
         float | None, typer.Option(help="Assume a server this many times as fast as the device.")
@@ -124,7 +125,7 @@ def _study(
     for option, given in (("input", input_encoding), ("feature", feature_encoding)):
         if given is None:
             raise ValueError(f"--{option}-encoding is missing: {WHICH_ENCODING}")
-    device = dscwb.load_profile(edge)
+    device = dscwb.as_profile(edge)
     return dscwb.sweep(
         device,
         _server(device, server, speedup, server_device),
@@ -319,7 +320,7 @@ def _thresholds(policy: Policy, batch_sizes: Iterable[int]) -> Iterable[str]:
 
 
 def _server(
-    edge: Profile, server: Path | None, speedup: float | None, device: str | None
+    edge: Profile, server: str | None, speedup: float | None, device: str | None
 ) -> Profile:
     if sum(given is not None for given in (server, speedup, device)) != 1:
         raise ValueError(
@@ -327,7 +328,7 @@ def _server(
             "--server-device NAME."
         )
     if server is not None:
-        return dscwb.load_profile(server)
+        return dscwb.as_profile(server)
     if speedup is not None:
         return dscwb.scale_profile(edge, speedup)
     dtype = edge.provenance.dtype

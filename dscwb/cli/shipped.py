@@ -64,10 +64,12 @@ def paper(
       dscwb paper -o paper --profiles mine --edge "Jetson Orin" --server "NVIDIA L4"
     """  # noqa: D301
     from dscwb import paper
-    from dscwb.shelf import Shelf
+    from dscwb.profiles.library import read_profiles
 
     known = [one.model for one in paper.PUBLISHED]
-    given = [one for one in Shelf(profiles).profiles() if one.graph.model in known]
+    read, left_out = read_profiles(profiles)
+    print(*left_out, sep="\n", end="\n" if left_out else "")
+    given = [one for one in read.values() if one.graph.model in known]
     found = {one.graph.model: one.graph for one in given}
     graphs = [found[model] for model in known if model in found]
     if not graphs:

@@ -19,6 +19,7 @@ from dscwb.figures.page import (
     set_page,
     title,
 )
+from dscwb.profiles.library import ProfileLike, as_profile
 from dscwb.profiles.records import NOT_STAMPED, Passes, Profile
 from dscwb.units import format_percent, format_seconds
 
@@ -65,7 +66,7 @@ class ProfileNumbers:
 
 
 def plot_profile(
-    profile: Profile,
+    profile: ProfileLike,
     batch_size: int,
     *,
     granularity: Granularity = "block",
@@ -79,7 +80,7 @@ def plot_profile(
     to take a spread from.
 
     Args:
-        profile: What to draw.
+        profile: What to draw, or its file, or the name of a model that comes with dscwb.
         batch_size: One that the profile has times at.
         granularity: ``block`` or ``op``.
         template: plotly's template; its default when left out.
@@ -91,6 +92,7 @@ def plot_profile(
     """
     if granularity not in WORDS:
         raise ValueError(f"Unknown granularity {granularity!r}; choose 'block' or 'op'.")
+    profile = as_profile(profile)
     info = profile_numbers(profile, batch_size, granularity)
     page_px = width or ASSUMED_WIDTH
     bar_px = (page_px - MARGIN_LEFT - MARGIN_RIGHT) / len(info.names)

@@ -15,6 +15,7 @@ from dscwb.cuts import Granularity, resolved
 from dscwb.latency import FULL_OFFLOADING, NO_OFFLOADING, cost_lines
 from dscwb.optimise import checked_rates
 from dscwb.policy import Policy
+from dscwb.profiles.library import ProfileLike, as_profile
 from dscwb.profiles.records import Profile
 from dscwb.scenario import CANDIDATES, DATA_RATES_BPS, Scenario
 from dscwb.study.confidence import Confidence, bootstrap
@@ -381,8 +382,8 @@ def _gaps_differ(edge: Profile, server: Profile) -> tuple[str, ...]:
 
 
 def sweep(
-    edge: Profile,
-    server: Profile,
+    edge: ProfileLike,
+    server: ProfileLike,
     scenario: Scenario | None = None,
     *,
     data_rates_bps: ArrayLike | None = None,
@@ -392,7 +393,7 @@ def sweep(
     """Find the best split at every batch size and data rate.
 
     Args:
-        edge: Profile of the device.
+        edge: Profile of the device, or its file, or the name of a model that comes with dscwb.
         server: Profile of the same model on the server.
         scenario: Link, encodings and all else that moves the answer.
         data_rates_bps: Data rates in bit/s, ``(rate,)``, in any order; 0 for a link that is down;
@@ -420,6 +421,7 @@ def sweep(
         >>> study.best_split().loc[1].tolist()
         ['no offloading', 'blocks.3.0', 'full offloading']
     """
+    edge, server = as_profile(edge), as_profile(server)
     scenario = Scenario(**knobs) if scenario is None else replace(scenario, **knobs)
     rates = checked_rates(DATA_RATES_BPS if data_rates_bps is None else data_rates_bps)
     sizes = common_batch_sizes(edge, server) if batch_sizes is None else tuple(batch_sizes)

@@ -6,7 +6,6 @@ from `figures` and the canvas, everything else on the screen from `controls`.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
@@ -18,10 +17,10 @@ from typing import Any, Literal
 import ipywidgets as widgets
 import plotly.graph_objects as go
 
+from dscwb.devices.machines import Library
 from dscwb.figures import save_figure
 from dscwb.figures.page import FigureError
-from dscwb.profiles.records import Profile
-from dscwb.shelf import Shelf
+from dscwb.profiles.library import PathLike, ProfileLike
 from dscwb.study.confidence import Confidence
 from dscwb.study.sweeps import FORMATS, Study
 from dscwb.units import BITS_PER_BYTE, format_number
@@ -32,7 +31,6 @@ from dscwb.workbench.shown import Shown, View, completed, shown
 from dscwb.workbench.state import KNOBS, State, Value
 from dscwb.workbench.static import StaticView, figure
 
-PathLike = str | os.PathLike[str]
 Backend = Literal["canvas", "static"]
 
 BACKENDS: dict[str, Callable[[], View]] = {"canvas": CanvasView, "static": StaticView}
@@ -53,7 +51,7 @@ class SplitWorkbench:
 
     def __init__(
         self,
-        profiles: PathLike | Profile | Iterable[Profile] = "data/profiles",
+        profiles: ProfileLike | Iterable[ProfileLike] = "data/profiles",
         *,
         model: str | None = None,
         server_speedup: float = 20.0,
@@ -62,8 +60,10 @@ class SplitWorkbench:
         """Open a workbench.
 
         Args:
-            profiles: A folder of profiles, one file, a `Profile` or several. A relative path is
-                looked for here and in the folders above, so that notebooks find the shipped data.
+            profiles: A folder of profiles, a shipped model's name, or one or several profiles or
+                their files. A relative path is looked for here and in the folders above, so that
+                notebooks find the shipped data. Files of a folder that are no profiles are left
+                out, and the message line says which.
             model: The one to start with; the first when left out.
             server_speedup: How many times as fast as the device the server is assumed to be.
             backend: ``canvas`` shows all linked views and hears clicks; ``static`` draws plain
@@ -76,16 +76,16 @@ class SplitWorkbench:
         """
         if backend not in BACKENDS:
             raise ValueError(f"Unknown backend {backend!r}; choose one of {', '.join(BACKENDS)}.")
-        self._shelf = Shelf(profiles)
+        self._library = Library(profiles)
         self._past: list[State] = []
         self._future: list[State] = []
         self._moving: frozenset[str] = frozenset()
         self._view = BACKENDS[backend]()
-        state = State(model or self._shelf.models[0], server_speedup=server_speedup)
-        self._shown = shown(self._shelf, self._view, state)
+        state = State(model or self._library.models[0], server_speedup=server_speedup)
+        self._shown = shown(self._library, self._view, state)
         self._start = self.state
         self._controls = Controls(
-            self._shelf.families(),
+            self._library.families(),
             self.state.values(),
             lambda changes: self._guarded(lambda: self.update(**changes)),
         )
@@ -97,6 +97,7 @@ class SplitWorkbench:
         self._box = self._layout()
         self._show(self._shown)
         self._text.value = self.state.to_json()
+        self._message.say(" ".join(self._library.left_out))
         if backend == "canvas":
             self._view.widget.observe(lambda change: self._pointed(change["new"]), "clicked")
 
@@ -216,7 +217,7 @@ class SplitWorkbench:
 
     def _go_to(self, state: State, asked: Collection[str] = ()) -> None:
         """Show a state; nothing at all changes where that is not possible."""
-        self._show(shown(self._shelf, self._view, state, asked=asked, before=self._shown))
+        self._show(shown(self._library, self._view, state, asked=asked, before=self._shown))
         self._text.value = self.state.to_json()
 
     def _step(self, back: list[State], forth: list[State]) -> None:

@@ -9,10 +9,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from dscwb.devices.machines import Library
 from dscwb.latency import NO_OFFLOADING, holds_input, own_encoding
 from dscwb.profiles.records import scale_profile
 from dscwb.scenario import DATA_RATES_BPS
-from dscwb.shelf import Shelf
 from dscwb.study.confidence import Confidence
 from dscwb.study.sweeps import Study, sweep
 from dscwb.workbench.answer import in_words
@@ -61,7 +61,7 @@ class Shown:
 
 
 def shown(
-    library: Shelf,
+    library: Library,
     view: View,
     state: State,
     *,
@@ -116,7 +116,7 @@ def completed(shown: Shown, view: View, *, moved: bool = False) -> Shown:
     return replace(shown, answer=answer, picture=picture)
 
 
-def _sweep(library: Shelf, state: State) -> Study:
+def _sweep(library: Library, state: State) -> Study:
     edge = library.profile(state.model, state.edge)
     if state.server == ASSUMED:
         server = scale_profile(edge, state.server_speedup)
@@ -125,7 +125,7 @@ def _sweep(library: Shelf, state: State) -> Study:
     return sweep(edge, server, state.counted, data_rates_bps=DATA_RATES_BPS)
 
 
-def _fitted(library: Shelf, state: State, asked: Collection[str]) -> State:
+def _fitted(library: Library, state: State, asked: Collection[str]) -> State:
     """Machines and an encoding that there are, where no others were asked for."""
     machines = library.machines(state.model)
     if not state.edge or (state.edge not in machines and "edge" not in asked):

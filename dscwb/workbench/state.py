@@ -112,7 +112,7 @@ class State:
 
     Attributes:
         model: Name of the model.
-        edge: Name of the device, see `Shelf.machines`; empty for the first one.
+        edge: Name of the device, see `Library.machines`; empty for the first one.
         server: Name of the server, or `ASSUMED`.
         server_speedup: How many times as fast as the device an assumed server is.
         data_rate_bps: Data rate in bit/s.

@@ -1,0 +1,160 @@
+"""Where a profile comes from: a path, a folder, or the name of a model that comes with dscwb."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from dscwb.profiles.files import SUFFIX, load_profile
+from dscwb.profiles.records import Profile, ProfileError
+
+PathLike = str | os.PathLike[str]
+ProfileLike = Profile | PathLike
+"""A profile, the path of its file, or a shipped model's name."""
+
+SHIPPED = "data/profiles"
+
+
+def as_profile(given: ProfileLike) -> Profile:
+    """The profile itself, the one in a file, or that of a model that comes with dscwb.
+
+    Args:
+        given: A path is looked for as `find_profiles` does; a name is a model's,
+            ``efficientnet_b0``, or that of a shipped file, ``efficientnet_b0-224-epyc-2t-float32``.
+
+    Raises:
+        ProfileError: There is none, or its file cannot be read.
+    """
+    if isinstance(given, Profile):
+        return given
+    if not isinstance(given, str | os.PathLike):
+        raise ProfileError(
+            f"A profile is expected, not {type(given).__name__}; give a Profile, the path of one, "
+            "or the name of a model that comes with dscwb, such as 'efficientnet_b0'."
+        )
+    found = _found(given)
+    if found is None:
+        found = next(iter(_shipped(os.fspath(given))), None)
+    if found is None:
+        raise ProfileError(
+            f"{given}: no such file, and no model that comes with dscwb, which are "
+            f"{', '.join(_shipped_models()) or 'none here'}; `dscwb profile MODEL -o FILE{SUFFIX}` "
+            "makes a file."
+        )
+    if found.is_dir():
+        raise ProfileError(f"{given} is a folder; name one of its files.")
+    return load_profile(found)
+
+
+def shipped_profile(model: str) -> Profile:
+    """The profile of a model that comes with dscwb; `data/README.md` says how it was measured.
+
+    Raises:
+        ProfileError: No profile of this model; the message names those there are.
+
+    Example:
+        >>> profile = shipped_profile("efficientnet_b0")
+        >>> profile.provenance.origin, profile.batch_sizes
+        ('measured', (1, 2, 4, 8, 16))
+    """
+    files = _shipped(model)
+    if not files:
+        raise ProfileError(
+            f"No profile {model!r} here; choose one of {', '.join(_shipped_models())}."
+        )
+    return load_profile(files[0])
+
+
+def read_profiles(
+    source: ProfileLike | Iterable[ProfileLike],
+) -> tuple[dict[str, Profile], tuple[str, ...]]:
+    """All profiles of a folder, or those given.
+
+    What is no profile in a folder, such as a table that was exported there, is left out.
+
+    Args:
+        source: A folder, a shipped model's name, or one or several profiles or their files.
+
+    Returns:
+        Profiles by the name of their file or their place in a list, and a sentence for each file
+        that was left out.
+
+    Raises:
+        ProfileError: No profiles there, or a file that was named itself cannot be read.
+    """
+    if isinstance(source, Profile) or not isinstance(source, str | os.PathLike):
+        given = [source] if isinstance(source, Profile) else list(source)
+        if not given:
+            raise ProfileError("No profiles in an empty list; give one at least.")
+        return {f"profile {i}": as_profile(one) for i, one in enumerate(given, start=1)}, ()
+    found = _found(source)
+    files = _shipped(os.fspath(source)) if found is None else _files(found)
+    if found is None and not files:
+        find_profiles(source)  # says where it was looked for
+    profiles, left_out = {}, []
+    for path in files:
+        try:
+            profiles[path.stem] = load_profile(path)
+        except ProfileError as error:
+            if path == found:
+                raise
+            left_out.append(f"{path.name} is left out: {str(error).removeprefix(f'{path}: ')}")
+    if not profiles:
+        raise ProfileError(
+            f"No profiles in {source}; make one with `dscwb profile MODEL -o FILE{SUFFIX}`. "
+            + " ".join(left_out)
+        )
+    return profiles, tuple(left_out)
+
+
+def find_profiles(path: PathLike) -> Path:
+    """The path itself, or found in a folder above the current one, or where dscwb's own data lie.
+
+    JupyterLab runs a notebook in the notebook's own folder, while the data lie at the project's
+    root, or in an installed package.
+
+    Raises:
+        ProfileError: Nothing there.
+    """
+    found = _found(path)
+    if found is None:
+        raise ProfileError(
+            f"No {path} in {Path.cwd()} nor in a folder above it; make profiles with `dscwb "
+            f"profile MODEL -o FILE{SUFFIX}`, or name their folder."
+        )
+    return found
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """Key to sort by in which numbers compare as numbers, b2 before b10."""
+    parts = re.split(r"(\d+)", name)
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
+
+
+def _found(path: PathLike) -> Path | None:
+    here, wanted = Path.cwd(), Path(path).expanduser()
+    package = Path(__file__).parents[1]
+    places = [folder / wanted for folder in (here, *here.parents, package.parent, package)]
+    return next((place for place in places if place.exists()), None)
+
+
+def _files(path: Path) -> list[Path]:
+    """The file, or the folder's files; hidden ones are none of the user's."""
+    if not path.is_dir():
+        return [path]
+    return sorted(one for one in path.glob(f"*{SUFFIX}") if not one.name.startswith("."))
+
+
+def _shipped(name: str) -> list[Path]:
+    """Files of a shipped model, by its name or the file's."""
+    folder = _found(SHIPPED)
+    files = sorted(_files(folder), key=lambda path: natural(path.stem)) if folder else []
+    return [path for path in files if path.stem == name or path.stem.startswith(f"{name}-")]
+
+
+def _shipped_models() -> list[str]:
+    folder = _found(SHIPPED)
+    names = {path.stem.partition("-")[0] for path in _files(folder)} if folder else set()
+    return sorted(names, key=natural)

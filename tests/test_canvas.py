@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from hatchling.builders.wheel import WheelBuilder
 
-from dscwb.workbench.canvas import CanvasView
-from dscwb.workbench.scene import LINES
+from dscwb.workbench.canvas import SCRIPTS, CanvasView
+from dscwb.workbench.picture import LINES
 from dscwb.workbench.session import SplitWorkbench
 from dscwb.workbench.state import State
-from tests.test_scene import study
+from tests.test_picture import study
 
 ROOT = Path(__file__).parents[1]
 
@@ -64,4 +64,4 @@ def test_the_wheel_holds_the_script(tmp_path):
     (wheel,) = builder.build(directory=str(tmp_path), versions=["standard"])
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
-    assert {"dscwb/workbench/canvas.js", "dscwb/workbench/drawing.js"} <= set(names)
+    assert {f"dscwb/workbench/{name}" for name in SCRIPTS} <= set(names)

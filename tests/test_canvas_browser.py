@@ -16,7 +16,7 @@ from tests.lab import (
     jupyterlab,
     run_cells,
 )
-from tests.test_scene import study
+from tests.test_picture import study
 from tests.tiny import profile_of, tiny_graph
 
 pytestmark = pytest.mark.browser

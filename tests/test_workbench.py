@@ -174,7 +174,7 @@ def test_a_state_is_shown_in_all_its_parts_or_refused_and_nothing_changes(bench,
         widget = bench._view.widget
         assert widget.at["answer"] == bench._answer.text == bench.answer
         assert widget.at["batch_size"] == bench.state.batch_size
-        assert widget.scene["words"]["caption"].startswith(bench.study.label())
+        assert widget.scene["caption"].startswith(bench.study.label())
         assert State.from_json(bench._text.value) == bench.state
         assert bench._controls.shows(bench.state.values())
     assert 0 < refused < 40
@@ -530,10 +530,10 @@ def test_confidence_comes_with_the_answer_and_hatches_the_map(bench):
     assert "Sure: >99 % by the device's measurements, and" in bench.answer
     confidence = bench.check_confidence()
     assert not confidence.undecided.any()
-    assert "Undecided states from 400 bootstrap" in bench._view.widget.scene["words"]["caption"]
+    assert "Undecided states from 400 bootstrap" in bench._view.widget.scene["caption"]
     assert "Hatched:" in caption_of(bench.figure())
     bench.update(server_load=2.0)
-    caption = bench._view.widget.scene["words"]["caption"]
+    caption = bench._view.widget.scene["caption"]
     assert "bootstrap" not in caption  # it was of another study
 
 

@@ -1,5 +1,4 @@
-// Five linked views of one study: their place, when they are painted, and what a hand does to them.
-// The file begins where drawing.js ends: the browser gets both as one module.
+// The widget: five linked views of one study, when they are painted, and what a hand does to them.
 
 const MAP_PX = 300, LOW_PX = 220; // heights of the plots: fixed, a page must not jump
 const AXIS_PX = 50, TOP_PX = 6, LEFT_PX = 54; // ticks and titles below, above and left of them
@@ -43,7 +42,69 @@ const STYLE = `
   border: 1px solid var(--jp-error-color1, #b00020); color: var(--jp-error-color1, #b00020); }
 `;
 
-// --- the view ------------------------------------------------------------------------------------
+// --- the five views ------------------------------------------------------------------------------
+
+const swatch = (colour) => `background: ${colour}`;
+const HATCHED = `background: repeating-linear-gradient(-45deg, ${IMPOSSIBLE} 0 1px, transparent 1px 4px)`;
+const HATCHED_TWICE = "background: repeating-linear-gradient(-45deg, #000 0 1px, #fff 1px 2px, "
+  + "rgba(140, 140, 140, 0.5) 2px 5px)";
+const DOTTED = "background: radial-gradient(circle, #000 0 0.8px, rgba(140, 140, 140, 0.5) 1px) "
+  + "0 0 / 4px 4px";
+
+function doubtKey({ doubt }) {
+  const undecided = doubt.length ? [[HATCHED_TWICE, "undecided"]] : [];
+  return doubt.includes(FRAGILE) ? [...undecided, [DOTTED, "only if the model is right"]] : undecided;
+}
+
+function partsKey(study, { row }) {
+  const parts = Object.values(study.parts).map(([colour, label]) => [swatch(colour), label]);
+  const missing = study.rows[row].missing ? [[HATCHED, "not possible"]] : [];
+  return [...parts, ["", "△ longer than shown"], ...missing];
+}
+
+const here = (study, { row }) => `batch size ${study.rows[row].label}`;
+const rowWords = (study, { row, rate }) => stateWords(study, row, rate);
+const placeAt = (count, x) => Math.min(count - 1, Math.floor(x * count));
+
+// Of each view: what `still` draws once for a study and what `turns` names, what `mark` draws over
+// it, its heading and key, what a tip says, and whether a hand may point into it.
+const VIEWS = {
+  splits: {
+    upper: true, drag: true, still: drawSplitMap, turns: ({ best }) => best, mark: markState,
+    heading: (study) => study.split_heading,
+    key: (study) => [["", "disc: this state"], ...doubtKey(study)],
+    tip: rowWords,
+  },
+  gains: {
+    upper: true, drag: true, still: drawGainMap, mark: markState,
+    heading: (study) => study.gain_heading,
+    key: ({ cells, gain_over: over }) => (cells.some(isNaN) ? [[HATCHED, `${over} is not possible`]] : []),
+    tip: rowWords,
+  },
+  curves: {
+    drag: true, still: drawCurves, turns: ({ row }) => row, mark: markCurve,
+    heading: (study, state) => [`${study.cost} over data rate`,
+      `${here(study, state)}: ${study.candidates[state.best].short} is best`],
+    key: () => [["", "bold: best split"], ["", "thin: other candidates"],
+      ["", "dotted: switching rate"], ["", "dashed: this state"]],
+    tip: rowWords,
+  },
+  bars: {
+    still: () => {}, mark: drawBars,
+    heading: (study, state) => ["Latency of every split", `${here(study, state)}, `
+      + `${state.rate_words}: ${study.candidates[state.best].short} is best`],
+    key: partsKey,
+    tip: (study, { row }, { x }, { rate }) =>
+      candidateWords(study, row, placeAt(study.candidates.length, x), rate),
+  },
+  places: {
+    still: drawPlaces, mark: markPlace,
+    heading: (study) => study.ratio_heading,
+    key: () => [["", "◆ compressive"], ["", "● natural, c < 1"], ["", "○ c ≥ 1"],
+      ["", "ring: best split"]],
+    tip: (study, _, { x }) => study.places[placeAt(study.places.length, x)].words,
+  },
+};
 
 function element(tag, className, parent) {
   const made = document.createElement(tag);
@@ -54,27 +115,26 @@ function element(tag, className, parent) {
 
 // One canvas with its headings. What only a new study, size or theme changes is drawn once aside.
 class Panel {
-  constructor(parent, name, { plotPx, axisPx, drag = false, focus = false }) {
-    this.name = name;
-    this.drag = drag;
+  constructor(parent, name) {
+    Object.assign(this, { name, ...VIEWS[name] });
     this.section = element("section", "", parent);
-    this.title = element("h4", "", this.section);
-    this.sub = element("div", "sub", this.section);
-    this.key = element("div", "key", this.section);
+    this.titleLine = element("h4", "", this.section);
+    this.subLine = element("div", "sub", this.section);
+    this.keyLine = element("div", "key", this.section);
     this.canvas = element("canvas", name, this.section);
     this.canvas.setAttribute("role", "img");
-    if (drag) this.canvas.dataset.drag = "";
-    if (focus) this.canvas.tabIndex = 0;
-    this.height = TOP_PX + plotPx + axisPx;
-    this.plotPx = plotPx;
+    if (this.drag) this.canvas.dataset.drag = "";
+    if (this.upper) this.canvas.tabIndex = 0;
+    this.plotPx = this.upper ? MAP_PX : LOW_PX;
+    this.height = TOP_PX + this.plotPx + AXIS_PX;
     this.canvas.style.height = `${this.height}px`;
     this.kept = document.createElement("canvas");
-    this.keptFor = null;
   }
 
   size(width, leftPx, rightPx, dpr) {
     this.width = Math.round(width);
-    this.plot = { x: leftPx, y: TOP_PX, w: this.width - leftPx - rightPx, h: this.plotPx };
+    const w = this.width - leftPx - rightPx;
+    this.plot = { x: leftPx, y: TOP_PX, w, h: this.plotPx, barPx: rightPx };
     for (const one of [this.canvas, this.kept]) {
       one.width = Math.round(this.width * dpr);
       one.height = Math.round(this.height * dpr);
@@ -83,55 +143,51 @@ class Panel {
     this.keptFor = null;
   }
 
-  pen(canvas) {
+  pen(canvas, theme) {
     const ctx = canvas.getContext("2d");
     ctx.setTransform(this.dpr, 0, 0, this.dpr, 0, 0);
     ctx.clearRect(0, 0, this.width, this.height);
-    return ctx;
+    return new Pen(ctx, this.plot, theme, this.dpr);
   }
 
-  // `still` draws what `mark` leaves alone; `key` says what it depends on, `at` what `mark` does.
-  paint(key, still, at, mark) {
-    if (this.keptFor === key && this.markedAt === at) return;
-    this.markedAt = at;
-    if (this.keptFor !== key) {
-      still(this.pen(this.kept));
-      this.keptFor = key;
-    }
-    const ctx = this.pen(this.canvas);
-    ctx.save();
-    ctx.setTransform(1, 0, 0, 1, 0, 0);
-    ctx.drawImage(this.kept, 0, 0);
-    ctx.restore();
-    mark(ctx);
+  paint(study, state, theme, version) {
+    const still = `${version} ${theme.text} ${this.turns?.(state)}`;
+    if (this.keptFor !== still) this.still(this.pen(this.kept, theme), study, state);
+    else if (this.marked === state) return;
+    this.keptFor = still;
+    this.marked = state;
+    const pen = this.pen(this.canvas, theme);
+    pen.ctx.drawImage(this.kept, 0, 0, this.width, this.height);
+    if (state.rate >= study.low && state.rate <= study.high) this.mark(pen, study, state);
+    this.say(study, state);
   }
 
-  say(title, sub, key, answer) {
-    for (const [one, words] of [[this.title, title], [this.sub, sub]]) {
-      if (one.textContent === words) continue;
-      one.textContent = words;
-      one.title = words;
+  say(study, state) {
+    const [title, sub] = this.heading(study, state);
+    for (const [one, words] of [[this.titleLine, title], [this.subLine, sub]]) {
+      if (one.textContent !== words) one.textContent = one.title = words;
     }
-    if (this.key.dataset.says !== JSON.stringify(key)) fillKey(this.key, key);
-    this.canvas.setAttribute("aria-label", `${title}: ${sub}. ${answer}`);
+    const entries = this.key(study, state), says = JSON.stringify(entries);
+    this.canvas.setAttribute("aria-label", `${title}: ${sub}. ${state.answer}`);
+    if (this.keyLine.dataset.says === says) return;
+    this.keyLine.dataset.says = says;
+    this.keyLine.replaceChildren();
+    for (const [css, words] of entries) {
+      const item = element("span", "", this.keyLine);
+      if (css) element("i", "", item).style.cssText = css;
+      item.append(words);
+    }
+  }
+
+  placeOf(event) {
+    const box = this.canvas.getBoundingClientRect(), { plot } = this;
+    const x = (event.clientX - box.left - plot.x) / plot.w;
+    const y = (event.clientY - box.top - plot.y) / plot.h;
+    return { x, y, inside: x >= 0 && x <= 1 && y >= 0 && y <= 1 };
   }
 }
 
-function fillKey(parent, entries) {
-  parent.replaceChildren();
-  for (const [css, words] of entries) {
-    const item = element("span", "", parent);
-    if (css) element("i", "", item).style.cssText = css;
-    item.append(words);
-  }
-  parent.dataset.says = JSON.stringify(entries);
-}
-
-const HATCHED = `background: repeating-linear-gradient(-45deg, ${IMPOSSIBLE} 0 1px, transparent 1px 4px)`;
-const HATCHED_TWICE = "background: repeating-linear-gradient(-45deg, #000 0 1px, #fff 1px 2px, "
-  + "rgba(140, 140, 140, 0.5) 2px 5px)";
-const DOTTED = "background: radial-gradient(circle, #000 0 0.8px, rgba(140, 140, 140, 0.5) 1px) "
-  + "0 0 / 4px 4px";
+// --- the widget ----------------------------------------------------------------------------------
 
 class View {
   constructor(model, parent) {
@@ -144,51 +200,41 @@ class View {
     this.lost.hidden = true;
     this.upper = element("div", "row", this.root);
     this.lower = element("div", "row low", this.root);
-    this.panels = this.makePanels();
+    this.panels = Object.entries(VIEWS)
+      .map(([name, { upper }]) => new Panel(upper ? this.upper : this.lower, name));
     this.caption = element("div", "caption", this.root);
     this.tip = element("div", "tip", this.root);
     this.tip.hidden = true;
     this.draws = 0;
+    this.version = 0;
     this.listen();
     this.read();
-  }
-
-  makePanels() {
-    const map = { plotPx: MAP_PX, axisPx: AXIS_PX, drag: true, focus: true };
-    const low = { plotPx: LOW_PX, axisPx: AXIS_PX };
-    return {
-      splits: new Panel(this.upper, "splits", map),
-      gains: new Panel(this.upper, "gains", map),
-      curves: new Panel(this.lower, "curves", { ...low, drag: true }),
-      bars: new Panel(this.lower, "bars", low),
-      places: new Panel(this.lower, "places", low),
-    };
   }
 
   listen() {
     this.gone = new AbortController(); // takes every listener below with it
     const { signal } = this.gone;
-    this.changed = () => this.read();
-    this.model.on("change", this.changed);
-    // After the widget is made this says one thing only: its kernel has gone.
-    this.left = () => { this.lost.hidden = false; };
-    this.alive = () => { this.lost.hidden = true; };
-    this.model.on("comm_live_update", this.left);
-    for (const name of ["change:at", "change:scene"]) this.model.on(name, this.alive);
+    // After the widget is made, a change of its comm says one thing only: its kernel has gone.
+    this.heard = {
+      change: () => this.read(),
+      "comm_live_update": () => { this.lost.hidden = false; },
+      "change:at": () => { this.lost.hidden = true; },
+      "change:scene": () => { this.lost.hidden = true; },
+    };
+    for (const [name, handler] of Object.entries(this.heard)) this.model.on(name, handler);
     this.sizes = new ResizeObserver(() => this.schedule());
     this.sizes.observe(this.root);
     window.addEventListener("resize", () => this.schedule(), { signal }); // also another screen
-    this.themes = new MutationObserver(() => { this.theme = null; this.schedule(); });
+    const themed = () => { this.theme = null; this.schedule(); };
+    this.themes = new MutationObserver(themed);
     this.themes.observe(document.body, { attributes: true,
       attributeFilter: ["class", "style", "data-jp-theme-name", "data-jp-theme-light"] });
     // A theme's style sheet may arrive after its name.
-    document.addEventListener("load", ({ target }) => {
-      if (target.tagName === "LINK") { this.theme = null; this.schedule(); }
-    }, { capture: true, signal });
+    document.addEventListener("load", ({ target }) => target.tagName === "LINK" && themed(),
+      { capture: true, signal });
     window.addEventListener("keydown", (event) => this.keepKey(event), { capture: true, signal });
-    for (const panel of Object.values(this.panels)) this.listenTo(panel, signal);
-    // For tests and for those who want the numbers behind the picture.
-    this.root.dscwb = { at: (batchSize, rate) => this.reading(batchSize, rate) };
+    for (const panel of this.panels) this.listenTo(panel, signal);
+    this.root.dscwb = { at: (batchSize, rate) => this.study.reading(batchSize, rate) };
   }
 
   listenTo(panel, signal) {
@@ -199,42 +245,38 @@ class View {
     });
     on("pointerleave", () => { this.tip.hidden = true; });
     on("pointerdown", (event) => {
-      if (!panel.drag || event.button !== 0) return;
+      if (!panel.drag || event.button !== 0 || !panel.placeOf(event).inside) return;
       panel.canvas.setPointerCapture(event.pointerId);
       this.point(panel, event);
     });
-    if (panel.canvas.tabIndex === 0) on("keydown", (event) => this.key(event));
+    if (panel.upper) on("keydown", (event) => this.key(event));
   }
 
   destroy() {
     this.gone.abort();
-    this.model.off("change", this.changed);
-    this.model.off("comm_live_update", this.left);
-    for (const name of ["change:at", "change:scene"]) this.model.off(name, this.alive);
+    for (const [name, handler] of Object.entries(this.heard)) this.model.off(name, handler);
     this.sizes.disconnect();
     this.themes.disconnect();
     cancelAnimationFrame(this.frame);
     this.root.remove();
   }
 
-  // --- what Python sends -------------------------------------------------------------------------
-
+  // What Python sends.
   read() {
     const scene = this.model.get("scene"), at = this.model.get("at");
     if (!scene?.rows) return; // nothing shown yet
     if (scene !== this.scene) {
       this.scene = scene;
       this.study = new Study(this.model);
-      this.version = (this.version ?? 0) + 1;
-      this.setCaption(scene.words.caption);
+      this.version += 1;
+      this.setCaption(scene.caption);
     }
-    this.state = { row: this.study.rowOf(at.batch_size), rate: at.data_rate_bps, answer: at.answer };
-    if (this.aim && this.answered()) this.aim = null;
+    const row = this.study.rowOf(at.batch_size), rate = at.data_rate_bps;
+    if (row < 0) return; // of a study that comes in a moment
+    this.state = { ...at, row, rate, best: this.study.bestAt(row, rate) };
+    const { aim } = this; // Python may round what it was asked for
+    if (aim && aim.row === row && Math.abs(aim.rate / rate - 1) < 0.01) this.aim = null;
     this.schedule();
-  }
-
-  answered() { // Python may round what it was asked for
-    return this.aim.row === this.state.row && Math.abs(this.aim.rate / this.state.rate - 1) < 0.01;
   }
 
   setCaption(words) {
@@ -245,20 +287,6 @@ class View {
     this.captionPx = Math.max(this.captionPx ?? 0, height);
     this.caption.style.minHeight = `${this.captionPx}px`;
   }
-
-  reading(batchSize, rate) {
-    const { study } = this, row = study.rowOf(batchSize), best = study.bestAt(row, rate);
-    const { second, margin } = study.runnerUp(row, rate);
-    return {
-      best: study.candidates[best].name, parts: study.partsAt(row, best, rate),
-      latency: study.latencyAt(row, best, rate), cost: study.costAt(row, best, rate),
-      runnerUp: study.candidates[second]?.name ?? "", margin, gain: study.gainAt(row, rate),
-      doubt: study.doubtAt(row, rate),
-      latencies: study.candidates.map((_, split) => study.latencyAt(row, split, rate)),
-    };
-  }
-
-  // --- painting ----------------------------------------------------------------------------------
 
   schedule() {
     if (this.frame || !this.study) return;
@@ -274,104 +302,46 @@ class View {
     const dpr = window.devicePixelRatio || 1;
     if (!width) return false; // a hidden tab; the observer calls again
     if (width === this.width && dpr === this.dpr) return true;
-    this.width = width;
-    this.dpr = dpr;
-    this.captionPx = 0;
+    Object.assign(this, { width, dpr, captionPx: 0 });
     this.caption.style.minHeight = "";
     const wide = width >= WIDE, inner = width - 4, gap = 16;
     const bar = wide ? 152 : 128; // room for names of splits at the first map
     const plot = (inner - gap - LEFT_PX - bar - END_PX - PERCENT_BAR_PX) / 2; // both alike
-    const left = LEFT_PX + plot + bar;
-    this.upper.style.gridTemplateColumns = `${left}px ${inner - gap - left}px`;
-    this.bar = bar;
-    const { splits, gains, curves, bars, places } = this.panels;
-    splits.size(left, LEFT_PX, bar, dpr);
-    gains.size(inner - gap - left, END_PX, PERCENT_BAR_PX, dpr);
+    const left = LEFT_PX + plot + bar, right = inner - gap - left;
     const part = wide ? (inner - 2 * gap) / 3 : (inner - gap) / 2;
-    this.lower.style.setProperty("--key-height", `${16 * Math.ceil(KEY_PX / part)}px`);
+    this.upper.style.gridTemplateColumns = `${left}px ${right}px`;
     this.lower.style.gridTemplateColumns = `repeat(${wide ? 3 : 2}, ${part}px)`;
-    places.section.style.gridColumn = wide ? "" : "1 / -1";
+    this.lower.style.setProperty("--key-height", `${16 * Math.ceil(KEY_PX / part)}px`);
+    const [splits, gains, curves, bars, places] = this.panels;
+    splits.size(left, LEFT_PX, bar, dpr);
+    gains.size(right, END_PX, PERCENT_BAR_PX, dpr);
     for (const panel of [curves, bars]) panel.size(part, LEFT_PX, END_PX, dpr);
     places.size(wide ? part : inner, LEFT_PX, END_PX, dpr);
+    places.section.style.gridColumn = wide ? "" : "1 / -1";
     return true;
   }
 
   paint() {
     this.theme ??= themeOf(this.root);
-    const { study, state, theme, version, dpr } = this, { row, rate } = state;
-    const { splits, gains, curves, bars, places } = this.panels;
-    const shown = row >= 0 && rate >= study.low && rate <= study.high;
-    const key = (panel, more = "") => `${version} ${panel.width} ${dpr} ${theme.text} ${more}`;
-    const best = row < 0 ? -1 : study.bestAt(row, rate), at = `${row} ${rate}`;
-    splits.paint(key(splits, best), (ctx) => {
-      drawSplitMap(ctx, theme, splits.plot, study, dpr);
-      drawSplitBar(ctx, theme, splits.plot, study, this.bar, best);
-    }, at, (ctx) => shown && markState(ctx, splits.plot, study, state));
-    gains.paint(key(gains), (ctx) => drawGainMap(ctx, theme, gains.plot, study, dpr), at,
-      (ctx) => shown && markState(ctx, gains.plot, study, state));
-    if (row >= 0) {
-      curves.paint(key(curves, row), (ctx) => drawCurves(ctx, theme, curves.plot, study, row), at,
-        (ctx) => shown && markCurve(ctx, theme, curves.plot, study, state));
-      bars.paint(key(bars), () => {}, at,
-        (ctx) => drawBars(ctx, theme, bars.plot, study, state, dpr));
-      places.paint(key(places), (ctx) => drawPlaces(ctx, theme, places.plot, study), best,
-        (ctx) => markPlace(ctx, theme, places.plot, study, state));
-      this.say(best);
-    }
+    for (const panel of this.panels) panel.paint(this.study, this.state, this.theme, this.version);
     this.draws += 1;
     this.root.dataset.draws = this.draws;
-    this.root.dataset.at = `${study.rows[row]?.batch_size} ${rate}`;
-  }
-
-  say(best) {
-    const { study, state, panels } = this, { words } = study, { row, rate, answer } = state;
-    const name = study.candidates[best].short, here = `batch size ${study.sizeWords(row)}`;
-    const swatch = (colour) => `background: ${colour}`;
-    const doubt = study.doubt_edges_bps.length ? [[HATCHED_TWICE, "undecided"]] : [];
-    if (study.doubt.includes(FRAGILE)) doubt.push([DOTTED, "only if the model is right"]);
-    panels.splits.say(...words.split_heading, [["", "disc: this state"], ...doubt], answer);
-    const nowhere = study.cells.some(isNaN) ? [[HATCHED, `${words.gain_over} is not possible`]] : [];
-    panels.gains.say(...words.gain_heading, nowhere, answer);
-    panels.curves.say(`${words.cost} over data rate`, `${here}: ${name} is best`,
-      [["", "bold: best split"], ["", "thin: other candidates"], ["", "dotted: switching rate"],
-        ["", "dashed: this state"]],
-      answer);
-    const parts = Object.entries(study.parts)
-      .filter(([part]) => study.partsShown.has(part))
-      .map(([, [colour, label]]) => [swatch(colour), label]);
-    const missing = study.anyMissing[row] ? [[HATCHED, "not possible"]] : [];
-    panels.bars.say("Latency of every split",
-      `${here}, ${prefixed(rate, "bit/s", 1e9, 1)}: ${name} is best`,
-      [...parts, ["", "△ longer than shown"], ...missing], answer);
-    panels.places.say(...words.ratio_heading, [["", "◆ compressive"], ["", "● natural, c < 1"],
-      ["", "○ c ≥ 1"], ["", "ring: best split"]], answer);
+    this.root.dataset.at = `${this.state.batch_size} ${this.state.rate}`;
   }
 
   // --- the hand ----------------------------------------------------------------------------------
 
-  placeIn(panel, event) {
-    const box = panel.canvas.getBoundingClientRect(), { plot } = panel;
-    const x = (event.clientX - box.left - plot.x) / plot.w;
-    const y = (event.clientY - box.top - plot.y) / plot.h;
-    return { x, y, inside: x >= 0 && x <= 1 && y >= 0 && y <= 1 };
+  stateAt(panel, { x, y }) {
+    const last = this.study.rows.length - 1;
+    const row = !panel.upper ? this.state.row
+      : Math.min(last, Math.max(0, Math.floor((1 - y) * (last + 1))));
+    return { row, rate: this.study.rateAt(x) };
   }
 
-  stateIn(panel, { x, y }) {
-    const { study } = this, last = study.rows.length - 1;
-    const row = panel === this.panels.curves ? this.state.row
-      : Math.min(last, Math.max(0, Math.floor((1 - y) * study.rows.length)));
-    return { row, rate: study.rateAt(x) };
-  }
-
-  point(panel, event) {
-    const place = this.placeIn(panel, event);
-    if (event.type === "pointerdown" && !place.inside) return;
-    const { row, rate } = this.stateIn(panel, place);
-    this.wish(row, rate);
-  }
+  point(panel, event) { this.wish(this.stateAt(panel, panel.placeOf(event))); }
 
   // Ask Python for a state. The widget manager keeps one message in flight and sends the last one.
-  wish(row, rate) {
+  wish({ row, rate }) {
     const serial = (this.model.get("clicked").serial ?? 0) + 1;
     this.aim = { row, rate, until: performance.now() + AIM_MS };
     this.model.set("clicked", {
@@ -380,7 +350,7 @@ class View {
     this.model.save_changes();
   }
 
-  wanted({ key, altKey, ctrlKey, metaKey, shiftKey }) {
+  stepOf({ key, altKey, ctrlKey, metaKey, shiftKey }) {
     if (altKey || ctrlKey || metaKey || shiftKey) return null;
     return { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1],
       PageUp: [10, 0], PageDown: [-10, 0], Home: [-Infinity, 0], End: [Infinity, 0] }[key] ?? null;
@@ -390,47 +360,32 @@ class View {
   // map it is told so for these keys only, and Ctrl+S still saves.
   keepKey(event) {
     if (!(event.target instanceof HTMLCanvasElement) || !this.root.contains(event.target)) return;
-    if (this.wanted(event)) event.target.dataset.lmSuppressShortcuts = "";
+    if (this.stepOf(event)) event.target.dataset.lmSuppressShortcuts = "";
     else delete event.target.dataset.lmSuppressShortcuts;
   }
 
   key(event) {
-    const step = this.wanted(event);
+    const step = this.stepOf(event);
     if (!step || !this.study) return;
     event.preventDefault();
     const { study } = this, last = study.rows.length - 1;
     const from = this.aim && performance.now() < this.aim.until ? this.aim : this.state;
     const row = Math.min(last, Math.max(0, from.row + step[1]));
     const rate = Math.min(study.high, Math.max(study.low, from.rate * 10 ** (KEY_STEP * step[0])));
-    this.wish(row, rate);
+    this.wish({ row, rate });
   }
 
   hover(panel, event) {
-    const place = this.placeIn(panel, event), words = place.inside && this.study
-      && this.wordsAt(panel, place);
-    this.tip.hidden = !words;
-    if (!words) return;
-    this.tip.textContent = words;
+    const place = panel.placeOf(event);
+    this.tip.hidden = !place.inside || !this.study;
+    if (this.tip.hidden) return;
+    const under = this.stateAt(panel, place);
+    this.tip.textContent = panel.tip(this.study, under, place, this.state);
     const box = this.root.getBoundingClientRect(), tip = this.tip.getBoundingClientRect();
     const x = event.clientX - box.left, y = event.clientY - box.top;
     const left = x + 14 + tip.width > box.width ? x - 14 - tip.width : x + 14;
     this.tip.style.left = `${Math.max(0, left)}px`;
     this.tip.style.top = `${Math.max(0, Math.min(y + 14, box.height - tip.height))}px`;
-  }
-
-  wordsAt(panel, place) {
-    const { study, state, panels } = this;
-    if (panel === panels.bars) {
-      const split = Math.min(study.candidates.length - 1,
-        Math.floor(place.x * study.candidates.length));
-      return candidateWords(study, state.row, split, state.rate);
-    }
-    if (panel === panels.places) {
-      const k = Math.floor(place.x * (study.places.length + 2));
-      return placeWords(study, Math.min(k, study.places.length + 1));
-    }
-    const { row, rate } = this.stateIn(panel, place);
-    return stateWords(study, row, rate);
   }
 }
 

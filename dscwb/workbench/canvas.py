@@ -11,31 +11,24 @@ from pathlib import Path
 from typing import Any
 
 import anywidget
-import numpy as np
 import traitlets
 
 from dscwb.study.confidence import Confidence
 from dscwb.study.sweeps import Study
-from dscwb.workbench.look import Look
-from dscwb.workbench.scene import scene_of
+from dscwb.workbench.picture import ModelPicture, mark, picture
 from dscwb.workbench.state import State
 
 HERE = Path(__file__).parent
-SCRIPTS = ("drawing.js", "canvas.js")
-"""The browser's side, in the order in which it reads it: one module, for one file would be long."""
+SCRIPTS = ("study.js", "pen.js", "drawing.js", "canvas.js")
+"""The browser's side, in the order in which it reads it: one module."""
 
 
 class CanvasWidget(anywidget.AnyWidget):
     """The browser's side of `CanvasView`.
 
     Attributes:
-        scene: `Scene.summary`.
-        lines: `Scene.lines`, float32.
-        gain: `Scene.gain`, float32.
-        probability: `Scene.probability`, float32.
-        doubt: `Scene.doubt`, uint8.
-        at: The state shown: ``batch_size``, ``data_rate_bps``, and ``answer``, what it means in
-            words.
+        scene: This and the arrays as `picture.picture` says.
+        at: The state shown, as in `picture.mark`.
         clicked: What a person last pointed at in a map: ``batch_size``, ``data_rate_bps`` and a
             ``serial`` number, since one may point twice at the same place.
     """
@@ -61,7 +54,7 @@ class CanvasView:
     def __init__(self) -> None:
         """Start empty."""
         self.widget = CanvasWidget()
-        self._look: Look | None = None
+        self._model: ModelPicture | None = None
 
     def picture(
         self,
@@ -84,23 +77,9 @@ class CanvasView:
         Raises:
             ValueError: The baseline is not a candidate, or the confidence is of another grid.
         """
-        at = {
-            "batch_size": state.batch_size,
-            "data_rate_bps": float(state.data_rate_bps),
-            "answer": answer,
-        }
+        at = mark(study, state, answer)
         if moved:
             return {"at": at}
-        if self._look is None or not self._look.fits(study):
-            self._look = Look.of(study.edge.graph, study.scenario.granularity)
-        scene = scene_of(study, self._look, state.baseline, confidence)
-        arrays = {name: getattr(scene, name) for name in ("lines", "gain", "probability", "doubt")}
-        return {
-            "scene": scene.summary(),
-            # Little-endian, as every browser reads it.
-            **{
-                k: a.astype(np.dtype(a.dtype).newbyteorder("<")).tobytes()
-                for k, a in arrays.items()
-            },
-            "at": at,
-        }
+        if self._model is None or not self._model.fits(study):
+            self._model = ModelPicture.of(study.edge.graph, study.scenario.granularity)
+        return picture(study, self._model, state.baseline, confidence) | {"at": at}

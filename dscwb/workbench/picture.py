@@ -1,0 +1,339 @@
+"""What the canvas is sent of a study: words and numbers as JSON, and arrays.
+
+All decisions are taken here. The browser draws them, and of the cost lines it only evaluates
+T = a + s/r at the rate under the hand.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from plotly.colors import sample_colorscale, unlabel_rgb
+
+from dscwb.cuts import Granularity, all_cuts, bottlenecks
+from dscwb.figures.axes import linear_ticks, prefixed, short_rate, shortened
+from dscwb.figures.breakdown import PARTS
+from dscwb.figures.cells import COLUMNS
+from dscwb.figures.colours import split_colours
+from dscwb.figures.curves import WORDS
+from dscwb.figures.page import log_ticks, row_ticks
+from dscwb.figures.traces import GAIN_COLOURS
+from dscwb.graph import ModelGraph
+from dscwb.optimise import lower_envelope
+from dscwb.study.confidence import Confidence
+from dscwb.study.states import States
+from dscwb.study.sureness import about_models, about_times, robust, undecided
+from dscwb.study.sweeps import Study
+from dscwb.units import BITS_PER_BYTE, format_number, format_percent
+from dscwb.workbench.state import State
+
+LINES = ("head", "tail", "link", "bits", "intercept", "slope")
+"""What ``lines`` holds: seconds and bits, the last two in the objective's unit."""
+UNDECIDED, FRAGILE = 1, 2
+MAX_LINES = 96  # candidates: more thin lines and narrow bars than these cannot be told apart
+MAP_PX = 300  # height of a map, always: a page must not jump while a slider changes the model
+ABOVE_BEST = 4.0  # the axis of costs ends at so many times the dearest best split
+BELOW_BEST = 1.5  # and starts so many times under the cheapest
+ABOVE_LOCAL = 1.25  # bars up to so many times the time without offloading are shown whole
+FEW_RATIOS = 12  # more compressive bottlenecks than these have no room for their ratios
+
+
+@dataclass(frozen=True, eq=False)
+class ModelPicture:
+    """What no scenario changes in the picture of a model: it takes longer to find than a study.
+
+    Attributes:
+        graph: The model.
+        granularity: As asked for.
+        colours: Colour of each cut, by its number of layers in the head.
+        places: The input, where the model can be split, and the output, for the compression plot.
+    """
+
+    graph: ModelGraph
+    granularity: Granularity
+    colours: Mapping[int, str]
+    places: tuple[dict[str, Any], ...]
+
+    @classmethod
+    def of(cls, graph: ModelGraph, granularity: Granularity) -> ModelPicture:
+        """Find it."""
+        shown: Granularity = granularity
+        if granularity == "compressive":
+            shown = "block" if graph.blocks else "op"
+        cuts = {cut.index: cut for cut in (*all_cuts(graph, shown), *all_cuts(graph, granularity))}
+        colours = dict(zip(cuts, split_colours(graph, list(cuts.values())), strict=True))
+        table = bottlenecks(graph, shown)
+        few = table["compressive"].sum() <= FEW_RATIOS
+        places: list[dict[str, Any]] = [
+            {"cut": 0, "ratio": 1.0, "depth_label": "0", "words": "input\nfull offloading: c = 1"}
+        ]
+        columns = (table[name] for name in ("cut", "name", "ratio", "natural", "compressive"))
+        for cut, name, ratio, natural, compressive in zip(*columns, strict=True):
+            kind = "compressive" if compressive else "natural" if natural else "none"
+            words = {
+                "none": "no bottleneck: c ≥ 1",
+                "natural": "natural bottleneck: c < 1",
+                "compressive": "compressive bottleneck: c below all before",
+            }[kind]
+            places.append(
+                {
+                    "cut": int(cut),
+                    "ratio": float(ratio),
+                    "kind": kind,
+                    "colour": colours[int(cut)],
+                    "label": f"{ratio:.2g}" if few else "",
+                    "depth_label": f"{len(places)}",
+                    "words": f"{name}\nc = {format_number(ratio)}\n{words}",
+                }
+            )
+        end = {"cut": -1, "depth_label": "all", "words": "output\nno offloading: nothing is sent"}
+        return cls(graph, granularity, colours, (*places, end))
+
+    def fits(self, study: States) -> bool:
+        """Whether it is that of this study."""
+        return self.graph is study.edge.graph and self.granularity == study.scenario.granularity
+
+    @property
+    def in_blocks(self) -> bool:
+        """Whether depth is counted in blocks, not in layers."""
+        return bool(self.graph.blocks) and self.granularity != "op"
+
+    def candidate(self, study: Study, index: int) -> dict[str, Any]:
+        """A candidate as the browser knows it."""
+        cut, name = study.lines.splits[index], study.splits[index]
+        ends = [block.end for block in self.graph.blocks]
+        depth, depths, layers = cut.index, len(self.graph.layers), f"{cut.index} layers"
+        if self.in_blocks:
+            depth, depths = sum(end <= cut.index for end in ends), len(ends)
+        places = [i for i, one in enumerate(self.places) if one["cut"] == cut.index]
+        return {
+            "name": name,
+            "short": shortened(name),
+            "colour": self.colours[cut.index],
+            "place": places[0] if places and not cut.is_output else len(self.places) - 1,
+            "depth_label": "all" if cut.is_output else f"{depth}",
+            "runs": f"{depth} of {depths} " + (f"blocks, {layers}" if self.in_blocks else "layers"),
+        }
+
+
+def mark(study: Study, state: State, answer: str) -> dict[str, Any]:
+    """The state shown: its point, the answer in words, and the axis of the breakdown.
+
+    The best bar is always whole. Where the device can do it all alone, the axis never moves; else
+    it moves in steps while the rate falls.
+    """
+    row, rate, lines = study.row(state.batch_size), float(state.data_rate_bps), study.lines
+    whole = lines.intercept_s[row]
+    usual = whole - lines.link_s[row]  # nothing is sent without offloading
+    high = ABOVE_LOCAL * float(usual[-1] if np.isfinite(usual[-1]) else np.nanmax(usual))
+    best = study.envelopes[row].best_split(np.array([rate]))[0]
+    needed = 1.1 * float(whole[best] + lines.bits[row, best] / rate)
+    if needed > high:
+        decade = 10.0 ** math.floor(math.log10(needed))
+        high = next(m * decade for m in (1, 1.5, 2, 3, 5, 7, 10) if m * decade >= needed)
+    factor, name = prefixed(high, "s")
+    bars = _axis(0.0, high or 1.0, linear_ticks(high), f"Latency in {name}", factor)
+    return {
+        "batch_size": state.batch_size,
+        "data_rate_bps": rate,
+        "rate_words": short_rate(rate),
+        "answer": answer,
+        "bars": bars,
+    }
+
+
+def picture(
+    study: Study, model: ModelPicture, baseline: str, confidence: Confidence | None
+) -> dict[str, Any]:
+    """A study as five linked views show it: traits of the canvas.
+
+    ``scene`` holds words and numbers, rows in the study's order. Arrays are little-endian, as every
+    browser reads them: ``lines``, as `LINES` says, ``(6, batch, split)``, NaN where a candidate has
+    no times; ``gain`` over the baseline, ``(batch, COLUMNS)`` of equal ratio from the lowest to the
+    highest rate, NaN where the baseline is not possible; ``probability`` that the best split is
+    best, ``(batch, rate)``; ``doubt``, `UNDECIDED` where that is too low, `FRAGILE` where it is
+    not, but another split is best if a model is off. These two are empty without confidence.
+
+    Raises:
+        ValueError: The baseline is not a candidate, or the confidence is of another grid.
+    """
+    (low, high), lines = study.rate_range, study.lines
+    split = study.splits.index(study.baseline_split(baseline))
+    kept = _kept(study, split)
+    place = {index: i for i, index in enumerate(kept)}
+    edges = np.geomspace(low, high, COLUMNS + 1)
+    shown = study.at_rates(np.sqrt(edges[:-1] * edges[1:]))
+    arrays = (lines.head_s, lines.tail_s, lines.link_s, lines.bits, study.intercepts, study.slopes)
+    measured = (~lines.interpolated).tolist()
+    kinds = [one.get("kind") for one in model.places[1:-1]]
+    natural = len(kinds) - kinds.count("none")
+    parts = [name for name in PARTS if name not in ("wait", "link")]
+    parts += [
+        name for name, values in (("wait", lines.wait_s), ("link", lines.link_s)) if values.any()
+    ]
+    probability, doubt, doubt_edges = _doubt(study, confidence)
+    scene = {
+        "split_heading": (
+            f"Best split of {model.graph.model}",
+            f"a split is best in {format_percent(study.usefulness())} of the states shown",
+        ),
+        "gain_heading": _gain_heading(study, baseline),
+        "ratio_heading": (
+            "Compression ratio over depth",
+            f"{natural} of {len(kinds)} natural, {kinds.count('compressive')} compressive",
+        ),
+        "gain_over": study.splits[split],
+        "cost": WORDS[study.unit],
+        "unit": study.unit,
+        "depth_title": f"{'Blocks' if model.in_blocks else 'Layers'} on the device",
+        "origins": (
+            f"device {study.edge.provenance.origin}, server {study.server.provenance.origin}"
+        ),
+        "caption": " ".join(_caption(study, confidence, len(kept))),
+        "candidates": [model.candidate(study, index) for index in kept],
+        "rows": [_row(study, row, place) for row in range(len(measured))],
+        "row_ticks": row_ticks(study.batch_sizes, measured, MAP_PX / len(measured)),
+        "baseline": place[split],
+        "chosen": [place[index] for index in np.unique(study.best).tolist()],
+        "rates": _rate_axis(low, high),
+        "costs": _cost_axis(study, low, high),
+        "ratios": _ratio_axis(model),
+        "places": model.places,
+        "parts": {name: PARTS[name] for name in PARTS if name in parts},
+        "gain_colours": GAIN_SHADES,
+        "columns": COLUMNS,
+        "doubt_edges_bps": doubt_edges,
+    }
+    return {
+        "scene": scene,
+        "lines": np.stack([array[:, kept] for array in arrays]).astype("<f4").tobytes(),
+        "gain": shown.gains(study.splits[split]).astype("<f4").tobytes(),
+        "probability": probability.astype("<f4").tobytes(),
+        "doubt": doubt.astype(np.uint8).tobytes(),
+    }
+
+
+GAIN_SHADES = [
+    [round(channel) for channel in unlabel_rgb(colour)]
+    for colour in sample_colorscale(GAIN_COLOURS, np.linspace(0, 1, 256).tolist())
+]
+"""From 0 to 100 %."""
+
+
+def _kept(study: Study, baseline: int) -> list[int]:
+    """The candidates to draw: all, or where they are too many, those that matter.
+
+    That is: both ends, the baseline, and what is best or second best in any state, so that all
+    that is said of best split, gain and margin holds.
+    """
+    every = range(len(study.splits))
+    if len(every) <= MAX_LINES:
+        return list(every)
+    kept = {every[0], every[-1], baseline}
+    for envelope, a, s in zip(study.envelopes, study.intercepts, study.slopes, strict=True):
+        kept.update(envelope.splits.tolist())
+        for best in envelope.splits.tolist():
+            others = np.where(np.arange(len(a)) == best, np.nan, a)
+            kept.update(lower_envelope(others, s).splits.tolist())
+    return sorted(kept)
+
+
+def _row(study: Study, row: int, place: Mapping[int, int]) -> dict[str, Any]:
+    """A batch size: its best splits from the lowest rate to the highest, and where they change."""
+    envelope, between = study.envelopes[row], bool(study.lines.interpolated[row])
+    size = study.batch_sizes[row]
+    return {
+        "batch_size": size,
+        "label": f"≈ {size}" if between else f"{size}",
+        "measured": not between,
+        "wait_s": float(study.lines.wait_s[row]),
+        "missing": bool(np.isnan(study.intercepts[row]).any()),
+        "splits": [place[split] for split in envelope.splits.tolist()],
+        "rates_bps": envelope.switching_rates_bps.tolist(),
+    }
+
+
+def _axis(
+    low: float, high: float, ticks: tuple[float, ...], title: str, unit: float = 1.0
+) -> dict[str, Any]:
+    labels = [format_number(tick / unit) for tick in ticks]
+    return {"low": low, "high": high, "ticks": ticks, "labels": labels, "title": title}
+
+
+def _rate_axis(low: float, high: float) -> dict[str, Any]:
+    ticks = log_ticks(low, high)
+    axis = _axis(low, high, ticks, "Data rate in Mbit/s, below in MB/s", 1e6)
+    return axis | {"below": [format_number(tick / 1e6 / BITS_PER_BYTE) for tick in ticks]}
+
+
+def _cost_axis(study: Study, low_bps: float, high_bps: float) -> dict[str, Any]:
+    """From under the cheapest to over the dearest best split of all batch sizes."""
+    ends = study.at_rates((low_bps, high_bps)).cost
+    high = float(ends.max()) * ABOVE_BEST or 1.0  # nothing may cost anything
+    low = max(float(ends.min()) / BELOW_BEST, high * 1e-12)
+    factor, name = prefixed(math.sqrt(low * high), study.unit)
+    return _axis(low, high, log_ticks(low, high), f"{WORDS[study.unit]} in {name}", factor)
+
+
+def _ratio_axis(model: ModelPicture) -> dict[str, Any]:
+    ratios = [one["ratio"] for one in model.places if "ratio" in one]
+    low, high = min(ratios) / 1.8, max(ratios) * 1.3
+    return _axis(low, high, log_ticks(low, high), "Compression ratio c")
+
+
+def _doubt(
+    study: Study, confidence: Confidence | None
+) -> tuple[NDArray[np.float64], NDArray[np.int_], list[float]]:
+    """Probabilities, marks, and the borders of their cells, half way between two rates."""
+    if confidence is None:
+        return np.empty(0), np.empty(0, dtype=np.int_), []
+    if confidence.probability.shape != study.best.shape:
+        raise ValueError(
+            f"The confidence is of a grid of {confidence.probability.shape} states, the study of "
+            f"{study.best.shape}; compute it for this study."
+        )
+    hatched = undecided(study, confidence.undecided)
+    marks = np.where(hatched, UNDECIDED, np.where(robust(study), 0, FRAGILE))
+    (low, high), rates = study.rate_range, study.data_rates_bps
+    return confidence.probability, marks, [low, *np.sqrt(rates[:-1] * rates[1:]).tolist(), high]
+
+
+def _gain_heading(study: Study, baseline: str) -> tuple[str, str]:
+    split, gains = study.baseline_split(baseline), study.gains(baseline)
+    missing = int(np.isnan(gains).all(axis=1).sum())
+    heading = f"Gain over {baseline}" + (f" ({shortened(split)})" if split != baseline else "")
+    if missing == len(gains):
+        return heading, "not possible at any batch size"
+    mean, most = (format_percent(float(of(gains))) for of in (np.nanmean, np.nanmax))
+    low, high = (short_rate(rate) for rate in study.rate_range)
+    words = f"mean {mean}, at most {most}, from {low} to {high}"
+    if missing:
+        words += f"; not possible at {missing} of {len(gains)} batch sizes"
+    return heading, words
+
+
+def _caption(study: Study, confidence: Confidence | None, drawn: int) -> list[str]:
+    parts = [study.label(), "White lines: the exact rates at which the best split changes."]
+    between = study.lines.interpolated
+    if between.any():
+        sizes = zip(study.batch_sizes, between, strict=True)
+        own = ", ".join(f"{size}" for size, mark in sizes if not mark)
+        parts.append(
+            f"Batch sizes with times of their own: {own or 'none'} (bold); those between (≈) are "
+            "interpolated linearly."
+        )
+    if drawn < len(study.splits):
+        parts.append(
+            f"Lines and bars: {drawn} of {len(study.splits)} candidates, among them all that are "
+            "best or second best in any state."
+        )
+    if confidence is not None:
+        doubted = about_times(study)
+        parts.append(f"Undecided states from {confidence.label()}{doubted and f', or {doubted}'}.")
+        parts += filter(None, [about_models(study)])
+    return [*parts, "c: elements sent, over those of the input."]

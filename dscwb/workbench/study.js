@@ -1,0 +1,178 @@
+// A study in the browser: what Python sent, and T = a + s/r at the rate under the hand.
+// study.js, drawing.js and canvas.js are one module; the browser gets them joined in this order.
+
+const LINES = ["head", "tail", "link", "bits", "intercept", "slope"]; // as in picture.py
+const UNDECIDED = 1, FRAGILE = 2;
+
+// --- numbers for people, as in units.py ----------------------------------------------------------
+
+const PREFIXES = [[1e9, "G"], [1e6, "M"], [1e3, "k"], [1, ""], [1e-3, "m"], [1e-6, "µ"], [1e-9, "n"]];
+
+function digits(value) {
+  if (!value) return "0";
+  const places = Math.max(0, 2 - Math.floor(Math.log10(Math.abs(value)) + 1e-9));
+  const text = value.toFixed(Math.min(places, 10));
+  return text.includes(".") ? text.replace(/\.?0+$/, "") : text;
+}
+
+function prefixed(value, unit, largest, smallest) {
+  if (!value || !isFinite(value)) return `${value} ${unit}`;
+  const fitting = PREFIXES.filter(([scale]) => scale <= largest && scale >= smallest);
+  const [scale, name] = fitting.find(([one]) => Math.abs(value) >= one * 0.9995) ?? fitting.at(-1);
+  return `${digits(value / scale)} ${name}${unit}`;
+}
+
+const cost = (value, unit) => prefixed(value, unit, 1, 1e-9);
+const large = (value, unit) => prefixed(value, unit, 1e9, 1);
+
+function percent(share) {
+  const size = Math.abs(share);
+  if (size > 0 && size < 0.0005) return share > 0 ? "<0.1 %" : ">-0.1 %";
+  if (size >= 0.995 && size < 1) return `${(Math.sign(share) * Math.min(99.9, 100 * size)).toFixed(1)} %`;
+  return `${(100 * share).toFixed(size > 0 && size < 0.0995 ? 1 : 0)} %`;
+}
+
+// --- the study -----------------------------------------------------------------------------------
+
+function numbers(view, Kind) {
+  // A copy: the buffer of a message need not begin where an array may.
+  return new Kind(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
+}
+
+const line = (a, s, rate) => a + s / rate;
+
+class Study {
+  constructor(model) {
+    Object.assign(this, model.get("scene"));
+    this.cells = numbers(model.get("gain"), Float32Array);
+    this.probability = numbers(model.get("probability"), Float32Array);
+    this.doubt = numbers(model.get("doubt"), Uint8Array);
+    const lines = numbers(model.get("lines"), Float32Array);
+    const size = this.rows.length * this.candidates.length;
+    LINES.forEach((name, k) => { this[name] = lines.subarray(k * size, (k + 1) * size); });
+    this.low = this.rates.low;
+    this.high = this.rates.high;
+  }
+
+  rowOf(batchSize) { return this.rows.findIndex((row) => row.batch_size === batchSize); }
+
+  share(rate) { return Math.log(rate / this.low) / Math.log(this.high / this.low); }
+
+  rateAt(share) {
+    return this.low * (this.high / this.low) ** Math.min(1, Math.max(0, share));
+  }
+
+  bestAt(row, rate) {
+    const { splits, rates_bps: changes } = this.rows[row];
+    let k = 0; // at a switching rate the split of fewer bits, below it, is best
+    while (k < changes.length && changes[k] < rate) k += 1;
+    return splits[k];
+  }
+
+  index(row, split) { return row * this.candidates.length + split; }
+
+  costAt(row, split, rate) {
+    const k = this.index(row, split);
+    return line(this.intercept[k], this.slope[k], rate);
+  }
+
+  partsAt(row, split, rate) {
+    const k = this.index(row, split);
+    return {
+      wait: this.rows[row].wait_s, head: this.head[k], transfer: line(0, this.bits[k], rate),
+      link: this.link[k], tail: this.tail[k],
+    };
+  }
+
+  latencyAt(row, split, rate) {
+    return Object.values(this.partsAt(row, split, rate)).reduce((sum, part) => sum + part);
+  }
+
+  // The split that would be chosen if the best one were not there, and what it costs more.
+  runnerUp(row, rate) {
+    const best = this.bestAt(row, rate);
+    let second = -1, least = Infinity;
+    this.candidates.forEach((_, split) => {
+      const price = this.costAt(row, split, rate);
+      if (split !== best && price < least) { second = split; least = price; }
+    });
+    return { second, margin: Math.max(0, least - this.costAt(row, best, rate)) };
+  }
+
+  gainAt(row, rate) {
+    const fixed = this.costAt(row, this.baseline, rate);
+    return (fixed - this.costAt(row, this.bestAt(row, rate), rate)) / fixed;
+  }
+
+  doubtAt(row, rate) {
+    const edges = this.doubt_edges_bps;
+    if (!edges.length) return null;
+    let cell = 0;
+    while (cell < edges.length - 2 && edges[cell + 1] < rate) cell += 1;
+    const k = row * (edges.length - 1) + cell;
+    return { probability: this.probability[k], mark: this.doubt[k] };
+  }
+
+  // For tests and for those who want the numbers behind the picture.
+  reading(batchSize, rate) {
+    const row = this.rowOf(batchSize), best = this.bestAt(row, rate);
+    const { second, margin } = this.runnerUp(row, rate);
+    return {
+      best: this.candidates[best].name, parts: this.partsAt(row, best, rate), margin,
+      latency: this.latencyAt(row, best, rate), cost: this.costAt(row, best, rate),
+      runnerUp: this.candidates[second]?.name ?? "", gain: this.gainAt(row, rate),
+      doubt: this.doubtAt(row, rate),
+      latencies: this.candidates.map((_, split) => this.latencyAt(row, split, rate)),
+    };
+  }
+}
+
+// --- words of the tips ---------------------------------------------------------------------------
+
+const PART_WORDS = { wait: "waiting", head: "device", transfer: "transfer", tail: "server" };
+
+function splitWords(study, row, split, rate) {
+  const parts = study.partsAt(row, split, rate), { name, runs } = study.candidates[split];
+  parts.transfer += parts.link; // as in the sentence above the picture
+  const terms = Object.entries(PART_WORDS).filter(([name]) => parts[name] > 0)
+    .map(([name, words]) => `${words} ${cost(parts[name], "s")}`);
+  const sent = study.bits[study.index(row, split)] / 8;
+  const payload = sent ? `payload ${large(sent, "B")}` : "nothing is sent";
+  return [name, `${cost(study.latencyAt(row, split, rate), "s")} = ${terms.join(" + ")}`,
+    `${payload}; device runs ${runs}`];
+}
+
+function originWords(study, row) {
+  const between = study.rows[row].measured ? "" : "interpolated between measured batch sizes; ";
+  return `Times: ${between}${study.origins}`;
+}
+
+function stateWords(study, row, rate) {
+  const best = study.bestAt(row, rate), { second, margin } = study.runnerUp(row, rate);
+  const gain = study.gainAt(row, rate), doubt = study.doubtAt(row, rate), { unit } = study;
+  const words = [
+    `Batch size ${study.rows[row].label}, ${large(rate, "bit/s")} (${large(rate / 8, "B/s")})`,
+    ...splitWords(study, row, best, rate)];
+  if (unit === "J") words.push(`device energy ${cost(study.costAt(row, best, rate), unit)}`);
+  words.push(isNaN(gain) ? `${study.gain_over} is not possible here`
+    : `${percent(gain)} gain over ${study.gain_over}`);
+  if (second >= 0) {
+    words.push(`${cost(margin, unit)} before ${study.candidates[second].name}, the second best`);
+  }
+  if (doubt) {
+    words.push(`best in ${percent(doubt.probability)} of the replicates`
+      + ["", ": undecided", ", but another split is best if the model is off"][doubt.mark]);
+  }
+  return [...words, originWords(study, row)].join("\n");
+}
+
+function candidateWords(study, row, split, rate) {
+  if (isNaN(study.costAt(row, split, rate))) {
+    return `${study.candidates[split].name}\nnot possible: no times, or no room on the device`;
+  }
+  const best = study.bestAt(row, rate);
+  const more = study.costAt(row, split, rate) - study.costAt(row, best, rate);
+  return [...splitWords(study, row, split, rate),
+    split === best ? "the best split in this state" : `${cost(more, study.unit)} more than the best`,
+    originWords(study, row)].join("\n");
+}

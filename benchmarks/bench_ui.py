@@ -34,12 +34,13 @@ from dscwb.profiles.records import Profile
 from tests.browser import HOW_TO_GET_ONE, find_chromium
 from tests.lab import (
     FIRST_PAINT_MS,
-    KERNEL_STATE,
     NOTEBOOK,
     ROOT,
     chromium_page,
     jupyterlab,
+    open_notebook,
     run_cells,
+    shut_down,
 )
 
 PRESSES, BLOCK = 60, 10
@@ -180,7 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder, jupyterlab(_project(folder), Path(folder)) as url:
         first_paints(chromium, url, options.first_paints)
         with chromium_page(chromium, height=2200) as page:
-            _open(page, url, NOTEBOOK.name)
+            open_notebook(page, url, NOTEBOOK.name)
             run_cells(page)
             page.evaluate(WATCH)
             for way in WAYS:
@@ -237,12 +238,6 @@ def stretched(profile: Profile, batch_size: int) -> Profile:
         separate=(),
     )
     return replace(profile, passes=(*profile.passes, longer))
-
-
-def _open(page: Page, url: str, name: str) -> None:
-    """One notebook, in a workspace without those that an earlier page left open."""
-    page.goto(url.replace(f"tree/{NOTEBOOK.name}", f"workspaces/{Path(name).stem}/tree/{name}"))
-    page.wait_for_function(KERNEL_STATE, arg="idle", timeout=FIRST_PAINT_MS)
 
 
 def _bring(page: Page, way: Way) -> None:
@@ -308,7 +303,7 @@ def first_paints(chromium: Path, url: str, times: int) -> None:
     for _ in range(times):
         for name, there in pictures.items():
             with chromium_page(chromium) as page:
-                _open(page, url, name)
+                open_notebook(page, url, name)
                 # The last click before the picture is that on Run All Cells, if one was dropped.
                 page.evaluate(
                     """(there) => {
@@ -323,23 +318,12 @@ def first_paints(chromium: Path, url: str, times: int) -> None:
                 run_cells(page)
                 page.wait_for_function("() => window.first", timeout=FIRST_PAINT_MS)
                 taken[name].append(page.evaluate("() => (window.first - window.ran) / 1000"))
-                _shut_down(page)
+                shut_down(page)
     ours, bare = (statistics.median(taken[name]) for name in pictures)
     print(
         f"Run All to first picture, {times} times each: workbench {ours:.1f} s, "
         f"bare FigureWidget {bare:.1f} s, ratio {ours / bare:.2f}"
     )
-
-
-def _shut_down(page: Page) -> None:
-    """No kernel of an earlier page computes beside the next one."""
-    page.evaluate("""async () => {
-      const cookie = Object.fromEntries(document.cookie.split('; ').map((one) => one.split('=')));
-      for (const { id } of await (await fetch('/api/sessions')).json()) {
-        await fetch(`/api/sessions/${id}`,
-          { method: 'DELETE', headers: { 'X-XSRFToken': cookie._xsrf ?? '' } });
-      }
-    }""")
 
 
 def _report(what: str, taken: dict[str, list[float]]) -> None:

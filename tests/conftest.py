@@ -55,6 +55,16 @@ def chromium() -> Iterator[Path]:
         yield path
 
 
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """One JupyterLab for all tests, on a copy of notebooks and data: its address, its folder."""
+    from tests.lab import NOTEBOOK, copy_project, jupyterlab
+
+    project = copy_project(tmp_path_factory.mktemp("project"))
+    with jupyterlab(project, tmp_path_factory.mktemp("home")) as url:
+        yield url, (project / NOTEBOOK).parent
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skips what is marked `gpu` on a machine without a CUDA device."""
     if item.get_closest_marker("gpu"):

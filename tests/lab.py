@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Page, TimeoutError, sync_playwright
+from playwright.sync_api import ConsoleMessage, Page, TimeoutError, sync_playwright
 
 from tests.browser import CHROMIUM_FLAGS
 
@@ -141,3 +141,43 @@ def answer_dialogs(page: Page) -> list[str]:
         dialog.locator("button.jp-mod-accept").last.click()
         dialog.wait_for(state="detached")
     return words
+
+
+def open_notebook(page: Page, url: str, name: str) -> None:
+    """One notebook, in a workspace without those that an earlier page left open."""
+    page.goto(url.replace(f"tree/{NOTEBOOK.name}", f"workspaces/{Path(name).stem}/tree/{name}"))
+    page.wait_for_function(KERNEL_STATE, arg="idle", timeout=FIRST_PAINT_MS)
+
+
+def shut_down(page: Page) -> None:
+    """End all kernels: none of an earlier page computes beside the next one."""
+    page.evaluate("""async () => {
+      const cookie = Object.fromEntries(document.cookie.split('; ').map((one) => one.split('=')));
+      for (const { id } of await (await fetch('/api/sessions')).json()) {
+        await fetch(`/api/sessions/${id}`,
+          { method: 'DELETE', headers: { 'X-XSRFToken': cookie._xsrf ?? '' } });
+      }
+    }""")
+
+
+@contextmanager
+def notebook_page(
+    chromium: Path, url: str, name: str, *, height: int = 1800
+) -> Iterator[tuple[Page, list[str]]]:
+    """A notebook after Run All: its page, and what the page reports as errors from then on."""
+    with chromium_page(chromium, height=height) as page:
+        errors: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda said: errors.append(said.text) if ours(said) else None)
+        open_notebook(page, url, name)
+        run_cells(page)
+        try:
+            yield page, errors
+        finally:
+            shut_down(page)
+
+
+def ours(said: ConsoleMessage) -> bool:
+    """Whether a line of the browser's log is an error of a widget, not JupyterLab's own talk."""
+    own = ("Failed to load resource", "debugger state")  # routes; a kernel that starts anew
+    return said.type == "error" and not any(words in said.text for words in own)

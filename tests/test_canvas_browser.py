@@ -8,14 +8,7 @@ import pytest
 
 import dscwb
 from dscwb.profiles.files import save_profile
-from tests.lab import (
-    ANSWER_MS,
-    FIRST_PAINT_MS,
-    NOTEBOOK,
-    chromium_page,
-    jupyterlab,
-    run_cells,
-)
+from tests.lab import ANSWER_MS, FIRST_PAINT_MS, notebook_page, run_cells
 from tests.test_picture import study
 from tests.tiny import profile_of, tiny_graph
 
@@ -95,31 +88,17 @@ def the_study(encoding="float32"):
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory, chromium):
+def page(lab, chromium):
     """A notebook of three cells: controls, the canvas, the canvas once more."""
-    project = tmp_path_factory.mktemp("project")
-    (project / "notebooks").mkdir()
+    url, folder = lab
     layers = {size: [size * ns * MS for ns in (10, 20, 30)] for size in BATCHES}
-    save_profile(profile_of(tiny_graph(), layers), project / "notebooks" / "edge.parquet")
+    save_profile(profile_of(tiny_graph(), layers), folder / "edge.parquet")
     cells = [nbformat.v4.new_code_cell(text) for text in (SETUP, "view.widget", "view.widget")]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), project / NOTEBOOK)
-    with (
-        jupyterlab(project, tmp_path_factory.mktemp("home")) as url,
-        chromium_page(chromium, height=1800) as page,
-    ):
-        page.errors = []
-        page.on("pageerror", lambda error: page.errors.append(str(error)))
-        page.on("console", lambda said: page.errors.append(said.text) if ours(said) else None)
-        page.goto(url)
-        run_cells(page)
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / "canvas.ipynb")
+    with notebook_page(chromium, url, "canvas.ipynb") as (page, errors):
+        page.errors = errors
         wait_for_views(page, 2)
         yield page
-
-
-def ours(said):
-    """Whether a line of the browser's log is an error of a widget, not JupyterLab's own talk."""
-    own = ("Failed to load resource", "debugger state")  # routes; a kernel that starts anew
-    return said.type == "error" and not any(words in said.text for words in own)
 
 
 def wait_for_views(page, count):

@@ -8,15 +8,7 @@ import pandas as pd
 import pytest
 
 from dscwb.policy import Policy
-from tests.lab import (
-    ANSWER_MS,
-    FIRST_PAINT_MS,
-    NOTEBOOK,
-    chromium_page,
-    copy_project,
-    jupyterlab,
-    run_cells,
-)
+from tests.lab import ANSWER_MS, FIRST_PAINT_MS, NOTEBOOK, notebook_page
 
 pytestmark = pytest.mark.browser
 
@@ -24,24 +16,12 @@ CANVAS = ".dscwb-canvas"
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory, chromium):
-    """01-explore after Run All: its page, and the folder that it runs in."""
-    project = copy_project(tmp_path_factory.mktemp("project"))
-    with (
-        jupyterlab(project, tmp_path_factory.mktemp("home")) as url,
-        chromium_page(chromium, height=1800) as page,
-    ):
-        page.errors = []
-        page.on("pageerror", lambda error: page.errors.append(str(error)))
-        page.goto(url)
-        run_cells(page)
+def page(lab, chromium):
+    """01-explore after Run All."""
+    with notebook_page(chromium, lab[0], NOTEBOOK.name) as (page, errors):
+        page.errors = errors
         wait_for_canvas(page)
-        yield page, (project / NOTEBOOK).parent
-
-
-@pytest.fixture
-def page(lab):
-    return lab[0]
+        yield page
 
 
 def wait_for_canvas(page):
@@ -155,8 +135,8 @@ def test_a_click_on_the_map_sets_the_controls(page):
 
 
 @pytest.mark.parametrize("kind", ["PNG", "SVG", "PDF", "HTML", "CSV", "Parquet", "Policy"])
-def test_each_export_button_yields_a_file_that_opens(lab, kind, tmp_path):
-    page, folder = lab
+def test_each_export_button_yields_a_file_that_opens(page, lab, kind):
+    folder = lab[1]
     ending = "json" if kind == "Policy" else kind.lower()
     known = set(folder.glob(f"dscwb-*.{ending}"))
     page.get_by_role("button", name=kind, exact=True).click()

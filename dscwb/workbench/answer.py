@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import math
 
-from dscwb.latency import FULL_OFFLOADING, NO_OFFLOADING
 from dscwb.study.confidence import Confidence
 from dscwb.study.states import Decision
 from dscwb.study.sweeps import Study
-from dscwb.units import format_bytes, format_number, format_percent, format_seconds
+from dscwb.units import (
+    FULL_OFFLOADING,
+    NO_OFFLOADING,
+    format_bytes,
+    format_number,
+    format_percent,
+    format_seconds,
+    shown_name,
+)
 from dscwb.workbench.state import State
 
 
@@ -40,7 +47,7 @@ def _what(best: Decision, study: Study) -> str:
     given, features = study.written
     if best.split == FULL_OFFLOADING:
         return f"Send the input ({FULL_OFFLOADING}; {given}, {size})"
-    return f"Send after {best.split} ({features}, {size})"
+    return f"Send {shown_name(best.split)} ({features}, {size})"
 
 
 def _cost(study: Study, best: Decision) -> str:
@@ -61,10 +68,11 @@ def _cost(study: Study, best: Decision) -> str:
 
 
 def _compared(study: Study, state: State, best: Decision) -> str:
-    name = study.baseline_split(state.baseline)
-    if name == best.split:
+    split = study.baseline_split(state.baseline)
+    name = shown_name(split)
+    if split == best.split:
         return f"which is {name} itself"
-    gain = study.gain_at(best.batch_size, best.data_rate_bps, name)
+    gain = study.gain_at(best.batch_size, best.data_rate_bps, split)
     if math.isnan(gain):
         return f"while {name} is not possible here"
     better = "faster" if study.unit == "s" else "less energy"

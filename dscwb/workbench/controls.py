@@ -12,6 +12,7 @@ import anywidget
 import ipywidgets as widgets
 
 from dscwb.scenario import CANDIDATES
+from dscwb.units import shown_name
 from dscwb.workbench.state import COMMON, FOLDED, KNOBS, PRESETS, Knob, Value
 
 DESCRIPTION = {"description_width": "140px"}  # the longest description, so that controls line up
@@ -67,8 +68,8 @@ class _Control:
             return
         if isinstance(self.widget, widgets.Dropdown):
             options = self.widget.options
-            if value not in [known for _, known in options]:  # chosen from Python
-                self.widget.options = (*options, _labelled(value))
+            if value not in [known for _, known in options]:  # a split, chosen from Python
+                self.widget.options = (*options, (shown_name(str(value)), value))
         self.widget.value = (
             value if self.unit is None else float(f"{float(value) / self.unit:.12g}")
         )

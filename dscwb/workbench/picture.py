@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from plotly.colors import sample_colorscale, unlabel_rgb
 
 from dscwb.cuts import Granularity, all_cuts, bottlenecks
-from dscwb.figures.axes import linear_ticks, prefixed, short_rate, shortened
+from dscwb.figures.axes import linear_ticks, prefixed, shortened
 from dscwb.figures.breakdown import PARTS
 from dscwb.figures.cells import COLUMNS
 from dscwb.figures.colours import split_colours
@@ -29,7 +29,7 @@ from dscwb.study.confidence import Confidence
 from dscwb.study.states import States
 from dscwb.study.sureness import about_models, about_times, robust, undecided
 from dscwb.study.sweeps import Study
-from dscwb.units import BITS_PER_BYTE, format_number, format_percent
+from dscwb.units import BITS_PER_BYTE, format_number, format_percent, format_rate, shown_name
 from dscwb.workbench.state import State
 
 LINES = ("head", "tail", "link", "bits", "intercept", "slope")
@@ -113,7 +113,8 @@ class ModelPicture:
         places = [i for i, one in enumerate(self.places) if one["cut"] == cut.index]
         return {
             "name": name,
-            "short": shortened(name),
+            "shown": shown_name(name),
+            "short": shortened(shown_name(name)),
             "colour": self.colours[cut.index],
             "place": places[0] if places and not cut.is_output else len(self.places) - 1,
             "depth_label": "all" if cut.is_output else f"{depth}",
@@ -141,7 +142,7 @@ def mark(study: Study, state: State, answer: str) -> dict[str, Any]:
     return {
         "batch_size": state.batch_size,
         "data_rate_bps": rate,
-        "rate_words": short_rate(rate),
+        "rate_words": format_rate(rate, in_bytes=False),
         "answer": answer,
         "bars": bars,
     }
@@ -187,7 +188,7 @@ def picture(
             "Compression ratio over depth",
             f"{natural} of {len(kinds)} natural, {kinds.count('compressive')} compressive",
         ),
-        "gain_over": study.splits[split],
+        "gain_over": shown_name(study.splits[split]),
         "cost": WORDS[study.unit],
         "unit": study.unit,
         "depth_title": f"{'Blocks' if model.in_blocks else 'Layers'} on the device",
@@ -306,11 +307,12 @@ def _doubt(
 def _gain_heading(study: Study, baseline: str) -> tuple[str, str]:
     split, gains = study.baseline_split(baseline), study.gains(baseline)
     missing = int(np.isnan(gains).all(axis=1).sum())
-    heading = f"Gain over {baseline}" + (f" ({shortened(split)})" if split != baseline else "")
+    short = shortened(shown_name(split))
+    heading = f"Gain over {short}" if split == baseline else f"Gain over {baseline} ({short})"
     if missing == len(gains):
         return heading, "not possible at any batch size"
     mean, most = (format_percent(float(of(gains))) for of in (np.nanmean, np.nanmax))
-    low, high = (short_rate(rate) for rate in study.rate_range)
+    low, high = (format_rate(rate, in_bytes=False) for rate in study.rate_range)
     words = f"mean {mean}, at most {most}, from {low} to {high}"
     if missing:
         words += f"; not possible at {missing} of {len(gains)} batch sizes"

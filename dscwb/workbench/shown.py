@@ -10,11 +10,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from dscwb.devices.machines import Library
-from dscwb.latency import NO_OFFLOADING, holds_input, own_encoding
+from dscwb.latency import holds_input, own_encoding
 from dscwb.profiles.records import scale_profile
 from dscwb.scenario import DATA_RATES_BPS
 from dscwb.study.confidence import Confidence
+from dscwb.study.states import BASELINES
 from dscwb.study.sweeps import Study, sweep
+from dscwb.units import NO_OFFLOADING
 from dscwb.workbench.answer import in_words
 from dscwb.workbench.hatching import REPLICATES
 from dscwb.workbench.state import ASSUMED, State, baselines
@@ -153,6 +155,6 @@ def _on_grid(state: State, study: Study, asked: Collection[str]) -> State:
         )
     nearest = min(sizes, key=lambda other: abs(other - size))
     baseline = state.baseline
-    if "baseline" not in asked and baseline not in (*baselines(study), *study.splits):
+    if "baseline" not in asked and baseline not in (*BASELINES[2:], *study.splits):
         baseline = NO_OFFLOADING
     return replace(state, batch_size=nearest, baseline=baseline)

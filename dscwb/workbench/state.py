@@ -12,17 +12,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from dscwb.latency import FULL_OFFLOADING, NO_OFFLOADING
 from dscwb.scenario import CANDIDATES, PowerModel, Scenario
-from dscwb.study.states import BEST_STATIC, MINIMAX_STATIC, States
-from dscwb.units import ENCODINGS, Encoding, encoding
+from dscwb.study.states import BASELINES, States
+from dscwb.units import ENCODINGS, FULL_OFFLOADING, NO_OFFLOADING, Encoding, encoding, shown_name
 
 Value = str | int | float | bool
 
 SCHEMA = "dscwb.state/1"
 ASSUMED = "assumed speed-up"
 """A server: the device itself, a stated number of times as fast."""
-BASELINES = (NO_OFFLOADING, FULL_OFFLOADING, BEST_STATIC, MINIMAX_STATIC)
 MBIT, MB, MS = 1e6, 1e6, 1e-3
 
 
@@ -228,7 +226,11 @@ def _of_kind(value: Any, like: Value) -> bool:
     return isinstance(value, str)
 
 
-def baselines(study: States) -> tuple[str, ...]:
-    """The named baselines that are possible, then the splits that are best somewhere."""
+def baselines(study: States) -> tuple[tuple[str, str], ...]:
+    """What a gain can be over, as shown and as such: those possible of `BASELINES`, then splits.
+
+    The splits are those that are best somewhere.
+    """
     named = [name for name in BASELINES if name != FULL_OFFLOADING or name in study.splits]
-    return tuple(dict.fromkeys((*named, *study.chosen)))
+    splits = [(shown_name(name), name) for name in study.chosen if name not in named]
+    return (*((name, name) for name in named), *splits)

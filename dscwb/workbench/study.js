@@ -132,13 +132,13 @@ class Study {
 const PART_WORDS = { wait: "waiting", head: "device", transfer: "transfer", tail: "server" };
 
 function splitWords(study, row, split, rate) {
-  const parts = study.partsAt(row, split, rate), { name, runs } = study.candidates[split];
+  const parts = study.partsAt(row, split, rate), { shown, runs } = study.candidates[split];
   parts.transfer += parts.link; // as in the sentence above the picture
   const terms = Object.entries(PART_WORDS).filter(([name]) => parts[name] > 0)
     .map(([name, words]) => `${words} ${cost(parts[name], "s")}`);
   const sent = study.bits[study.index(row, split)] / 8;
   const payload = sent ? `payload ${large(sent, "B")}` : "nothing is sent";
-  return [name, `${cost(study.latencyAt(row, split, rate), "s")} = ${terms.join(" + ")}`,
+  return [shown, `${cost(study.latencyAt(row, split, rate), "s")} = ${terms.join(" + ")}`,
     `${payload}; device runs ${runs}`];
 }
 
@@ -157,7 +157,7 @@ function stateWords(study, row, rate) {
   words.push(isNaN(gain) ? `${study.gain_over} is not possible here`
     : `${percent(gain)} gain over ${study.gain_over}`);
   if (second >= 0) {
-    words.push(`${cost(margin, unit)} before ${study.candidates[second].name}, the second best`);
+    words.push(`${cost(margin, unit)} before ${study.candidates[second].shown}, the second best`);
   }
   if (doubt) {
     words.push(`best in ${percent(doubt.probability)} of the replicates`
@@ -168,7 +168,7 @@ function stateWords(study, row, rate) {
 
 function candidateWords(study, row, split, rate) {
   if (isNaN(study.costAt(row, split, rate))) {
-    return `${study.candidates[split].name}\nnot possible: no times, or no room on the device`;
+    return `${study.candidates[split].shown}\nnot possible: no times, or no room on the device`;
   }
   const best = study.bestAt(row, rate);
   const more = study.costAt(row, split, rate) - study.costAt(row, best, rate);

@@ -1,20 +1,15 @@
 """The widget of the canvas from Python's side: what it holds, what it sends, what it hears."""
 
 import re
-import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
-from hatchling.builders.wheel import WheelBuilder
 
-from dscwb.workbench.canvas import SCRIPTS, CanvasView
+from dscwb.workbench.canvas import CanvasView
 from dscwb.workbench.picture import LINES
 from dscwb.workbench.session import SplitWorkbench
 from dscwb.workbench.state import State
 from tests.test_picture import study
-
-ROOT = Path(__file__).parents[1]
 
 
 def at(**more):
@@ -56,12 +51,3 @@ def test_the_script_needs_no_network_and_no_library():
     script = CanvasView().widget._esm
     assert "export default" in script
     assert not re.search(r"\bimport\b[^\n]*from|https?://|\bfetch\(|\beval\(", script)
-
-
-def test_the_wheel_holds_the_script(tmp_path):
-    """Editable installations find it anyway."""
-    builder = WheelBuilder(str(ROOT))
-    (wheel,) = builder.build(directory=str(tmp_path), versions=["standard"])
-    with zipfile.ZipFile(wheel) as archive:
-        names = archive.namelist()
-    assert {f"dscwb/workbench/{name}" for name in SCRIPTS} <= set(names)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dscwb.cli import lab
+from dscwb.workbench.canvas import SCRIPTS
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))
@@ -52,29 +53,26 @@ def test_a_file_is_no_folder(tmp_path):
         lab.copy_notebooks(tmp_path / "x")
 
 
-def test_a_wheel_carries_notebooks_data_and_scripts(tmp_path):
-    pytest.importorskip("hatchling", reason="a build backend comes with the test environment")
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The wheel as `pip install` gets it; an editable installation would find all files anyway."""
+    folder = tmp_path_factory.mktemp("wheel")
     build = "from hatchling.build import build_wheel; print(build_wheel(__import__('sys').argv[1]))"
-    made = subprocess.run(
-        [sys.executable, "-c", build, str(tmp_path)],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    names = zipfile.ZipFile(tmp_path / made.stdout.split()[-1]).namelist()
+    subprocess.run([sys.executable, "-c", build, str(folder)], cwd=ROOT, check=True)
+    (path,) = folder.glob("*.whl")
+    return path
+
+
+def test_a_wheel_carries_notebooks_data_and_scripts(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
     assert {f"dscwb/notebooks/{name}" for name in NOTEBOOKS} <= set(names)
     profiles = [name for name in names if name.startswith("dscwb/data/profiles/")]
     assert len(profiles) == len(list((ROOT / "data" / "profiles").glob("*.parquet")))
-    assert {"dscwb/workbench/canvas.js", "dscwb/devices/devices.toml", "dscwb/py.typed"} <= set(
-        names
-    )
+    assert {f"dscwb/workbench/{name}" for name in SCRIPTS} <= set(names)
+    assert {"dscwb/devices/devices.toml", "dscwb/py.typed"} <= set(names)
 
 
-def test_what_the_wheel_installs_finds_its_data_and_notebooks_anywhere(tmp_path):
-    build = "from hatchling.build import build_wheel; print(build_wheel(__import__('sys').argv[1]))"
-    subprocess.run([sys.executable, "-c", build, str(tmp_path)], cwd=ROOT, check=True)
-    (wheel,) = tmp_path.glob("*.whl")
+def test_what_the_wheel_installs_finds_its_data_and_notebooks_anywhere(wheel, tmp_path):
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     code = (
         "import dscwb; print(dscwb.__file__); "

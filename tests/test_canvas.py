@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from dscwb.workbench.canvas import CanvasView
+from dscwb.workbench.canvas import Canvas
 from dscwb.workbench.picture import LINES
 from dscwb.workbench.session import SplitWorkbench
 from dscwb.workbench.state import State
@@ -17,14 +17,14 @@ def at(**more):
 
 
 def test_it_sends_the_study_as_the_browser_reads_it():
-    sent = CanvasView().picture(study(), at(), None, "Split after a.")
+    sent = Canvas().picture(study(), at(), None, "Split after a.")
     lines = np.frombuffer(sent["lines"], "<f4").reshape(len(LINES), 4, 4)
     np.testing.assert_allclose(lines[LINES.index("intercept"), 0], [0.006, 0.015, 0.033, 0.06])
     assert len(sent["gain"]) == 4 * 4 * sent["scene"]["columns"]
     assert (sent["probability"], sent["doubt"]) == (b"", b"")
     expected = {"batch_size": 1, "data_rate_bps": 1e5, "answer": "Split after a."}
     assert expected.items() <= sent["at"].items()
-    assert set(sent) == set(CanvasView().widget.trait_names(sync=True)) & set(sent)
+    assert set(sent) == set(Canvas().trait_names(sync=True)) & set(sent)
 
 
 def test_a_study_is_one_message_and_a_move_a_small_one(monkeypatch):
@@ -34,7 +34,7 @@ def test_a_study_is_one_message_and_a_move_a_small_one(monkeypatch):
     def send(message, buffers=None):
         messages.append(set(message["state"]) | {path[0] for path in message["buffer_paths"]})
 
-    monkeypatch.setattr(bench._view.widget, "_send", send)
+    monkeypatch.setattr(bench._view, "_send", send)
     bench.update(feature_encoding="int8")
     bench.update(data_rate_bps=2e5, batch_size=4)
     bench.update(baseline="full offloading")
@@ -44,10 +44,10 @@ def test_a_study_is_one_message_and_a_move_a_small_one(monkeypatch):
 
 def test_misuse_is_refused():
     with pytest.raises(ValueError, match="'z' is not a candidate here"):
-        CanvasView().picture(study(), at(baseline="z"), None, "")
+        Canvas().picture(study(), at(baseline="z"), None, "")
 
 
 def test_the_script_needs_no_network_and_no_library():
-    script = CanvasView().widget._esm
+    script = Canvas()._esm
     assert "export default" in script
     assert not re.search(r"\bimport\b[^\n]*from|https?://|\bfetch\(|\beval\(", script)

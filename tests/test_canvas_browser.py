@@ -24,7 +24,7 @@ import ipywidgets as widgets
 import numpy as np
 from dataclasses import replace
 import dscwb
-from dscwb.workbench.canvas import CanvasView
+from dscwb.workbench.canvas import Canvas
 from dscwb.workbench.state import State
 
 edge = dscwb.load_profile("edge.parquet")
@@ -35,13 +35,13 @@ def sweep(encoding):
         edge, dscwb.scale_profile(edge, 10), feature_encoding=encoding,
         data_rates_bps=np.geomspace(1e4, 1e6, 61), arrival_rate_hz=50.0, **options)
 
-view, state = CanvasView(), State("tiny", batch_size=1, data_rate_bps=1e5)
+view, state = Canvas(), State("tiny", batch_size=1, data_rate_bps=1e5)
 study = sweep("float32")
 
 def show(traits):
-    with view.widget.hold_sync():
+    with view.hold_sync():
         for name, value in traits.items():
-            setattr(view.widget, name, value)
+            setattr(view, name, value)
 
 def place(batch_size, rate):
     global state
@@ -64,7 +64,7 @@ def choose(change):
     show(view.picture(study, state, None, "int8"))
 
 show(view.picture(study, state, study.confidence(40), "first answer"))
-view.widget.observe(click, "clicked")
+view.observe(click, "clicked")
 slider = widgets.FloatLogSlider(description="Data rate", min=4, max=6, step=0.02, value=1e5)
 slider.observe(lambda change: place(state.batch_size, change["new"]), "value")
 choice = widgets.Dropdown(description="Features", options=["float32", "int8"])
@@ -93,7 +93,7 @@ def page(lab, chromium):
     url, folder = lab
     layers = {size: [size * ns * MS for ns in (10, 20, 30)] for size in BATCHES}
     save_profile(profile_of(tiny_graph(), layers), folder / "edge.parquet")
-    cells = [nbformat.v4.new_code_cell(text) for text in (SETUP, "view.widget", "view.widget")]
+    cells = [nbformat.v4.new_code_cell(text) for text in (SETUP, "view", "view")]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / "canvas.ipynb")
     with notebook_page(chromium, url, "canvas.ipynb") as (page, errors):
         page.errors = errors

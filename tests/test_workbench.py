@@ -40,7 +40,7 @@ def bench():
 
 def screen(bench):
     """All that is to be seen: the picture's traits, the words, the text, every control."""
-    widget = bench._view.widget
+    widget = bench._view
     picture = {name: getattr(widget, name) for name in widget.trait_names(sync=True)}
     picture = {name: value for name, value in picture.items() if name not in ("layout", "clicked")}
     controls = [(one.field, one.widget.value) for one in bench._controls._controls]
@@ -65,14 +65,14 @@ def trace(figure, name):
 
 
 def test_rate_and_batch_only_move_the_mark(bench):
-    study, scene = bench.study, bench._view.widget.scene
+    study, scene = bench.study, bench._view.scene
     bench._controls["data_rate_bps"].value = 2.0
     bench._controls["batch_size"].value = 3
     assert (bench.state.data_rate_bps, bench.state.batch_size) == (2e6, 3)
-    at = bench._view.widget.at
+    at = bench._view.at
     assert (at["data_rate_bps"], at["batch_size"], at["answer"]) == (2e6, 3, bench.answer)
     assert bench.study is study
-    assert bench._view.widget.scene is scene
+    assert bench._view.scene is scene
 
 
 CHANGES = {
@@ -171,7 +171,7 @@ def test_a_state_is_shown_in_all_its_parts_or_refused_and_nothing_changes(bench,
             refused += 1
             np.testing.assert_equal(screen(bench), before)
             continue
-        widget = bench._view.widget
+        widget = bench._view
         assert widget.at["answer"] == bench._answer.text == bench.answer
         assert widget.at["batch_size"] == bench.state.batch_size
         assert widget.scene["caption"].startswith(bench.study.label())
@@ -257,20 +257,20 @@ def test_a_slider_that_the_browser_moves_to_its_nearest_step_changes_nothing(ben
 
 
 def test_a_click_on_a_map_sets_rate_and_batch(bench):
-    bench._view.widget.clicked = {"data_rate_bps": 123456.0, "batch_size": 3, "serial": 1}
+    bench._view.clicked = {"data_rate_bps": 123456.0, "batch_size": 3, "serial": 1}
     assert (bench.state.data_rate_bps, bench.state.batch_size) == (123e3, 3)
     bench.update(model="tiny_2", batch_size=1)
-    bench._view.widget.clicked = {"data_rate_bps": 1e5, "batch_size": 4, "serial": 2}
+    bench._view.clicked = {"data_rate_bps": 1e5, "batch_size": 4, "serial": 2}
     assert bench.state.batch_size == 1  # a click into a study that is gone is not heard
 
 
 def test_static_backend_redraws_the_same_pictures():
     bench = SplitWorkbench(profile(), backend="static")
     figures = ("maps", "latency", "breakdown", "compression")
-    first = bench._view.widget.outputs
+    first = bench._view.outputs
     for change in ({"data_rate_bps": 2e6}, {"feature_encoding": "int8"}):
         bench.update(**change)
-        shown = bench._view.widget.outputs
+        shown = bench._view.outputs
         assert shown != first
         drawn = [one["data"]["application/vnd.plotly.v1+json"] for one in shown]
         assert drawn == [json.loads(bench.figure(name).to_json()) for name in figures]
@@ -530,10 +530,10 @@ def test_confidence_comes_with_the_answer_and_hatches_the_map(bench):
     assert "Sure: >99 % by the device's measurements, and" in bench.answer
     confidence = bench.check_confidence()
     assert not confidence.undecided.any()
-    assert "Undecided states from 400 bootstrap" in bench._view.widget.scene["caption"]
+    assert "Undecided states from 400 bootstrap" in bench._view.scene["caption"]
     assert "Hatched:" in caption_of(bench.figure())
     bench.update(server_load=2.0)
-    caption = bench._view.widget.scene["caption"]
+    caption = bench._view.scene["caption"]
     assert "bootstrap" not in caption  # it was of another study
 
 

@@ -1,7 +1,7 @@
 """Five linked views on the screen, at the speed of the hand.
 
 A study travels to the browser once, as a few words and arrays; of a slider that moves only the
-state does. All of it stands in synchronised traits, so that after a reload of the page the picture
+point does. All of it stands in synchronised traits, so that after a reload of the page the picture
 is that of the kernel.
 """
 
@@ -18,22 +18,21 @@ from dscwb.study.sweeps import Study
 from dscwb.workbench.picture import ModelPicture, mark, picture
 from dscwb.workbench.state import State
 
-HERE = Path(__file__).parent
 SCRIPTS = ("study.js", "pen.js", "drawing.js", "canvas.js")
 """The browser's side, in the order in which it reads it: one module."""
 
 
-class CanvasWidget(anywidget.AnyWidget):
-    """The browser's side of `CanvasView`.
+class Canvas(anywidget.AnyWidget):
+    """Map of splits, map of gains, latency over rate, its parts, and compression over depth.
 
     Attributes:
         scene: This and the arrays as `picture.picture` says.
-        at: The state shown, as in `picture.mark`.
+        at: The point shown, as in `picture.mark`.
         clicked: What a person last pointed at in a map: ``batch_size``, ``data_rate_bps`` and a
             ``serial`` number, since one may point twice at the same place.
     """
 
-    _esm = "\n".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    _esm = "\n".join((Path(__file__).parent / name).read_text("utf-8") for name in SCRIPTS)
 
     scene = traitlets.Dict().tag(sync=True)
     lines = traitlets.Bytes().tag(sync=True)
@@ -43,18 +42,7 @@ class CanvasWidget(anywidget.AnyWidget):
     at = traitlets.Dict().tag(sync=True)
     clicked = traitlets.Dict().tag(sync=True)
 
-
-class CanvasView:
-    """Map of splits, map of gains, latency over rate, its parts, and compression over depth.
-
-    Attributes:
-        widget: What to put into a layout.
-    """
-
-    def __init__(self) -> None:
-        """Start empty."""
-        self.widget = CanvasWidget()
-        self._model: ModelPicture | None = None
+    _model: ModelPicture | None = None
 
     def picture(
         self,
@@ -65,11 +53,11 @@ class CanvasView:
         *,
         moved: bool = False,
     ) -> dict[str, Any]:
-        """What the widget's traits must be to show a state; the widget stays as it is.
+        """What the traits must be to show a state; they stay as they are.
 
         Args:
             study: What to draw.
-            state: Batch size and data rate to mark, and what the gain is over.
+            state: The point to mark, and what the gain is over.
             confidence: Of this study; undecided states are hatched, fragile ones dotted.
             answer: What the state means in words, for those who do not see the picture.
             moved: Whether the study is shown already, with this baseline and confidence.

@@ -24,16 +24,16 @@ from dscwb.profiles.library import PathLike, ProfileLike
 from dscwb.study.confidence import Confidence
 from dscwb.study.sweeps import FORMATS, Study
 from dscwb.units import BITS_PER_BYTE, format_number
-from dscwb.workbench.canvas import CanvasView
+from dscwb.workbench.canvas import Canvas
 from dscwb.workbench.controls import Controls, KeepKeys, Line, button
 from dscwb.workbench.hatching import REPLICATES, Hatching
 from dscwb.workbench.shown import Shown, View, completed, shown
 from dscwb.workbench.state import KNOBS, State, Value
-from dscwb.workbench.static import StaticView, figure
+from dscwb.workbench.static import Static, figure
 
 Backend = Literal["canvas", "static"]
 
-BACKENDS: dict[str, Callable[[], View]] = {"canvas": CanvasView, "static": StaticView}
+BACKENDS: dict[str, type[View]] = {"canvas": Canvas, "static": Static}
 EXPORT_WIDTH = 1280  # pixels: two maps side by side
 EXPORTS = {
     **{kind: kind.lower() for kind in ("PNG", "SVG", "PDF", "HTML", "CSV", "Parquet")},
@@ -99,7 +99,7 @@ class SplitWorkbench:
         self._text.value = self.state.to_json()
         self._message.say(" ".join(self._library.left_out))
         if backend == "canvas":
-            self._view.widget.observe(lambda change: self._pointed(change["new"]), "clicked")
+            self._view.observe(lambda change: self._pointed(change["new"]), "clicked")
 
     @property
     def state(self) -> State:
@@ -254,7 +254,7 @@ class SplitWorkbench:
                 KeepKeys(),
                 self._controls.widget,
                 self._answer.widget,
-                self._view.widget,
+                self._view,
                 actions,
                 self._message.widget,
                 share,
@@ -264,9 +264,9 @@ class SplitWorkbench:
     def _show(self, new: Shown) -> None:
         """Put it on the screen."""
         self._shown = new
-        with self._view.widget.hold_sync():
+        with self._view.hold_sync():
             for name, value in new.picture.items():
-                setattr(self._view.widget, name, value)
+                setattr(self._view, name, value)
         self._show_controls()
         if new.confidence is None:
             self._hatching.begin(new.study)

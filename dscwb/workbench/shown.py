@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 from dscwb.devices.machines import Library
 from dscwb.latency import holds_input, own_encoding
@@ -18,25 +18,12 @@ from dscwb.study.states import BASELINES
 from dscwb.study.sweeps import Study, sweep
 from dscwb.units import NO_OFFLOADING
 from dscwb.workbench.answer import in_words
+from dscwb.workbench.canvas import Canvas
 from dscwb.workbench.hatching import REPLICATES
 from dscwb.workbench.state import ASSUMED, State, baselines
+from dscwb.workbench.static import Static
 
-
-class View(Protocol):
-    """The pictures on the screen."""
-
-    widget: Any
-
-    def picture(
-        self,
-        study: Study,
-        state: State,
-        confidence: Confidence | None,
-        answer: str,
-        *,
-        moved: bool = False,
-    ) -> dict[str, Any]:
-        """What the widget's traits must be to show a state; the widget stays as it is."""
+View = Canvas | Static
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,13 +87,7 @@ def shown(
 
 
 def completed(shown: Shown, view: View, *, moved: bool = False) -> Shown:
-    """The same with answer and picture.
-
-    Args:
-        shown: State, study, and what is known of its confidence.
-        view: What draws the picture.
-        moved: Whether only the mark has moved since the picture before.
-    """
+    """With answer and picture; `moved` if only the point has changed since the last picture."""
     state, study = shown.state, shown.study
     sure = shown.confidence or shown.rows.get(state.batch_size)
     if sure is None:

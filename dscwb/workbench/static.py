@@ -22,16 +22,8 @@ from dscwb.workbench.state import State
 FIGURES = ("maps", "latency", "breakdown", "compression")
 
 
-class StaticView:
-    """All figures drawn anew at each change; clicks are not heard.
-
-    Attributes:
-        widget: What to put into a layout.
-    """
-
-    def __init__(self) -> None:
-        """Start empty."""
-        self.widget = widgets.Output()
+class Static(widgets.Output):  # type: ignore[misc]  # it has no types of its own
+    """All figures drawn anew at each change; clicks are not heard."""
 
     def picture(
         self,
@@ -42,19 +34,13 @@ class StaticView:
         *,
         moved: bool = False,
     ) -> dict[str, Any]:
-        """What the widget's traits must be to show a state; it stays as it is."""
+        """What the traits must be to show a state, as in `Canvas.picture`."""
         figures = (figure(which, study, state, confidence) for which in FIGURES)
         return {"outputs": tuple(map(_output, figures))}
 
 
 def figure(which: str, study: Study, state: State, confidence: Confidence | None) -> go.Figure:
-    """One of the pictures.
-
-    Args:
-        which: One of `FIGURES`.
-        study: What to draw.
-        state: What to mark, and what the gain is over.
-        confidence: Of this study, to hatch undecided states.
+    """One of `FIGURES`, with the state marked.
 
     Raises:
         ValueError: No such picture.

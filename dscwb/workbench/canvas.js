@@ -305,7 +305,7 @@ class View {
     Object.assign(this, { width, dpr, captionPx: 0 });
     this.caption.style.minHeight = "";
     const wide = width >= WIDE, inner = width - 4, gap = 16;
-    const bar = wide ? 152 : 128; // room for names of splits at the first map
+    const bar = wide ? 152 : 140; // room for names of splits at the first map
     const plot = (inner - gap - LEFT_PX - bar - END_PX - PERCENT_BAR_PX) / 2; // both alike
     const left = LEFT_PX + plot + bar, right = inner - gap - left;
     const part = wide ? (inner - 2 * gap) / 3 : (inner - gap) / 2;

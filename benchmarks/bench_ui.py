@@ -78,15 +78,16 @@ def study_at(round_trip_ms):
 
 def views_of(study, state):
     return (
-        figures.plot_maps(study, state=state), figures.plot_latency_vs_rate(study, 1, state=state),
-        figures.plot_latency_breakdown(study, *state), figures.plot_compression(study.edge.graph))
+        figures.plot_maps(study, **state), figures.plot_latency_vs_rate(study, **state),
+        figures.plot_latency_breakdown(study, **state), figures.plot_compression(study.edge.graph))
 
 def maps_of(study, state):
-    return (figures.plot_maps(study, state=state),)
+    return (figures.plot_maps(study, **state),)
 
 def interact(pictures):
     def draw(rate, round_trip_ms):
-        for figure in pictures(study_at(round_trip_ms), (1, rate * 1e6)):
+        state = dict(batch_size=1, data_rate_bps=rate * 1e6)
+        for figure in pictures(study_at(round_trip_ms), state):
             figure.update_layout(meta={"at": f"{rate} {round_trip_ms}"})
             display(figure)
     widgets.interact(

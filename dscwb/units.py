@@ -223,3 +223,8 @@ def format_percent(share: float) -> str:
     if 0.995 <= size < 1:
         return f"{math.copysign(min(size, 0.999), share):.1%}".replace("%", " %")
     return f"{share:.{1 if 0 < size < 0.0995 else 0}%}".replace("%", " %")
+
+
+def format_cost(cost: float, unit: str) -> str:
+    """Seconds or joules for people, by the unit ``s`` or ``J``: ``12.3 ms``, ``12.3 mJ``."""
+    return f"{format_seconds(cost).removesuffix('s')}{unit}"

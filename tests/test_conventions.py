@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dscwb.figures.comparison import GAINS, SHARE, plot_conventions
-from dscwb.figures.page import caption_of
+from dscwb.figures.conventions import GAINS, SHARE, plot_conventions
+from dscwb.figures.layout import caption_of
 from dscwb.profiles.records import scale_profile
 from dscwb.scenario import Link, PowerModel
 from dscwb.study.conventions import conventions, verdict, worth
 from dscwb.study.sweeps import sweep
-from tests.test_curves import MS, tiny_study
+from tests.pictures import MS, tiny_study
 from tests.tiny import profile_of, tiny_graph
 
 # Intercepts of full, a, b and no offloading: 6, 15, 33 and 60 ms. At 10, 100 and 1000 kbit/s

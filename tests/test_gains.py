@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 import dscwb
-from dscwb.figures.gains import CLAIMED, gains_numbers
-from dscwb.figures.page import caption_of
+from dscwb.figures.gains import CLAIMED
+from dscwb.figures.layout import caption_of
 
 GAINS = ("no_offloading", "full_offloading", "best_static", "usefulness", "mean_static")
 # Two models in two conventions on a measured pair, one of them on a modelled pair too.
@@ -49,9 +49,11 @@ def test_the_first_pair_is_drawn_with_one_panel_a_convention():
     assert drawn(figure, "mean_static") == [[0.7, 0.4], [0.2, 0.6]]
     assert list(figure.layout.yaxis.ticktext) == ["m0", "m1"]
     assert figure.layout.title.text == "What dynamic splitting gains: here"
-    texts = [note.text for note in figure.layout.annotations]
-    assert any("uint8 / float32" in text and "0 to 12 % of states" in text for text in texts)
-    assert any("uint8 / int8" in text and "50 to 75 % of states" in text for text in texts)
+    heads = [axis.title.text for axis in (figure.layout.xaxis, figure.layout.xaxis2)]
+    assert heads == [
+        "uint8 / float32<br>split best in 0 to 12 %<br>Mean gain in %",
+        "uint8 / int8<br>split best in 50 to 75 %<br>Mean gain in %",
+    ]
 
 
 def test_the_claim_is_a_band_in_every_panel_and_told_in_words():
@@ -72,8 +74,9 @@ def test_the_claim_is_a_band_in_every_panel_and_told_in_words():
 
 def test_batch_sizes_stand_beside_each_model_and_doubtful_ones_bear_a_star():
     figure = dscwb.plot_gains(table())
-    beside = {note.y: note.text for note in figure.layout.annotations if note.yref == "y2"}
-    assert beside == {0: "1*, 4*, 16", 1: "4"}
+    beside = figure.layout.yaxis3
+    assert (beside.side, beside.overlaying, list(beside.tickvals)) == ("right", "y2", [0, 1])
+    assert list(beside.ticktext) == ["1*, 4*, 16", "4"]
     assert "* Times there are noisy" in caption_of(figure)
     assert "*" not in caption_of(dscwb.plot_gains(table(), pair="there"))
 
@@ -101,10 +104,10 @@ def test_the_hover_tells_all_numbers_of_a_row():
 def test_axes_are_the_same_in_every_figure_and_have_units():
     for pair in ("here", "there"):
         axis = dscwb.plot_gains(table(), pair=pair).layout.xaxis
-        assert axis.title.text == "Mean gain in %"
+        assert axis.title.text.endswith("Mean gain in %")
         assert axis.range[1] == 1
         assert axis.range[0] < 0  # a symbol at zero is whole
-        assert (axis.tickvals[1], axis.ticktext[1]) == (0.2, "20")
+        assert (axis.tickvals[1], axis.tickformat) == (0.2, ".0%")
 
 
 def test_a_pair_that_is_not_there_or_an_empty_table_is_refused():
@@ -117,5 +120,5 @@ def test_a_pair_that_is_not_there_or_an_empty_table_is_refused():
 def test_models_within_the_claim_are_counted_in_whole_percents():
     rows = table()
     rows.loc[rows.model == "m1", "no_offloading"] = 0.304  # 30 %
-    assert gains_numbers(rows).within("no_offloading") == (1, 2)
-    assert gains_numbers(rows).within("full_offloading") == (1, 0)
+    words = dscwb.plot_gains(rows).layout.title.subtitle.text
+    assert "within the claim: 1 and 2 of 2 models over no offloading" in words

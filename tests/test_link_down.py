@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import dscwb
 from dscwb.__main__ import main
-from dscwb.figures.page import caption_of
+from dscwb.figures.layout import caption_of
 from dscwb.optimise import cost_at, gain
 from dscwb.policy import Policy
 from dscwb.profiles.files import save_profile
@@ -17,7 +17,7 @@ from dscwb.profiles.records import scale_profile
 from dscwb.scenario import Link, PowerModel
 from dscwb.study.sweeps import sweep
 from dscwb.study.tradeoffs import tradeoffs
-from tests.test_curves import MS, tiny_study
+from tests.pictures import MS, tiny_study
 from tests.tiny import profile_of, tiny_graph
 
 LOWEST = 1e-9  # bit/s, far below every switching rate here
@@ -31,6 +31,8 @@ scenarios = st.fixed_dictionaries(
         "objective": st.just("energy"),
     },
 )
+
+DOWN = {"batch_size": 1, "data_rate_bps": 0}
 
 
 @given(
@@ -88,7 +90,7 @@ def test_where_nothing_at_all_is_possible_the_one_with_the_fewest_bytes_is_named
     assert study.best_static() in ("full offloading", "a")
     assert study.policy().best_split(1, 0) == "a"
     with pytest.raises(ValueError, match="At 0 bit/s nothing can be sent, and batch size 1"):
-        dscwb.plot_latency_breakdown(study, 1, 0)
+        dscwb.plot_latency_breakdown(study, **DOWN)
 
 
 def test_costs_and_gains_at_the_limit():
@@ -109,17 +111,17 @@ def test_every_figure_table_and_bootstrap_takes_outages(rates):
     assert study.how_sure(1, 0, sure).flips == ()
     low, high = sure.mean_gain("full offloading")
     assert 0 < low <= high <= 1
-    figure = dscwb.plot_best_split(study, sure)
+    figure = dscwb.plot_best_split(study, confidence=sure)
     assert "The link is down at" in caption_of(figure)
     for figure in (
         dscwb.plot_gain(study),
         dscwb.plot_gain(study, baseline="full offloading"),
-        dscwb.plot_regret(study, "full offloading"),
-        dscwb.plot_latency_vs_rate(study, 1),
+        dscwb.plot_regret(study, baseline="full offloading"),
+        dscwb.plot_latency_vs_rate(study),
         dscwb.plot_conventions(study),
-        dscwb.plot_latency_breakdown(study, 1, 0),
-        dscwb.plot_pareto(study, 1, 0),
-        dscwb.plot_pareto(study, 1, 0, y="device_energy_j"),
+        dscwb.plot_latency_breakdown(study, **DOWN),
+        dscwb.plot_pareto(study, **DOWN),
+        dscwb.plot_pareto(study, **DOWN, y="device_energy_j"),
     ):
         figure.to_json()
     table = tradeoffs(study, 1, 0)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from dscwb.figures.maps import plot_best_split
+from dscwb.figures import plot_best_split
 from dscwb.profiles.records import scale_profile
 from dscwb.scenario import Link, PowerModel
 from dscwb.study.sureness import about_models, model_errors, robust, undecided

@@ -1,30 +1,14 @@
-"""Trade-offs by hand, the front by its definition, labels that do not overlap."""
-
-from itertools import combinations
+"""Trade-offs by hand, the front by its definition."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dscwb.figures.colours import split_colours
-from dscwb.figures.page import caption_of
-from dscwb.figures.pareto import (
-    FRONT,
-    LABEL_LINE,
-    OTHERS,
-    PLOT,
-    STAIRCASE,
-    ParetoNumbers,
-    labels,
-    pareto_numbers,
-    plot_pareto,
-)
 from dscwb.scenario import Link, PowerModel
 from dscwb.study.tradeoffs import not_dominated, tradeoffs
-from tests.test_curves import tiny_study
+from tests.pictures import POWER, tiny_study
 
-POWER = PowerModel(compute_w=5, send_w=2, wait_w=1, source="a guess")
 POINTS = st.lists(st.tuples(*[st.integers(0, 6)] * 3), min_size=1, max_size=25)
 
 
@@ -119,84 +103,6 @@ def test_misuse_is_named():
     with pytest.raises(ValueError, match="Unknown column 'latency'; choose from latency_s"):
         tradeoffs(study, 1, 1e5, objectives=["latency"])
     with pytest.raises(ValueError, match=r"'device_energy_j' needs the device's power; give power"):
-        plot_pareto(study, 1, 1e5, y="device_energy_j")
+        tradeoffs(study, 1, 1e5, objectives=["device_energy_j"])
     with pytest.raises(ValueError, match="objectives is empty"):
         tradeoffs(study, 1, 1e5, objectives=[])
-    with pytest.raises(ValueError, match="x and y are both 'latency_s'; give two of"):
-        plot_pareto(study, 1, 1e5, x="latency_s")
-
-
-# --- figure ------------------------------------------------------------------------------------
-
-
-def trace(figure, name):
-    return next(figure.select_traces({"name": name}))
-
-
-def test_the_front_is_drawn_in_the_colours_of_its_splits():
-    study = tiny_study()
-    figure = plot_pareto(study, 1, 1e5)
-    front, others = trace(figure, FRONT), trace(figure, OTHERS)
-    colours = split_colours(study.edge.graph, study.lines.splits)
-    assert list(front.marker.color) == [colours[1], colours[3]]
-    assert list(front.text) == ["a", "no offloading"]
-    assert (list(others.x), list(others.y)) == ([400, 320], pytest.approx([0.038, 0.0586]))
-    assert front.hovertext[0] == (
-        "<b>a</b><br>latency 31 ms<br>payload 200 B<br>server time 5 ms<br>not dominated"
-    )
-    assert study.label() in caption_of(figure)
-
-
-def test_zero_has_a_place_and_a_tick_on_a_logarithmic_axis():
-    figure = plot_pareto(tiny_study(), 1, 1e5)
-    front, axis = trace(figure, FRONT), figure.layout.xaxis
-    assert axis.type == "log"
-    assert axis.ticktext[0] == "0"
-    assert front.x[1] == axis.tickvals[0] < 200
-    assert axis.range[0] < np.log10(axis.tickvals[0])
-    assert axis.title.text == "Payload in B"
-    assert "zero is drawn below" in caption_of(figure)
-    private = plot_pareto(tiny_study(), 1, 1e5, x="latency_s", y="device_energy_j", power=POWER)
-    assert "0" not in private.layout.xaxis.ticktext
-    assert "zero is drawn" not in caption_of(private)
-    assert "the device draws 5 W computing" in caption_of(private)
-
-
-def test_the_staircase_has_no_candidate_below_it():
-    figure = plot_pareto(tiny_study(), 1, 1e5)
-    stairs = trace(figure, STAIRCASE)
-    assert stairs.line.shape == "hv"
-    assert list(stairs.y) == pytest.approx([0.060, 0.031])
-    assert np.all(np.diff(stairs.x) > 0)
-
-
-def test_one_candidate_alone_can_be_drawn():
-    figure = plot_pareto(tiny_study(min_depth=3), 1, 1e5)
-    assert list(trace(figure, FRONT).text) == ["no offloading"]
-    assert "1 candidate " not in caption_of(figure)
-    assert "3 candidates that have no times" in caption_of(
-        plot_pareto(tiny_study(memory_cap_bytes=500), 1, 1e5)
-    )
-
-
-@given(st.lists(st.tuples(st.floats(0.1, 999), st.floats(0.1, 999)), min_size=1, max_size=30))
-def test_labels_never_overlap_and_never_leave_the_plot(points):
-    x, y = np.array(points).T
-    names = tuple(f"blocks.{k}" for k in range(len(points)))
-    front = not_dominated(np.array(points))
-    info = ParetoNumbers(tuple(range(len(points))), names, x, y, front, x, y, names)
-    placed = labels(info, [-1.2, 3.2], [-1.2, 3.2], 540)
-    for one, other in combinations(placed, 2):
-        assert not one.touches(other)
-    for label in placed:
-        assert front[label.index]
-        assert label.left >= 0
-        assert label.left + label.width <= 540
-        assert 0 <= label.bottom <= PLOT - LABEL_LINE
-
-
-def test_numbers_of_the_figure_are_those_of_the_table():
-    study = tiny_study(memory_cap_bytes=500)
-    info = pareto_numbers(study, 1, 1e5, "payload_bytes", "latency_s")
-    assert (info.splits, info.names) == ((0,), ("full offloading",))
-    assert (info.x.tolist(), info.front.tolist()) == ([400], [True])

@@ -1,6 +1,16 @@
 import pytest
 
-from dscwb.units import Encoding, encoding, format_bytes, format_rate, format_seconds, shown_name
+from dscwb.units import (
+    Encoding,
+    encoding,
+    format_bytes,
+    format_cost,
+    format_number,
+    format_percent,
+    format_rate,
+    format_seconds,
+    shown_name,
+)
 
 
 def test_encodings_have_their_sizes():
@@ -47,3 +57,24 @@ def test_a_split_has_one_name_for_people():
     assert shown_name("blocks.3.0") == "after blocks.3.0"
     assert shown_name("no offloading") == "no offloading"
     assert shown_name("full offloading") == "full offloading"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.00125, "0.00125"), (12.5, "12.5"), (10000, "10000"), (1234, "1230"), (0, "0")],
+)
+def test_numbers_have_three_digits_and_no_exponent(value, text):
+    assert format_number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(0, "0 %"), (0.0001, "<0.1 %"), (0.0234, "2.3 %"), (0.0996, "10 %"), (1, "100 %")],
+)
+def test_percentages(share, text):
+    assert format_percent(share) == text
+
+
+def test_costs_are_seconds_or_joules():
+    assert format_cost(0.0123, "s") == "12.3 ms"
+    assert format_cost(2, "J") == "2 J"

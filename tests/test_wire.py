@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dscwb.figures.anatomy import plot_compression
-from dscwb.figures.comparison import plot_conventions
-from dscwb.figures.page import caption_of
+from dscwb.figures import plot_compression, plot_conventions
+from dscwb.figures.layout import caption_of
 from dscwb.graph import Block, Layer, ModelGraph, TensorSpec
 from dscwb.profiles.files import load_profile, save_profile
 from dscwb.profiles.imported import profile_from_csv

@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dscwb.figures.maps import GAIN, STATE
-from dscwb.figures.page import CAPTION, caption_of
+from dscwb.figures.gain import GAIN
+from dscwb.figures.layout import CAPTION, caption_of
+from dscwb.figures.state_map import STATE
 from dscwb.policy import Policy
 from dscwb.study.sweeps import Study
 from dscwb.workbench import hatching

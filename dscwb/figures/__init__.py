@@ -1,22 +1,24 @@
-"""The door to all pictures: a study, profile or graph goes in, a `plotly.graph_objects.Figure` out.
+"""All pictures: a study, profile or graph goes in, a `plotly.graph_objects.Figure` comes out.
 
-Each figure first collects its numbers in a record, which the tests check, and draws last. Every
-figure carries a caption with what moves its answer.
+One file a figure, named after its function. Every figure carries a caption with what moves its
+answer; another look is plotly's own, as in ``figure.update_layout(template="plotly_dark")``.
 """
 
-from dscwb.figures.anatomy import plot_compression
-from dscwb.figures.breakdown import plot_latency_breakdown
-from dscwb.figures.comparison import plot_conventions
-from dscwb.figures.curves import plot_latency_vs_rate
-from dscwb.figures.durations import plot_profile
+from dscwb.figures.best_split import plot_best_split
+from dscwb.figures.compression import plot_compression
+from dscwb.figures.conventions import plot_conventions
+from dscwb.figures.gain import plot_gain
 from dscwb.figures.gains import plot_gains
-from dscwb.figures.maps import mark_state, plot_best_split, plot_gain, plot_maps, plot_regret
-from dscwb.figures.page import FigureError, save_figure
+from dscwb.figures.latency_breakdown import plot_latency_breakdown
+from dscwb.figures.latency_vs_rate import plot_latency_vs_rate
+from dscwb.figures.maps import plot_maps
 from dscwb.figures.pareto import plot_pareto
+from dscwb.figures.profile import plot_profile
+from dscwb.figures.regret import plot_regret
+from dscwb.figures.save import FigureError, save_figure
 
 __all__ = [
     "FigureError",
-    "mark_state",
     "plot_best_split",
     "plot_compression",
     "plot_conventions",

@@ -17,7 +17,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from dscwb.cuts import Granularity
 from dscwb.figures import (
     plot_best_split,
     plot_compression,
@@ -29,8 +28,7 @@ from dscwb.figures import (
     plot_profile,
     plot_regret,
 )
-from dscwb.figures.axes import formatted, short_rate
-from dscwb.figures.page import CAPTION, CAPTION_LINE, CONFIG, caption_of
+from dscwb.figures.layout import CONFIG, caption_of, without_caption
 from dscwb.latency import FULL_OFFLOADING, NO_OFFLOADING
 from dscwb.policy import Thresholds
 from dscwb.profiles.records import Profile
@@ -41,13 +39,12 @@ from dscwb.study.states import BEST_STATIC, MINIMAX_STATIC
 from dscwb.study.sureness import about_models
 from dscwb.study.sweeps import Study, sweep
 from dscwb.study.thresholds import few_batch_sizes, fingerprint
-from dscwb.units import format_number, format_percent, format_rate, format_seconds
+from dscwb.units import format_cost, format_number, format_percent, format_rate, format_seconds
 from dscwb.writing import atomically
 
 MOST_POINTS = 20_000
 """A map has an element for each: with five maps that is a page of 15 MB."""
 MOST_STRETCHES = 10  # of those slower on the server; the largest come first
-TEMPLATE = "plotly_white"  # prints without a grey ground
 
 
 @dataclass(frozen=True)
@@ -159,7 +156,7 @@ def _values(
         "verdict": verdict(study),
         "cautions": study.cautions(),
         "about": {name.capitalize(): stamp[name] for name in parts} | {"Grid": _grid(study)},
-        "point": f"batch size {point[0]} at {short_rate(point[1])}",
+        "point": f"batch size {point[0]} at {format_rate(point[1], in_bytes=False)}",
         "figures": _figures(study, point, confidence),
         "models": about_models(study),
         "switching": _switching(study, confidence),
@@ -215,59 +212,47 @@ def _figures(
 ) -> dict[str, Drawn | list[Drawn]]:
     """All figures of the page, drawn, by the names that they have in `report.html`."""
     graph, scenario = study.edge.graph, study.scenario
-    granularity: Granularity = "block" if graph.blocks else "op"
-    look: dict[str, Any] = {"template": TEMPLATE}
+    at: dict[str, Any] = dict(zip(("batch_size", "data_rate_bps"), point, strict=True))
     baselines = [name for name in (NO_OFFLOADING, FULL_OFFLOADING) if name in study.splits]
     baselines += [BEST_STATIC] * bool(_split_of(study, BEST_STATIC))
-    maps = {
-        f"gain-{i}": plot_gain(study, baseline=name, state=point, **look)
-        for i, name in enumerate(baselines)
-    }
+    maps = {f"gain-{i}": plot_gain(study, baseline=name, **at) for i, name in enumerate(baselines)}
     if BEST_STATIC in baselines:
-        maps["regret"] = plot_regret(study, BEST_STATIC, state=point, **look)
-    sizes = sorted({min(study.batch_sizes), point[0], max(study.batch_sizes)})
+        maps["regret"] = plot_regret(study, baseline=BEST_STATIC, **at)
+    rates = {min(study.batch_sizes): None, max(study.batch_sizes): None, point[0]: point[1]}
     compression = plot_compression(
         graph,
-        granularity=granularity,
         feature_encoding=scenario.feature_encoding,
         input_encoding=scenario.input_encoding,
-        **look,
     )
     profiles = [
-        plot_profile(
-            one,
-            min(one.batch_sizes, key=lambda own: abs(own - point[0])),
-            granularity=granularity,
-            **look,
-        )
+        plot_profile(one, batch_size=min(one.batch_sizes, key=lambda own: abs(own - point[0])))
         for one in (study.edge, study.server)
     ]
     drawn = {
-        "best": plot_best_split(study, confidence, state=point, **look),
-        "breakdown": plot_latency_breakdown(study, *point, **look),
-        "pareto": plot_pareto(study, *point, **look),
+        "best": plot_best_split(study, confidence=confidence, **at),
+        "breakdown": plot_latency_breakdown(study, **at),
+        "pareto": plot_pareto(study, **at),
         "compression": compression,
         "device": profiles[0],
         "server": profiles[1],
-        "conventions": plot_conventions(study, **look),
+        "conventions": plot_conventions(study),
     }
     return {name: _drawn(study, f"plot-{name}", figure) for name, figure in drawn.items()} | {
         "gains": [_drawn(study, f"plot-{name}", one) for name, one in maps.items()],
         "rates": [
-            _drawn(study, f"plot-rate-{n}", plot_latency_vs_rate(study, n, state=point, **look))
-            for n in sizes
+            _drawn(
+                study,
+                f"plot-rate-{size}",
+                plot_latency_vs_rate(study, batch_size=size, data_rate_bps=rate),
+            )
+            for size, rate in sorted(rates.items())
         ],
     }
 
 
 def _drawn(study: Study, identifier: str, figure: go.Figure) -> Drawn:
     """A figure whose caption becomes text of the page, which wraps on a phone."""
-    page, caption = go.Figure(figure), caption_of(figure)
-    notes = figure.layout.annotations
-    page.layout.annotations = [note for note in notes if note.name != CAPTION]
-    lines = sum(note.text.count("<br>") + 1 for note in notes if note.name == CAPTION)
-    page.layout.height -= CAPTION_LINE * lines
-    page.layout.margin.b -= CAPTION_LINE * lines
+    page, caption = without_caption(figure), caption_of(figure)
     for trace in page.data:  # seven digits are more than a screen shows, and half the bytes
         for name in ("x", "y", "z", "customdata"):
             values = getattr(trace, name, None)
@@ -339,7 +324,7 @@ def _percents(shares: Iterable[float]) -> list[str]:
 
 
 def _cost(study: Study, value: float) -> str:
-    return "–" if math.isnan(value) else formatted(value, study.unit)
+    return "–" if math.isnan(value) else format_cost(value, study.unit)
 
 
 def _decision(study: Study, point: tuple[int, float], confidence: Confidence | None) -> str:

@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 from plotly.colors import sample_colorscale, unlabel_rgb
 
 from dscwb.cuts import Granularity, all_cuts, bottlenecks
-from dscwb.figures.axes import linear_ticks, prefixed, shortened
-from dscwb.figures.breakdown import PARTS
-from dscwb.figures.cells import COLUMNS
 from dscwb.figures.colours import split_colours
-from dscwb.figures.curves import WORDS
-from dscwb.figures.page import log_ticks, row_ticks
-from dscwb.figures.traces import GAIN_COLOURS
+from dscwb.figures.gain import GAIN_COLOURS
+from dscwb.figures.latency_breakdown import PARTS
+from dscwb.figures.latency_vs_rate import WORDS
+from dscwb.figures.layout import log_ticks, row_ticks, shortened
+from dscwb.figures.state_map import COLUMNS
 from dscwb.graph import ModelGraph
 from dscwb.optimise import lower_envelope
 from dscwb.study.confidence import Confidence
@@ -40,6 +39,8 @@ MAP_PX = 300  # height of a map, always: a page must not jump while a slider cha
 ABOVE_BEST = 4.0  # the axis of costs ends at so many times the dearest best split
 BELOW_BEST = 1.5  # and starts so many times under the cheapest
 ABOVE_LOCAL = 1.25  # bars up to so many times the time without offloading are shown whole
+LINEAR_TICKS = 6
+PREFIXES = ((1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
 FEW_RATIOS = 12  # more compressive bottlenecks than these have no room for their ratios
 
 
@@ -137,8 +138,8 @@ def mark(study: Study, state: State, answer: str) -> dict[str, Any]:
     if needed > high:
         decade = 10.0 ** math.floor(math.log10(needed))
         high = next(m * decade for m in (1, 1.5, 2, 3, 5, 7, 10) if m * decade >= needed)
-    factor, name = prefixed(high, "s")
-    bars = _axis(0.0, high or 1.0, linear_ticks(high), f"Latency in {name}", factor)
+    factor, name = _prefixed(high, "s")
+    bars = _axis(0.0, high or 1.0, _linear_ticks(high), f"Latency in {name}", factor)
     return {
         "batch_size": state.batch_size,
         "data_rate_bps": rate,
@@ -266,6 +267,21 @@ def _axis(
     return {"low": low, "high": high, "ticks": ticks, "labels": labels, "title": title}
 
 
+def _prefixed(value: float, unit: str) -> tuple[float, str]:
+    """Factor and name of the largest prefix not above a value: ``0.02`` s gives ``1e-3, ms``."""
+    factor, name = next((one for one in PREFIXES if abs(value) >= one[0]), PREFIXES[-1])
+    return factor, name + unit
+
+
+def _linear_ticks(high: float) -> tuple[float, ...]:
+    """Multiples of 1, 2 or 5 times a power of ten from zero to `high`, at most six steps."""
+    if not high > 0:
+        return (0.0,)
+    decade = 10.0 ** math.floor(math.log10(high / LINEAR_TICKS))
+    step = next(m * decade for m in (1, 2, 5, 10) if high / (m * decade) <= LINEAR_TICKS)
+    return tuple(k * step for k in range(int(high / step * (1 + 1e-9)) + 1))
+
+
 def _rate_axis(low: float, high: float) -> dict[str, Any]:
     ticks = log_ticks(low, high)
     axis = _axis(low, high, ticks, "Data rate in Mbit/s, below in MB/s", 1e6)
@@ -277,7 +293,7 @@ def _cost_axis(study: Study, low_bps: float, high_bps: float) -> dict[str, Any]:
     ends = study.at_rates((low_bps, high_bps)).cost
     high = float(ends.max()) * ABOVE_BEST or 1.0  # nothing may cost anything
     low = max(float(ends.min()) / BELOW_BEST, high * 1e-12)
-    factor, name = prefixed(math.sqrt(low * high), study.unit)
+    factor, name = _prefixed(math.sqrt(low * high), study.unit)
     return _axis(low, high, log_ticks(low, high), f"{WORDS[study.unit]} in {name}", factor)
 
 

@@ -19,7 +19,7 @@ import plotly.graph_objects as go
 
 from dscwb.devices.machines import Library
 from dscwb.figures import save_figure
-from dscwb.figures.page import FigureError
+from dscwb.figures.save import FigureError
 from dscwb.profiles.library import PathLike, ProfileLike
 from dscwb.study.confidence import Confidence
 from dscwb.study.sweeps import FORMATS, Study

@@ -14,7 +14,7 @@ from dscwb.figures import (
     plot_latency_vs_rate,
     plot_maps,
 )
-from dscwb.figures.page import CONFIG
+from dscwb.figures.layout import CONFIG
 from dscwb.study.confidence import Confidence
 from dscwb.study.sweeps import Study
 from dscwb.workbench.state import State
@@ -45,13 +45,13 @@ def figure(which: str, study: Study, state: State, confidence: Confidence | None
     Raises:
         ValueError: No such picture.
     """
-    point = state.batch_size, state.data_rate_bps
+    point: dict[str, Any] = {"batch_size": state.batch_size, "data_rate_bps": state.data_rate_bps}
     if which == "maps":
-        return plot_maps(study, confidence, baseline=state.baseline, state=point)
+        return plot_maps(study, confidence=confidence, baseline=state.baseline, **point)
     if which == "latency":
-        return plot_latency_vs_rate(study, state.batch_size, state=point)
+        return plot_latency_vs_rate(study, **point)
     if which == "breakdown":
-        return plot_latency_breakdown(study, *point)
+        return plot_latency_breakdown(study, **point)
     if which == "compression":
         return plot_compression(study.edge.graph)
     raise ValueError(f"No figure {which!r}; choose one of {', '.join(FIGURES)}.")

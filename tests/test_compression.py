@@ -6,17 +6,13 @@ import numpy as np
 import pytest
 
 from dscwb.cuts import all_cuts
-from dscwb.figures.anatomy import INPUT, OTHER_DTYPES, compression_numbers, plot_compression
+from dscwb.figures import plot_compression
 from dscwb.figures.colours import split_colours
-from dscwb.figures.page import LABEL_HEIGHT, caption_of
+from dscwb.figures.compression import INPUT, OTHER_DTYPES
+from dscwb.figures.layout import LABEL_HEIGHT, caption_of
 from dscwb.graph import TensorSpec
-from dscwb.units import ENCODINGS, jpeg
-from tests.test_figures import deep_graph
+from tests.pictures import deep_graph, plot_px, trace
 from tests.tiny import tiny_graph
-
-
-def trace(figure, meta):
-    return next(figure.select_traces({"meta": meta}))
 
 
 def kinds(figure):
@@ -33,7 +29,7 @@ def test_natural_and_compressive_are_marked():
     assert (list(compressive.x), list(compressive.y)) == ([0, 2], [0.5, 0.1])
     assert list(compressive.customdata) == [200, 0]  # after c nothing is left to send
     assert list(natural.customdata) == [320]
-    assert list(compressive.hovertext) == ["a", "c"]
+    assert list(compressive.hovertext) == ["after a", "after c"]
     assert figure.layout.title.subtitle.text == "3 of 3 natural, 2 compressive"
     assert figure.layout.shapes[0].y0 == figure.layout.shapes[0].y1 == 1
 
@@ -66,14 +62,6 @@ def test_the_input_is_a_line_and_its_encoding_is_named():
     assert "send fewer than the input as float32: 2." in caption_of(whole)
 
 
-def test_numbers_of_any_encoding():
-    info = compression_numbers(tiny_graph(), "block", ENCODINGS["float16"], jpeg(10))
-    assert info.payload_bytes.tolist() == [100, 160, 0]
-    assert info.input_bytes == pytest.approx(10)
-    assert info.bytes_per_ratio == 200
-    assert info.kinds == ("compressive", "natural", "compressive")
-
-
 def test_tensors_that_keep_their_own_size_are_points_of_their_own():
     graph = tiny_graph()
     first, *others = graph.layers
@@ -97,7 +85,7 @@ def test_a_number_that_a_line_would_strike_out_stands_above_its_point():
 @pytest.mark.parametrize("width", [700, 1400])
 def test_names_of_many_blocks_do_not_touch(width):
     figure = plot_compression(deep_graph(79), width=width)
-    places = (width - figure.layout.margin.l - figure.layout.margin.r) / 79
+    places = plot_px(figure)[0] / 79
     assert np.all(np.diff(figure.layout.xaxis.tickvals) * places >= LABEL_HEIGHT)
     assert len(figure.layout.xaxis.tickvals) > 25
 
@@ -105,7 +93,7 @@ def test_names_of_many_blocks_do_not_touch(width):
 def test_every_operation():
     figure = plot_compression(tiny_graph(), granularity="op")
     assert sum(len(one.x) for one in kinds(figure)) == 2
-    assert figure.layout.xaxis.title.text == "Split after this operation"
+    assert list(figure.layout.xaxis.ticktext) == ["after a", "after b"]
 
 
 def test_misuse_is_named():

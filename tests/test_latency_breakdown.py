@@ -1,17 +1,16 @@
 """Where the time goes: parts by hand, and no candidate without a bar or a reason."""
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
 
-from dscwb.figures.breakdown import BEST, CUT_OFF, PARTS, breakdown_numbers, plot_latency_breakdown
+from dscwb.figures import plot_latency_breakdown
 from dscwb.figures.colours import split_colours
-from dscwb.figures.page import caption_of
+from dscwb.figures.latency_breakdown import BEST, CUT_OFF
+from dscwb.figures.layout import LABEL_HEIGHT, caption_of
 from dscwb.profiles.records import Passes, Profile, Provenance, Separate
 from dscwb.scenario import Link, PowerModel
-from dscwb.study.sweeps import sweep
-from tests.test_curves import MS, tiny_study
+from tests.pictures import MS, POINT, deep_graph, plot_px, study_of, tiny_study
+from tests.pictures import trace as mark
 from tests.tiny import profile_of, tiny_graph
 
 
@@ -19,88 +18,85 @@ def bars(figure):
     return {one.meta: one for one in figure.data if one.type == "bar"}
 
 
-def mark(figure, kind):
-    return next(one for one in figure.data if one.meta == kind)
+def parts(figure):
+    return {name: bar.y for name, bar in bars(figure).items()}
 
 
 def test_parts_by_hand():
     study = tiny_study(link=Link(0.004, downlink_bps=3.2e5))
-    info = breakdown_numbers(study, 1, 1e5)
-    parts = dict(zip(PARTS, info.parts, strict=True))
-    np.testing.assert_allclose(parts["head"], [0, 0.010, 0.030, 0.060])
-    np.testing.assert_allclose(parts["transfer"], [0.032, 0.016, 0.0256, 0])
+    seconds = parts(plot_latency_breakdown(study, **POINT))
+    np.testing.assert_allclose(seconds["head"], [0, 0.010, 0.030, 0.060])
+    np.testing.assert_allclose(seconds["transfer"], [0.032, 0.016, 0.0256, 0])
     # 4 ms there and back, and 40 bytes of result at 40 kB/s; nothing without offloading.
-    np.testing.assert_allclose(parts["link"], [0.005, 0.005, 0.005, 0])
-    np.testing.assert_allclose(parts["tail"], [0.006, 0.005, 0.003, 0], atol=1e-15)
-    np.testing.assert_allclose(info.total_s, [0.043, 0.036, 0.0636, 0.060])
-    assert info.best == 1
-    np.testing.assert_allclose(info.margin, [0.007, 0, 0.0276, 0.024])
-    assert info.payload_bytes.tolist() == [400, 200, 320, 0]
+    np.testing.assert_allclose(seconds["link"], [0.005, 0.005, 0.005, 0])
+    np.testing.assert_allclose(seconds["tail"], [0.006, 0.005, 0.003, 0], atol=1e-15)
 
 
 def test_waiting_is_a_part_of_its_own():
     # At batch 2 and 10 samples/s: (2 - 1) / 20 s.
-    info = breakdown_numbers(tiny_study(batches=(1, 2), arrival_rate_hz=10), 2, 1e5)
-    np.testing.assert_allclose(info.parts[0], 0.05)
+    study = tiny_study(batches=(1, 2), arrival_rate_hz=10)
+    figure = plot_latency_breakdown(study, batch_size=2, data_rate_bps=1e5)
+    np.testing.assert_allclose(parts(figure)["wait"], 0.05)
 
 
 def test_the_sum_is_the_decisions_latency():
     study = tiny_study(batches=(1, 2), link=Link(0.003), arrival_rate_hz=50)
     for size, rate in ((1, 2e4), (2, 1e5), (2, 5e6)):
-        info, decision = breakdown_numbers(study, size, rate), study.at(size, rate)
-        assert study.splits[info.best] == decision.split
-        assert info.total_s[info.best] == pytest.approx(decision.latency_s)
+        figure = plot_latency_breakdown(study, batch_size=size, data_rate_bps=rate)
+        decision, best = study.at(size, rate), mark(figure, BEST).x[0]
+        assert study.splits[best] == decision.split
+        total = sum(seconds[best] for seconds in parts(figure).values())
+        assert total == pytest.approx(decision.latency_s)
 
 
 def test_bars_are_stacked_and_absent_parts_have_no_entry():
-    figure = plot_latency_breakdown(tiny_study(), 1, 1e5)
+    figure = plot_latency_breakdown(tiny_study(), **POINT)
     assert figure.layout.barmode == "stack"
     assert list(bars(figure)) == ["head", "transfer", "tail"]
     assert bars(figure)["head"].hovertext[1] == (
-        "<b>a</b>: 31 ms<br>= device (head) 10 ms<br>+ payload 16 ms (200 B)<br>"
+        "<b>after a</b>: 31 ms<br>= device (head) 10 ms<br>+ payload 16 ms (200 B)<br>"
         "+ server (tail) 5 ms<br>the best"
     )
     assert bars(figure)["head"].hovertext[3].endswith("29 ms more than the best")
-    assert figure.layout.yaxis.title.text == "Latency in ms"
+    assert figure.layout.yaxis.title.text == "Latency in s"
 
 
 def test_a_way_back_is_named_where_there_is_one():
-    plain = bars(plot_latency_breakdown(tiny_study(link=Link(0.01)), 1, 1e5))
-    both = bars(plot_latency_breakdown(tiny_study(link=Link(0.01, downlink_bps=1e5)), 1, 1e5))
+    plain = bars(plot_latency_breakdown(tiny_study(link=Link(0.01)), **POINT))
+    both = bars(plot_latency_breakdown(tiny_study(link=Link(0.01, downlink_bps=1e5)), **POINT))
     assert plain["link"].name == "round trip"
     assert both["link"].name == "round trip and result"
 
 
 def test_the_best_is_marked_in_its_colour_and_its_name_is_bold():
     study = tiny_study()
-    figure = plot_latency_breakdown(study, 1, 1e5)
+    figure = plot_latency_breakdown(study, **POINT)
     best = mark(figure, BEST)
     assert list(best.x) == [1]
     assert best.y[0] > 0.031
     assert best.marker.color == split_colours(study.edge.graph, study.lines.splits)[1]
-    assert figure.layout.xaxis.ticktext[1] == "<b>a</b>"
-    assert figure.layout.title.subtitle.text == "a is best: 31 ms, 7 ms ahead of full offloading"
+    assert figure.layout.xaxis.ticktext[1] == "<b>after a</b>"
+    words = figure.layout.title.subtitle.text
+    assert words == "after a is best: 31 ms, 7 ms ahead of full offloading"
 
 
 def test_best_in_energy_is_said():
     power = PowerModel(5, 0, 0, "a guess")
-    figure = plot_latency_breakdown(tiny_study(objective="energy", power=power), 1, 1e5)
+    figure = plot_latency_breakdown(tiny_study(objective="energy", power=power), **POINT)
     # Sending and waiting cost nothing: full offloading, 0 J, before a with 5 W · 10 ms.
     assert figure.layout.title.subtitle.text == (
-        "full offloading is best in the device's energy: 38 ms, 50 mJ ahead of a"
+        "full offloading is best in the device's energy: 38 ms, 50 mJ ahead of after a"
     )
 
 
 def test_what_does_not_fit_is_hatched():
     study = tiny_study(memory_cap_bytes=500)  # every head needs 600
-    info = breakdown_numbers(study, 1, 1e5)
-    assert info.missing == ("", *["does not fit"] * 3)
-    figure = plot_latency_breakdown(study, 1, 1e5)
+    figure = plot_latency_breakdown(study, **POINT)
     hatched = bars(figure)["does not fit"]
     assert list(hatched.x) == [1, 2, 3]
     assert hatched.marker.pattern.shape == "/"
-    assert set(hatched.y) == {info.top_s}
-    assert hatched.hovertext[0] == "<b>a</b><br>does not fit"
+    assert set(hatched.y) == {figure.layout.yaxis.range[1]}
+    assert hatched.hovertext[0] == "<b>after a</b><br>does not fit"
     assert "3 candidates that would not fit into the device's memory" in caption_of(figure)
 
 
@@ -117,16 +113,8 @@ def test_what_was_not_measured_is_hatched_otherwise():
         passes = Passes(1, none[:, 0], none, tuple(ones))
         return Profile(graph, Provenance("imported", "a table"), (passes,))
 
-    study = sweep(
-        halves(MS),
-        halves(MS // 10),
-        link=Link(),
-        input_encoding="float32",
-        feature_encoding="float32",
-        data_rates_bps=[1e5],
-    )
-    assert breakdown_numbers(study, 1, 1e5).missing == ("", "", "not measured", "")
-    figure = plot_latency_breakdown(study, 1, 1e5)
+    study = study_of(halves(MS), halves(MS // 10))
+    figure = plot_latency_breakdown(study, **POINT)
     assert list(bars(figure)["not measured"].x) == [2]
     assert "1 candidates" not in caption_of(figure)
     assert "1 candidate that a profile has no times for" in caption_of(figure)
@@ -137,46 +125,26 @@ def test_a_bar_far_longer_than_the_others_leaves_the_plot_and_says_so():
     graph = tiny_graph()
     edge = profile_of(graph, {1: [MS, MS, 60_000 * MS]})
     server = profile_of(graph, {1: [MS, MS, MS]})
-    study = sweep(
-        edge,
-        server,
-        link=Link(),
-        input_encoding="float32",
-        feature_encoding="float32",
-        data_rates_bps=[1e5],
-    )
-    figure = plot_latency_breakdown(study, 1, 1e5)
+    study = study_of(edge, server)
+    figure = plot_latency_breakdown(study, **POINT)
     assert list(mark(figure, CUT_OFF).x) == [3]
     assert mark(figure, CUT_OFF).showlegend
     assert "the longest takes 60 s" in caption_of(figure)
     # Medians of 35, 19, 28.6 and 60,002 ms: 31.8; three of them and some room.
     assert figure.layout.yaxis.range[1] == pytest.approx(3 * 0.0318 * 1.12, rel=1e-3)
-    assert not mark(plot_latency_breakdown(tiny_study(), 1, 1e5), CUT_OFF).showlegend
+    assert not mark(plot_latency_breakdown(tiny_study(), **POINT), CUT_OFF).showlegend
 
 
 @pytest.mark.parametrize("width", [640, 1280])
 def test_names_of_many_candidates_do_not_touch(width):
-    from tests.test_figures import deep_graph
-
-    graph = deep_graph(79)
-    profile = profile_of(graph, {1: [MS] * 80})
-    study = sweep(
-        profile,
-        profile,
-        link=Link(),
-        input_encoding="uint8",
-        feature_encoding="float32",
-        data_rates_bps=[1e6],
-    )
-    figure = plot_latency_breakdown(study, 1, 1e6, width=width)
-    place = (width - figure.layout.margin.l - figure.layout.margin.r) / 81
-    assert all(
-        (right - left) * place >= 14 for left, right in pairwise(figure.layout.xaxis.tickvals)
-    )
+    profile = profile_of(deep_graph(79), {1: [MS] * 80})
+    figure = plot_latency_breakdown(study_of(profile, profile), width=width, **POINT)
+    place = plot_px(figure)[0] / 81
+    assert np.all(np.diff(figure.layout.xaxis.tickvals) * place >= LABEL_HEIGHT)
 
 
 def test_misuse_is_named():
     with pytest.raises(ValueError, match="Batch size 7 is not on this grid"):
-        plot_latency_breakdown(tiny_study(), 7, 1e5)
+        plot_latency_breakdown(tiny_study(), batch_size=7, data_rate_bps=1e5)
     with pytest.raises(ValueError, match="Data rate -1 bit/s; give finite rates, 0 for a link"):
-        plot_latency_breakdown(tiny_study(), 1, -1)
+        plot_latency_breakdown(tiny_study(), batch_size=1, data_rate_bps=-1)

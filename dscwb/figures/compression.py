@@ -1,0 +1,188 @@
+"""Bottlenecks of a model: the compression ratio c over its depth, and the same in bytes."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from dscwb.cuts import Granularity, all_cuts, bottlenecks
+from dscwb.figures.colours import split_colours
+from dscwb.figures.layout import (
+    GREY,
+    RIM,
+    depth_axis,
+    depth_px,
+    full_name,
+    label,
+    log_axis,
+    page,
+)
+from dscwb.graph import ModelGraph
+from dscwb.units import Encoding, encoding, format_bytes, written_as
+
+PLOT = 340  # pixels
+LABEL_PX = 24  # how far below its point a number reaches
+MAX_LABELS = 12  # more numbers beside the points would touch
+MARKS = {
+    "none": ("circle-open", 8, 1.5, "c ≥ 1"),
+    "natural": ("circle", 8, 1, "natural: c < 1"),
+    "compressive": ("diamond", 13, 2, "compressive: c below all before"),
+}
+"""How the three kinds of cuts are drawn: symbol, size and rim in pixels, name in the legend."""
+INPUT, OTHER_DTYPES = "input", "with other element types"
+DIFFERS = 0.005  # a payload this far from c times the input is drawn as a point of its own
+
+
+def plot_compression(
+    graph: ModelGraph,
+    *,
+    granularity: Granularity = "auto",
+    feature_encoding: str | Encoding = "float32",
+    input_encoding: str | Encoding = "uint8",
+    width: int | None = None,
+) -> go.Figure:
+    """Compression ratio c over depth, natural (c < 1) and compressive bottlenecks marked.
+
+    The axis at the right says the same in bytes, for one sample. Below the dotted line a split
+    sends fewer bytes than full offloading would.
+
+    Args:
+        graph: What to draw.
+        granularity: ``block`` or ``op``: after what the model may be split; ``auto`` for blocks
+            where there are some.
+        feature_encoding: How intermediate tensors are sent; stated on the axis at the right.
+        input_encoding: How the input is sent; stated in the legend.
+        width: Pixels; as wide as the notebook when left out.
+
+    Raises:
+        ValueError: Unknown granularity or encoding, or ``block`` for a model without blocks.
+    """
+    features, given = encoding(feature_encoding), encoding(input_encoding)
+    cuts = _cuts(graph, granularity, features)
+    sent_as = written_as([spec.dtype for spec in graph.sent], given)
+    input_bytes = all_cuts(graph)[0].payload_bytes(features, input_encoding=given)
+    scale = graph.input_elements * features.bytes_per_element  # bytes of features at c = 1
+    lines = 1.0, input_bytes / scale
+    ratios = (*lines, *cuts["ratio"])
+    low, high = min(ratios) / 1.6, max(ratios) * 1.3
+    names = [label(name) for name in cuts["name"]]
+    figure = go.Figure([_points(cuts, kind, features, lines, high / low) for kind in MARKS])
+    figure.add_traces(
+        [
+            _input(len(cuts), input_bytes, sent_as),
+            _other_dtypes(cuts, scale, features),
+        ]
+    )
+    figure.add_hline(y=1, line={"width": 1.5, "dash": "dash", "color": RIM})
+    payload = log_axis(low * scale, high * scale, "B", f"Payload as {features.name}")
+    figure.update_layout(
+        xaxis=depth_axis(names, list(cuts["compressive"]), width, "Split"),
+        yaxis=log_axis(low, high, "", "Compression ratio c (elements)"),
+        yaxis2=payload | {"overlaying": "y", "side": "right", "showgrid": False},
+        showlegend=True,
+    )
+    natural, compressive = int(cuts["natural"].sum()), int(cuts["compressive"].sum())
+    return page(
+        figure,
+        f"Bottlenecks of {graph.model}",
+        f"{natural} of {len(cuts)} natural, {compressive} compressive",
+        _caption(graph, cuts, input_bytes, features, sent_as),
+        plot_px=PLOT,
+        axis_px=depth_px(names),
+        legend_above=True,
+        width=width,
+    )
+
+
+def _cuts(graph: ModelGraph, granularity: Granularity, features: Encoding) -> pd.DataFrame:
+    """`bottlenecks` with ``kind``, ``colour`` and ``bytes`` of one sample as it is sent."""
+    table = bottlenecks(graph, granularity)
+    by_index = {cut.index: cut for cut in all_cuts(graph)}
+    cuts = [by_index[index] for index in table["cut"]]
+    natural = np.where(table["natural"], "natural", "none")
+    return table.assign(
+        kind=np.where(table["compressive"], "compressive", natural),
+        colour=split_colours(graph, cuts),
+        bytes=[cut.payload_bytes(features) for cut in cuts],
+    )
+
+
+def _points(
+    cuts: pd.DataFrame, kind: str, features: Encoding, lines: tuple[float, ...], span: float
+) -> go.Scatter:
+    symbol, size, rim, words = MARKS[kind]
+    here = cuts[cuts["kind"] == kind]
+    labelled = kind == "compressive" and len(here) <= MAX_LABELS
+    return go.Scatter(
+        name=words,
+        x=here.index,
+        y=here["ratio"],
+        mode="markers+text" if labelled else "markers",
+        texttemplate="%{y:.3~g}",
+        textposition=[_side(ratio, lines, span) for ratio in here["ratio"]],
+        cliponaxis=False,
+        marker={
+            "symbol": symbol,
+            "size": size,
+            "color": GREY if kind == "none" else here["colour"],
+            "line": {"color": RIM, "width": rim},
+        },
+        customdata=here["bytes"],
+        hovertext=[full_name(name) for name in here["name"]],
+        hovertemplate="<b>%{hovertext}</b><br>c = %{y:.3~g}<br>%{customdata:.3~s}B a sample as "
+        f"{features.name}<extra></extra>",
+    )
+
+
+def _side(ratio: float, lines: tuple[float, ...], span: float) -> str:
+    """Under its point, or over it where a line would strike the number out."""
+    below_px = [math.log(ratio / line) / math.log(span) * PLOT for line in lines]
+    return "top center" if any(0 < px < LABEL_PX for px in below_px) else "bottom center"
+
+
+def _input(count: int, size_bytes: float, sent_as: str) -> go.Scatter:
+    """What full offloading sends."""
+    return go.Scatter(
+        name=f"{INPUT} as {sent_as}: {format_bytes(size_bytes)}",
+        meta=INPUT,
+        x=[-0.6, count - 0.4],
+        y=[size_bytes] * 2,
+        yaxis="y2",
+        mode="lines",
+        line={"color": RIM, "width": 1.5, "dash": "dot"},
+        hoverinfo="skip",
+    )
+
+
+def _other_dtypes(cuts: pd.DataFrame, scale: float, features: Encoding) -> go.Scatter:
+    """Payloads that are not c times the input's, since some tensors keep their own size."""
+    there = (cuts["bytes"] - cuts["ratio"] * scale).abs()
+    here = cuts[(there > DIFFERS * cuts["bytes"]) & (cuts["bytes"] > 0)]
+    return go.Scatter(
+        name=OTHER_DTYPES,
+        meta=OTHER_DTYPES,
+        x=here.index,
+        y=here["bytes"],
+        yaxis="y2",
+        mode="markers",
+        marker={"symbol": "line-ew", "size": 12, "line": {"width": 2, "color": RIM}},
+        hovertext=[full_name(name) for name in here["name"]],
+        hovertemplate=f"<b>%{{hovertext}}</b><br>%{{y:.3~s}}B a sample, floats as {features.name}"
+        "<extra></extra>",
+        showlegend=bool(len(here)),
+    )
+
+
+def _caption(
+    graph: ModelGraph, cuts: pd.DataFrame, input_bytes: float, features: Encoding, sent_as: str
+) -> str:
+    shape = "×".join(str(n) for n in graph.inputs[0].shape[1:])
+    fewer = int(((cuts["bytes"] < input_bytes) & (cuts["bytes"] > 0)).sum())
+    return (
+        f"{graph.model} at {shape}. c: elements of all tensors alive at the cut, over those of the "
+        f"input. Payload: bytes of one sample, features as {features.label()}; cuts that send "
+        f"fewer than the input as {sent_as}: {fewer}. Colours as in the maps of splits."
+    )

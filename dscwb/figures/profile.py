@@ -1,0 +1,226 @@
+"""Where a model spends its time: the time of every block or operation over its depth."""
+
+from __future__ import annotations
+
+import html
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from dscwb.cuts import Granularity, all_cuts, resolved
+from dscwb.figures.colours import split_colours
+from dscwb.figures.layout import (
+    MARGIN_LEFT,
+    MARGIN_RIGHT,
+    RIM,
+    WIDTH,
+    depth_axis,
+    depth_px,
+    linear_axis,
+    page,
+    shortened,
+)
+from dscwb.profiles.library import ProfileLike, as_profile
+from dscwb.profiles.records import NOT_STAMPED, Passes, Profile
+from dscwb.units import format_percent, format_seconds
+
+PLOT = 340  # pixels
+TIME, WHISKER = "time", "quartiles"  # names of the traces
+FEWEST_STAMPS = 4  # quartiles of fewer passes say nothing
+CAPS_PX = 14  # narrower bars have whiskers without caps, which would hide their upper ends
+WHISKER_PX = 5  # narrower bars have no whiskers, they would hide them
+WORDS = {"block": "Block", "op": "Operation"}
+NO_SPREAD = {
+    "modelled": "modelled times have no passes and no spread",
+    "imported": "imported times have no passes to take a spread from",
+}
+
+
+def plot_profile(
+    profile: ProfileLike,
+    *,
+    batch_size: int | None = None,
+    granularity: Granularity = "auto",
+    width: int | None = None,
+) -> go.Figure:
+    """Time of every block or operation, with its spread over the passes.
+
+    Bars are medians and whiskers quartiles, over passes, of the part's share of its own pass, times
+    T; that takes the slow drift of the machine out. Modelled and imported profiles have no passes
+    to take a spread from.
+
+    Args:
+        profile: What to draw, or its file, or the name of a model that comes with dscwb.
+        batch_size: One that the profile has times at; the smallest when left out.
+        granularity: ``block`` or ``op``; ``auto`` for blocks where there are some.
+        width: Pixels; as wide as the notebook when left out.
+
+    Raises:
+        ProfileError: The profile has no times at this batch size.
+        ValueError: Unknown granularity, or ``block`` for a model without blocks.
+    """
+    profile = as_profile(profile)
+    granularity = resolved(profile.graph, granularity)
+    if granularity not in WORDS:
+        raise ValueError(f"Unknown granularity {granularity!r}; choose 'auto', 'block' or 'op'.")
+    batch_size = profile.batch_sizes[0] if batch_size is None else batch_size
+    parts = _parts(profile, batch_size, granularity)
+    bar_px = ((width or WIDTH) - MARGIN_LEFT - MARGIN_RIGHT) / len(parts)
+    longest = parts["seconds"].nlargest(max(1, len(parts) // 8)).index
+    names = [html.escape(shortened(name), quote=False) for name in parts["name"]]
+    figure = go.Figure([_bars(profile, parts), *_whiskers(parts, bar_px)])
+    figure.update_layout(
+        bargap=0.2 if bar_px >= WHISKER_PX else 0,
+        xaxis=depth_axis(names, list(parts.index.isin(longest)), width, WORDS[granularity]),
+        yaxis=linear_axis("s", "Time") | {"rangemode": "tozero"},
+        showlegend=False,
+    )
+    return page(
+        figure,
+        f"{profile.graph.model}, batch size {batch_size}, on {profile.provenance.device}",
+        _subheading(profile, parts, batch_size),
+        _caption(profile, parts, batch_size, bar_px, granularity),
+        plot_px=PLOT,
+        axis_px=depth_px(names),
+        width=width,
+    )
+
+
+def _parts(profile: Profile, batch_size: int, granularity: Granularity) -> pd.DataFrame:
+    """Times of the parts between the cuts that were measured, in execution order.
+
+    Each is named after what it ends with, ``output`` for the last. Its ``seconds`` are the median
+    of its share of its own pass, times T, so that they do not add up to T exactly; without enough
+    passes, the difference of its ends' heads. ``low_s`` and ``high_s`` are quartiles of the same,
+    ``passes`` those with stamps at both ends, ``end_s`` is the time of the head at its end.
+    """
+    head = profile.head_s(batch_size)
+    cuts = [cut for cut in all_cuts(profile.graph, granularity) if not np.isnan(head[cut.index])]
+    at = [cut.index for cut in cuts]
+    passes = next(one for one in profile.passes if one.batch_size == batch_size)
+    low, middle, high, counted = _shares(passes, at)
+    total = profile.total_s(batch_size)
+    seconds = np.where(np.isnan(middle), np.diff(head[at]), middle * total)
+    return pd.DataFrame(
+        {
+            "name": [cut.name for cut in cuts[1:]],
+            "cut": cuts[1:],
+            "seconds": seconds,
+            "share": seconds / total,
+            "low_s": low * total,
+            "high_s": high * total,
+            "passes": counted.astype(int),
+            "end_s": head[at[1:]],
+        }
+    )
+
+
+def _shares(passes: Passes, at: list[int]) -> Any:
+    """Quartiles of each part's share of its own pass, and of how many passes, ``(4, part)``."""
+    stamps = passes.stamped_ns[:, at].astype(np.float64)
+    stamps[passes.stamped_ns[:, at] == NOT_STAMPED] = np.nan
+    shares = np.diff(stamps, axis=1) / passes.stamped_ns[:, -1:]
+    counted = np.isfinite(shares).sum(axis=0)
+    quartiles = np.full((3, len(counted)), np.nan)
+    if (enough := counted >= FEWEST_STAMPS).any():
+        quartiles[:, enough] = np.nanquantile(shares[:, enough], [0.25, 0.5, 0.75], axis=0)
+    return np.vstack([quartiles, counted])
+
+
+def _bars(profile: Profile, parts: pd.DataFrame) -> go.Bar:
+    measured = profile.provenance.origin == "measured"
+    spread = [
+        f"quartiles {format_seconds(low)} to {format_seconds(high)}, {passes} passes"
+        if np.isfinite(high)
+        else "no spread known"
+        for low, high, passes in zip(parts["low_s"], parts["high_s"], parts["passes"], strict=True)
+    ]
+    return go.Bar(
+        name=TIME,
+        x=parts.index,
+        y=parts["seconds"],
+        marker={
+            "color": split_colours(profile.graph, list(parts["cut"])),
+            "line": {"width": 0},
+            # What nobody measured never looks as if somebody had.
+            "pattern": {"shape": "" if measured else "/", "fgcolor": RIM, "size": 6},
+        },
+        customdata=parts[["share", "end_s"]],
+        hovertext=[html.escape(name) for name in parts["name"]],
+        text=spread,
+        textposition="none",
+        hovertemplate="<b>%{hovertext}</b><br>%{y:.3~s}s, %{customdata[0]:.1%} of T<br>%{text}<br>"
+        "from the start %{customdata[1]:.3~s}s<extra></extra>",
+    )
+
+
+def _whiskers(parts: pd.DataFrame, bar_px: float) -> list[go.Scatter]:
+    """Black on white, since bars are of all shades; none where bars are too narrow for them."""
+    if parts["high_s"].isna().all() or bar_px < WHISKER_PX:
+        return []
+    ends = {
+        "type": "data",
+        "symmetric": False,
+        "array": parts["high_s"] - parts["seconds"],
+        "arrayminus": parts["seconds"] - parts["low_s"],
+    }
+    cap, halo = (4, 3.5) if bar_px >= CAPS_PX else (0, 2.5)
+    return [
+        go.Scatter(
+            name=name,
+            x=parts.index,
+            y=parts["seconds"],
+            mode="markers",
+            marker={"size": 0.1, "color": "rgba(0, 0, 0, 0)"},
+            error_y={**ends, "color": colour, "thickness": thickness, "width": cap + more},
+            hoverinfo="skip",
+        )
+        for name, colour, thickness, more in (
+            ("halo", "white", halo, bool(cap)),
+            (WHISKER, "black", 1.3, 0),
+        )
+    ]
+
+
+def _subheading(profile: Profile, parts: pd.DataFrame, batch_size: int) -> str:
+    spread = "no spread known"
+    if parts["high_s"].notna().any():
+        iqr = format_percent(profile.spread(batch_size))
+        spread = f"{parts['passes'].max()} passes, interquartile range of T {iqr}"
+    total = f"T = {format_seconds(profile.total_s(batch_size))}"
+    status = profile.status(batch_size)
+    words = [total, profile.provenance.origin, spread, *([status] if status != "ok" else [])]
+    return "; ".join(words)
+
+
+def _caption(
+    profile: Profile,
+    parts: pd.DataFrame,
+    batch_size: int,
+    bar_px: float,
+    granularity: Granularity,
+) -> str:
+    origin = profile.provenance.origin
+    shape = "×".join(str(n) for n in profile.graph.inputs[0].shape[1:])
+    words = [f"{profile.graph.model} at {shape} on {profile.provenance.label()}."]
+    if caution := profile.caution(batch_size):
+        words.append(f"Times are {caution}.")
+    if granularity == "block":
+        words.append(
+            "The first bar includes what runs before its block, the last what follows all blocks."
+        )
+    if parts["high_s"].isna().all():
+        why = NO_SPREAD.get(origin, "too few passes were stamped for quartiles")
+        words.append(f"No whiskers: {why}.")
+    else:
+        whiskers = "whiskers: its quartiles" if bar_px >= WHISKER_PX else "quartiles: in the hover"
+        added = format_percent(parts["share"].sum())
+        words.append(
+            "Bars: median over the passes of the part's share of its own pass, × T (they add up to "
+            f"{added} of T); {whiskers}."
+        )
+    if origin != "measured":
+        words.append(f"Hatched: {origin}, not measured.")
+    return " ".join([*words, "Colours: the split after the part, as in the maps."])

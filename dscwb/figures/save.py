@@ -1,0 +1,105 @@
+"""Figures as files: PNG, SVG, PDF, or a page of HTML that stands alone."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import plotly.graph_objects as go
+
+from dscwb.figures.layout import (
+    CAPTION,
+    CAPTION_LINE,
+    CONFIG,
+    caption_of,
+    place_legend,
+    wrapped,
+)
+from dscwb.writing import atomically
+
+EXPORT_WIDTH = 1000
+EXPORT_SCALE = 2.0  # pixels of a PNG for each pixel on the screen: sharp in print at half a page
+IMAGES = (".png", ".svg", ".pdf")
+HOW_TO_GET_A_BROWSER = (
+    "PNG, SVG and PDF are drawn by a Chromium or Chrome, and none could be started: install one "
+    "(`plotly_get_chrome` fetches one), or name yours in BROWSER_PATH. Without one, use the camera "
+    "button in the figure's corner, or save as .html."
+)
+
+
+class FigureError(RuntimeError):
+    """A figure that cannot be written: says why and what to do."""
+
+
+def save_figure(
+    figure: go.Figure,
+    path: str | os.PathLike[str],
+    *,
+    width: int | None = None,
+    height: int | None = None,
+    scale: float = EXPORT_SCALE,
+) -> Path:
+    """Write a figure to a file: ``.png``, ``.svg``, ``.pdf``, or a standalone ``.html``.
+
+    The file is written whole, or left as it was. Nothing is loaded from the net for it.
+
+    Args:
+        figure: The figure; it stays as it is.
+        path: The file's name decides the format.
+        width: Pixels; the figure's own or 1000 when left out. The caption is wrapped to it.
+        height: Pixels; the figure's own when left out.
+        scale: Pixels of a PNG for each pixel of `width`.
+
+    Returns:
+        The path written.
+
+    Raises:
+        ValueError: An ending that is none of the four.
+        FigureError: No browser to draw an image with.
+    """
+    path = Path(path)
+    kind = path.suffix.lower()
+    if kind not in (*IMAGES, ".html"):
+        raise ValueError(
+            f"{path.name!r}: cannot write a figure as {kind or 'a file without ending'}; "
+            f"choose one of {', '.join(IMAGES)}, .html."
+        )
+    with atomically(path) as file:
+        if kind == ".html":
+            figure.write_html(file, include_plotlyjs=True, config=CONFIG)
+        else:
+            page = _resized(figure, width or figure.layout.width or EXPORT_WIDTH, height)
+            file.write_bytes(_image(page, kind[1:], scale))
+    return path
+
+
+def _resized(figure: go.Figure, width: int, height: int | None) -> go.Figure:
+    """A copy at this size, its caption wrapped anew."""
+    page = go.Figure(figure)
+    page.layout.width = width
+    for note in page.select_annotations({"name": CAPTION}):
+        before = str(note.text).count("<br>")
+        note.text = wrapped(caption_of(figure), width)
+        more = CAPTION_LINE * (note.text.count("<br>") - before)
+        page.layout.height += more
+        page.layout.margin.b += more
+    page.layout.height = height or page.layout.height
+    place_legend(page)
+    return page
+
+
+def _image(page: go.Figure, kind: str, scale: float) -> bytes:
+    """Draw with a browser, or say how to get one."""
+    import kaleido
+
+    size = {"width": page.layout.width, "height": page.layout.height, "scale": scale}
+    try:
+        # Not by plotly, which lets the browser ask the net for MathJax; nothing here needs it.
+        image: bytes = kaleido.calc_fig_sync(
+            page.to_dict(), opts={"format": kind, **size}, kopts={"mathjax": False}
+        )
+    except (RuntimeError, OSError) as error:
+        if "chrome" in f"{type(error).__name__} {error}".lower():
+            raise FigureError(HOW_TO_GET_A_BROWSER) from error
+        raise
+    return image

@@ -1,0 +1,188 @@
+"""What all figures share: colours, names, axes, the page with its caption, and the door."""
+
+import math
+import re
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import plotly.io as pio
+import pytest
+
+import dscwb
+from dscwb import figures
+from dscwb.cuts import all_cuts
+from dscwb.figures import plot_best_split, plot_gain, plot_latency_breakdown, plot_maps
+from dscwb.figures.colours import FULL_OFFLOADING_COLOUR, NO_OFFLOADING_COLOUR, split_colours
+from dscwb.figures.layout import (
+    CAPTION_LINE,
+    CLOUD,
+    CONFIG,
+    LABEL_HEIGHT,
+    LONGEST_NAME,
+    MARGIN_LEFT,
+    caption_of,
+    depth_axis,
+    label,
+    linear_axis,
+    log_axis,
+    log_ticks,
+    rate_axis,
+    row_ticks,
+    without_caption,
+)
+from dscwb.graph import Layer, ModelGraph
+from tests.pictures import POINT, deep_graph, tiny_study
+from tests.tiny import spec
+
+# --- colours -----------------------------------------------------------------------------------
+
+
+def test_both_ends_are_grey_and_all_others_are_not():
+    graph = deep_graph()
+    first, *inner, last = split_colours(graph, all_cuts(graph, "block"))
+    assert (first, last) == (FULL_OFFLOADING_COLOUR, NO_OFFLOADING_COLOUR)
+    assert len(set(inner)) == len(inner) == 40
+    channels = np.array([[int(n) for n in re.findall(r"\d+", colour)] for colour in inner])
+    assert np.all(np.ptp(channels, axis=1) > 100)
+
+
+def test_colours_darken_with_depth():
+    graph = deep_graph()
+    colours = split_colours(graph, all_cuts(graph, "block"))
+    channels = np.array([[int(n) for n in re.findall(r"\d+", colour)] for colour in colours])
+    luminance = channels[1:-1] @ [0.2126, 0.7152, 0.0722]
+    assert np.all(np.diff(luminance) < 0)
+
+
+def test_a_model_without_blocks_or_bottlenecks_has_colours_too():
+    wide = [spec(name, size) for name, size in (("x", 10), ("a", 20), ("b", 30), ("c", 5))]
+    layers = tuple(Layer("linear", new.name, (old.name,), (new,)) for old, new in pairwise(wide))
+    graph = ModelGraph("wide", (wide[0],), layers, ("c",))
+    assert len(set(split_colours(graph, all_cuts(graph)))) == 4
+
+
+# --- names and axes ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("split", "shown"),
+    [
+        ("blocks.2.1", "after blocks.2.1"),
+        ("full offloading", "full offloading"),
+        ("features.denseblock2.denselayer10", "after …denseblock2.denselayer10"),
+        ("x" * 40, "after …" + "x" * (LONGEST_NAME - 1)),
+        ("a<b>", "after a&lt;b&gt;"),
+    ],
+)
+def test_a_cut_has_one_name_and_long_ones_lose_their_front(split, shown):
+    assert label(split) == shown
+
+
+def test_names_at_the_depth_axis_do_not_touch_and_the_preferred_one_is_there():
+    names = [f"blocks.{k}" for k in range(80)]
+    axis = depth_axis(names, [k == 41 for k in range(80)], 640, "Split")
+    places = (640 - MARGIN_LEFT - 24) / 80
+    assert np.all(np.diff(axis["tickvals"]) * places >= LABEL_HEIGHT)
+    assert "blocks.41" in axis["ticktext"]
+
+
+def test_axes_say_their_unit_and_hold_si_numbers():
+    axis = log_axis(0.01, 1, "s", "Latency")
+    assert axis["title"]["text"] == "Latency in s"
+    assert dict(zip(axis["tickvals"], axis["ticktext"], strict=True))[0.1] == "100ms"
+    assert linear_axis("J", "Energy")["title"]["text"] == "Energy in J"
+
+
+def test_rates_are_labelled_in_mbit_and_megabytes():
+    axis = rate_axis(1e4, 1e10)
+    plain = [re.sub("<[^>]*>", " ", text).split() for text in axis["ticktext"]]
+    assert plain[0] == ["0.01", "0.00125"]
+    assert plain[3] == ["10", "1.25"]
+    assert plain[-1] == ["10000", "1250"]
+    assert axis["tickvals"] == pytest.approx([1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10])
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (8e6, 1016e6, [10e6, 30e6, 100e6, 300e6, 1000e6]),
+        (1e6, 9e6, [1e6, 1.5e6, 2e6, 3e6, 4e6, 5e6, 7e6]),
+        (1e-3, 1e12, [1e-3, 1, 1e3, 1e6, 1e9, 1e12]),
+        (1.01, 1.02, [math.sqrt(1.01 * 1.02)]),
+    ],
+)
+def test_ticks_are_round_and_few(low, high, expected):
+    assert log_ticks(low, high) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("row_px", [5, 6.1, 10, 20, 95])
+def test_labelled_rows_never_touch_and_measured_ones_come_first(row_px):
+    sizes = range(1, 63)
+    measured = [size in (1, 8, 32, 62) for size in sizes]
+    rows = row_ticks(sizes, measured, row_px)
+    assert np.all(np.diff(rows) * row_px >= LABEL_HEIGHT)
+    assert {0, 7, 31, 61} <= set(rows)
+
+
+def test_few_rows_are_all_labelled():
+    assert row_ticks([1, 2, 4, 8], [True] * 4, 40) == (0, 1, 2, 3)
+
+
+# --- the page ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [None, 500, 1400])
+def test_caption_and_axis_fit_into_the_page(width):
+    figure = plot_maps(tiny_study(batches=(1, 3)), width=width)
+    note = next(note for note in figure.layout.annotations if note.name == "caption")
+    lines = note.text.split("<br>")
+    assert max(map(len, lines)) * 6 <= (width or 800)
+    assert figure.layout.margin.b >= -note.yshift + CAPTION_LINE * len(lines)
+
+
+def test_without_its_caption_a_figure_is_as_much_lower():
+    figure = plot_latency_breakdown(tiny_study(), **POINT)
+    bare = without_caption(figure)
+    note = figure.layout.annotations[-1]
+    assert caption_of(figure)
+    assert caption_of(bare) == ""
+    lower = figure.layout.height - bare.layout.height
+    assert lower == CAPTION_LINE * (note.text.count("<br>") + 1)
+    # The legend stays where it is, under the title.
+    assert (1 - bare.layout.legend.y) * bare.layout.height == pytest.approx(
+        (1 - figure.layout.legend.y) * figure.layout.height
+    )
+
+
+def test_figures_are_white_leave_the_default_alone_and_take_another_template():
+    before = pio.templates.default
+    figure = plot_gain(tiny_study())
+    assert pio.templates.default == before
+    assert figure.layout.template == pio.templates["plotly_white"]
+    dark = figure.update_layout(template="plotly_dark")
+    assert dark.layout.template == pio.templates["plotly_dark"]
+    assert dark.layout.title.x == 0
+
+
+def test_no_figure_offers_to_upload_itself():
+    assert CONFIG["showSendToCloud"] is False
+    assert CLOUD in plot_gain(tiny_study()).layout.modebar.remove
+
+
+def test_names_of_models_are_no_markup():
+    study = tiny_study()
+    object.__setattr__(study.edge.graph, "model", "<b>bold</b>")
+    figure = plot_best_split(study)
+    assert figure.layout.title.text == "Best split of &lt;b&gt;bold&lt;/b&gt;"
+    assert "<b>" not in figure.layout.annotations[-1].text
+
+
+def test_the_door_leads_to_every_picture_of_the_package():
+    plots = {
+        name
+        for path in Path(figures.__file__).parent.glob("*.py")
+        for name in re.findall(r"^def (plot_\w+)", path.read_text("utf-8"), re.M)
+    }
+    assert plots == {name for name in figures.__all__ if name.startswith("plot_")}
+    assert plots - {"plot_maps"} <= set(dscwb.__all__)  # which only the workbench needs

@@ -198,7 +198,7 @@ def separately(every: bool) -> Iterator[Row]:
     import torch
 
     import dscwb
-    from dscwb.measuring.measure import CpuClock
+    from dscwb.measuring.clocks import CpuClock
 
     captured = dscwb.capture("resnet18", 224)
     halves = [captured.split(cut) for cut in dscwb.all_cuts(captured.graph)]

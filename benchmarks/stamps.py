@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import dscwb
-from dscwb.measuring.measure import CpuClock
+from dscwb.measuring.clocks import CpuClock
 
 STAMP_NS = 25_000
 TURNS = 3  # profiles with either clock

@@ -14,7 +14,7 @@ from dscwb.capturing.captured import CapturedModel
 from dscwb.capturing.inputs import Call
 from dscwb.cuts import Cut
 from dscwb.graph import Block, Layer, ModelGraph
-from dscwb.measuring.measure import CpuClock
+from dscwb.measuring.clocks import CpuClock
 from tests.tiny import spec
 
 Job = tuple[str, int]  # kind of pass (whole, stamped, head, tail), batch size

@@ -8,10 +8,10 @@ from torch import nn
 
 from dscwb.capturing.captured import capture
 from dscwb.measuring import measure
-from dscwb.measuring.checkpoint import Checkpoint, Found, set_aside, within
+from dscwb.measuring.checkpoint import Checkpoint, set_aside, within
 from dscwb.measuring.measure import profile
 from dscwb.profiles.files import load_profile
-from dscwb.profiles.records import Provenance, Separate
+from dscwb.profiles.records import ProfileError, Provenance, Separate
 from tests.machine import Machine
 from tests.tiny import profile_of, tiny_graph
 
@@ -95,29 +95,36 @@ def test_a_further_batch_size_adds_to_what_is_there(tmp_path):
         ({"weights_sha256": "0123456789abcdef"}, "weights (, now 0123456789ab)"),
     ],
 )
-def test_changed_conditions_start_anew_and_say_why(tmp_path, change, words):
+def test_changed_conditions_start_anew_say_why_and_lose_nothing(tmp_path, caplog, change, words):
+    caplog.set_level("INFO", "dscwb")
     earlier = profile_of(tiny_graph(), {1: [1, 2, 3]})
-    kept = Checkpoint(tmp_path / "x", tiny_graph(), earlier.provenance)
-    kept.keep(earlier.passes)
-    assert len(kept.resume().passes) == 1
-    now = replace(kept, here=replace(earlier.provenance, **change))
-    found = now.resume()
-    assert found.passes == ()
-    assert words in found.words
-    other = replace(kept, graph=tiny_graph("other"))
-    assert other.resume() == Found(
-        words="measuring from the start, for there has changed: the model (tiny, now other)"
-    )
+    kept = Checkpoint(tmp_path / "x", tiny_graph())
+    kept.keep(earlier.passes, earlier.provenance)
+    assert len(kept.resume(earlier.provenance).passes) == 1
+    assert kept.resume(replace(earlier.provenance, **change)) is None
+    assert f"measuring from the start, for there has changed: {words}" in caplog.text
+    assert "what was there is now in " in caplog.text
+    (aside,) = tmp_path.iterdir()
+    assert load_profile(aside).passes[0].plain_ns.tolist() == [6, 6, 6]
 
 
-def test_a_damaged_checkpoint_is_said_and_measured_anew(tmp_path, caplog):
-    path = tmp_path / "x"
-    path.write_bytes(b"half a file")
-    with caplog.at_level(logging.INFO, "dscwb"):
-        whole = run(Machine(), path)
-    assert "measuring from the start" in caplog.text
-    assert whole.batch_sizes == (1, 2)
-    assert load_profile(path).batch_sizes == (1, 2)
+def test_another_model_starts_anew(tmp_path, caplog):
+    caplog.set_level("INFO", "dscwb")
+    kept = Checkpoint(tmp_path / "x", tiny_graph())
+    kept.keep(profile_of(tiny_graph(), {1: [1, 2, 3]}).passes, HERE)
+    assert replace(kept, graph=tiny_graph("other")).resume(HERE) is None
+    assert "for there has changed: the model (tiny, now other)" in caplog.text
+
+
+@pytest.mark.parametrize("content", [b"a letter", b"PAR1 half a file"])
+def test_a_foreign_or_damaged_file_is_refused_before_a_pass_runs_and_left_alone(tmp_path, content):
+    path, machine = tmp_path / "x", Machine()
+    path.write_bytes(content)
+    with pytest.raises(ProfileError, match="Remove it, or write to another file"):
+        run(machine, path)
+    assert (machine.log, path.read_bytes()) == ([], content)
+    path.unlink()  # the remedy
+    assert run(machine, path).batch_sizes == (1, 2)
 
 
 def test_few_stamps_a_pass_go_on(tmp_path):
@@ -166,13 +173,15 @@ def test_changed_weights_start_anew(tmp_path, caplog):
     assert "for there has changed: weights (" in caplog.text
 
 
-def test_the_same_weights_go_on(tmp_path):
-    kept = Checkpoint(tmp_path / "x", tiny_graph(), HERE)
-    kept.keep(profile_of(tiny_graph(), {1: [1, 2, 3]}).passes, throttled=("hardware slowdown",))
-    found = kept.resume()
+def test_the_same_weights_go_on(tmp_path, caplog):
+    caplog.set_level("INFO", "dscwb")
+    kept = Checkpoint(tmp_path / "x", tiny_graph())
+    hot = replace(HERE, throttled=("hardware slowdown",))
+    kept.keep(profile_of(tiny_graph(), {1: [1, 2, 3]}).passes, hot)
+    found = kept.resume(HERE)
     assert len(found.passes) == 1
-    assert found.throttled == ("hardware slowdown",)
-    assert found.words == "going on after 3 rounds of an earlier measurement"
+    assert found.provenance.throttled == ("hardware slowdown",)
+    assert "going on after 3 rounds of an earlier measurement" in caplog.text
 
 
 def test_within_asks_for_every_pass():

@@ -4,8 +4,8 @@ import torch
 
 from dscwb.graph import ModelGraph
 from dscwb.measuring import copies
+from dscwb.measuring.clocks import CudaClock
 from dscwb.measuring.copies import REPEATS, WARM_REPEATS, ladder, make_copier, measure_copies
-from dscwb.measuring.measure import CudaClock
 from tests.machine import Machine
 from tests.tiny import tiny_graph
 

@@ -7,7 +7,7 @@ import pytest
 
 import dscwb
 from dscwb import __main__ as cli
-from dscwb.measuring import measure as measuring
+from dscwb.measuring import clocks, measure
 from dscwb.profiles.records import Passes, Profile, Provenance, Separate
 from dscwb.profiles.transfers import Transfers
 from tests.machine import Machine
@@ -75,7 +75,7 @@ def test_a_compiled_profile_is_measured_shown_and_saved(run, tmp_path, monkeypat
         names.append(name)
         return lambda code: code
 
-    monkeypatch.setattr(measuring, "compiler_named", as_it_is)
+    monkeypatch.setattr(measure, "compiler_named", as_it_is)
     path = tmp_path / "compiled.parquet"
     status, out, _ = run(
         *("profile", SMALL, "--image-size", 32, "--threads", 1, "--compile"),
@@ -141,7 +141,7 @@ def test_a_file_that_is_there_is_gone_on_from_and_nothing_in_it_is_lost(
     path = tmp_path / "p.parquet"
     machine = Machine()  # on a real one stamps may seem dear, and more rounds be needed
     monkeypatch.setattr(dscwb, "capture", lambda *args, **given: machine.model())
-    monkeypatch.setattr(measuring, "CpuClock", lambda cuts: machine.clock())
+    monkeypatch.setattr(clocks, "CpuClock", lambda cuts: machine.clock())
     command = ("profile", SMALL, "--passes", 10, "--budget", 0)
 
     def measure(*more):

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from dscwb.capturing.captured import capture
-from dscwb.measuring.measure import CpuClock, CudaClock, profile
-from dscwb.measuring.rounds import record_lows
+from dscwb.measuring.candidates import record_lows
+from dscwb.measuring.clocks import CpuClock, CudaClock
+from dscwb.measuring.measure import profile
 from dscwb.profiles.files import load_profile, save_profile
 from dscwb.profiles.records import (
     NOT_STAMPED,
@@ -284,7 +285,7 @@ def test_each_cut_that_can_be_chosen_has_six_stamps_however_few_passes_were_aske
     widths = list(range(99, 79, -1))  # ten of nineteen record-low cuts count as likely
     found = measure(Machine([100] * 20), stamp_ns=20, widths=widths, passes=10)
     assert set(stamped_cuts(found).sum(axis=1)) == {2}
-    likely = [cut.index for cut in record_lows(found.graph)]
+    likely = record_lows(found.graph)
     assert len(likely) == 10
     assert found.passes[0].stamps[likely].min() == 6
     # Two of three passes are theirs at the end, so that the others, in ten rounds, get some too.
@@ -383,9 +384,7 @@ def test_the_budget_ends_what_dear_stamps_would_draw_out():
         found = measure(
             Machine([100] * 20), stamp_ns=20, widths=widths, passes=10, budget_s=budget_s
         )
-        return found.passes[0].rounds, found.passes[0].stamps[
-            [cut.index for cut in record_lows(found.graph)]
-        ]
+        return found.passes[0].rounds, found.passes[0].stamps[record_lows(found.graph)]
 
     long, stamps = measured(1)
     assert long >= 30

@@ -2,9 +2,11 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from dscwb.measuring.nvml import GpuMonitor
 
+GPU = torch.device("cuda", 0)
 EVENTS, THROTTLES = (
     "nvmlDeviceGetCurrentClocksEventReasons",
     "nvmlDeviceGetCurrentClocksThrottleReasons",
@@ -37,6 +39,7 @@ def library(samples, **changes):
         "nvmlInit": lambda: count(1),
         "nvmlShutdown": lambda: count(-1),
         "nvmlDeviceGetHandleByUUID": lambda uuid: uuid,
+        "nvmlSystemGetDriverVersion": lambda: "550.54",
         "nvmlDeviceGetClockInfo": clock,
         "nvmlDeviceGetTemperature": lambda gpu, sensor: samples[told["at"]][2],
         "nvmlDeviceGetPowerUsage": lambda gpu: samples[told["at"]][3],
@@ -51,10 +54,16 @@ WARM = (1755, 2619, 70, 690_000, 0x4)
 HOT = (1200, 2619, 87, 650_400, 0x20 | 0x4)
 
 
+@pytest.fixture(autouse=True)
+def _gpu_0123(monkeypatch):
+    properties = SimpleNamespace(uuid="0123")
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
+
+
 def sampled(monkeypatch, samples, **changes):
     nvml = library(samples, **changes)
     monkeypatch.setitem(sys.modules, "pynvml", nvml)
-    monitor = GpuMonitor("0123")
+    monitor = GpuMonitor(GPU)
     for _ in samples:
         monitor.sample()
     return monitor, nvml
@@ -112,16 +121,17 @@ def test_without_nvml_nothing_is_sampled(monkeypatch, missing):
     broken = {"driver": "nvmlInit", "gpu": "nvmlDeviceGetHandleByUUID"}
     nvml = None if missing == "library" else library([COOL], **{broken[missing]: refuse})
     monkeypatch.setitem(sys.modules, "pynvml", nvml)
-    monitor = GpuMonitor("0123")
+    monitor = GpuMonitor(GPU)
     monitor.sample()
     assert (monitor.in_words(), monitor.throttled()) == ("not sampled", ())
+    assert monitor.driver == ""
     monitor.close()
 
 
 def test_nvml_is_asked_for_this_gpu_and_closed(monkeypatch):
     monitor, nvml = sampled(monkeypatch, [COOL])
     assert monitor._gpu == "GPU-0123"
-    assert nvml.told["open"] == 1
+    assert (nvml.told["open"], monitor.driver) == (1, "550.54")
     monitor.close()
     monitor.close()
     assert nvml.told["open"] == 0

@@ -10,7 +10,7 @@ from tests.machine import Machine
 
 def cuts_run_apart(widths, seed=0):
     machine = Machine([100] * len(widths))
-    plan = Plan((1,), 15, 0.0, verify=True, seed=seed)
+    plan = Plan((1,), 30, 0.0, verify=True, seed=seed)
     rounds = Rounds(machine.model(widths), machine.clock(), plan)
     rounds.run(lambda spent_s, left_s: None)
     return [one.cut for one in rounds.measured()[0].separate]
@@ -42,7 +42,7 @@ def test_of_many_record_lows_ten_are_run_the_first_and_the_last_among_them():
 
 def test_every_candidate_runs_even_in_few_rounds():
     machine = Machine([100] * 40)
-    plan = Plan((1,), 5, 0.0, verify=True, seed=0)
+    plan = Plan((1,), 10, 0.0, verify=True, seed=0)
     rounds = Rounds(machine.model(range(99, 59, -1)), machine.clock(), plan)
     rounds.run(lambda spent_s, left_s: None)
     assert len(rounds.measured()[0].separate) == 10
@@ -50,7 +50,7 @@ def test_every_candidate_runs_even_in_few_rounds():
 
 def test_after_the_least_rounds_candidates_take_turns():
     machine = Machine([100] * 4, slower=lambda n: 1 + (n * 0.618) % 1)
-    plan = Plan((1,), 5, 50e3, verify=True, seed=0)
+    plan = Plan((1,), 10, 50e-6, verify=True, seed=0)
     rounds = Rounds(machine.model(), machine.clock(), plan)
     counts = []
     rounds.run(lambda *seconds: counts.append([len(r) for r in rounds.records[0].apart.values()]))
@@ -61,7 +61,7 @@ def test_after_the_least_rounds_candidates_take_turns():
 def test_time_left_falls_to_zero():
     machine = Machine(slower=lambda n: 1 + (n * 0.618) % 1)
     told = []
-    plan = Plan((1, 2), 15, 200e3, verify=False, seed=0)
+    plan = Plan((1, 2), 30, 200e-6, verify=False, seed=0)
     Rounds(machine.model(), machine.clock(), plan).run(lambda *seconds: told.append(seconds))
     spent, left = np.array(told).T
     assert all(a < b for a, b in itertools.pairwise(spent))
@@ -77,7 +77,7 @@ def test_an_interrupt_while_warming_up_leaves_no_round():
             raise KeyboardInterrupt
 
     machine = Machine(slower=lambda n: 1 + n % 2, fail=fail)
-    rounds = Rounds(machine.model(), machine.clock(), Plan((1,), 15, 0.0, verify=False, seed=0))
+    rounds = Rounds(machine.model(), machine.clock(), Plan((1,), 30, 0.0, verify=False, seed=0))
     with pytest.raises(KeyboardInterrupt):
         rounds.run(lambda spent_s, left_s: None)
     assert rounds.so_far() == ()
@@ -91,7 +91,7 @@ def test_all_batch_sizes_share_the_memory_of_the_largest_that_fits():
             raise torch.OutOfMemoryError("CUDA out of memory.")
 
     machine = Machine(fail=fail)
-    plan = Plan((1, 2, 4, 5), 15, 0.0, verify=False, seed=0)
+    plan = Plan((1, 2, 4, 5), 30, 0.0, verify=False, seed=0)
     rounds = Rounds(machine.model(), machine.clock(), plan)
     rounds.run(lambda spent_s, left_s: None)
     inputs = [record.inputs[0] for record in rounds.records[:3]]

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import pytest
 
 import dscwb
 from dscwb.__main__ import main
-from dscwb.measuring import measure
+from dscwb.measuring import clocks, measure
 from dscwb.profiles import files
 from dscwb.profiles.files import load_profile, save_profile
 from dscwb.profiles.records import ProfileError
@@ -28,138 +29,90 @@ from tests.tiny import profile_of, tiny_graph
 
 ROOT = Path(__file__).parent.parent
 
-# The real command in a process of its own, on a model and a clock made for tests. Before each pass
-# it may say that it waits, and then waits for a line.
-PROFILE = """
+# Holds a file as the command does while it measures; without torch, which takes seconds to load.
+HOLD = """
 import sys
-from dataclasses import replace
-
-import dscwb
-from dscwb.measuring import measure
-from dscwb.__main__ import main
-from tests.machine import Machine
-
-model, output, waits_before = sys.argv[1], sys.argv[2], [int(n) for n in sys.argv[3:]]
-
-def pause(kind, batch_size):
-    if len(machine.log) in waits_before:
-        print("waiting", flush=True)
-        sys.stdin.readline()
-
-def captured(*_, **__):
-    vars(chain)["graph"] = replace(chain.graph, model=model)
-    return chain
-
-measure.KEEP_EVERY_S = 1e-12  # every round
-machine = Machine(fail=pause)
-chain = machine.model()
-measure.CpuClock = lambda cuts: machine.clock()
-dscwb.capture = captured
-options = ["--threads", "1", "--passes", "40", "--budget", "0", "--no-check", "-o", output]
-sys.exit(main(["profile", model, *options]))
+from pathlib import Path
+from dscwb.measuring.checkpoint import alone
+with alone(Path(sys.argv[1])):
+    print("torch" in sys.modules, flush=True)
+    sys.stdin.readline()
 """
 ROUNDS = 20  # of 40 passes
 MIDDLE = 30  # passes, by when some rounds are done and some are not
 
 
-class Measuring:
-    """The command at work."""
-
-    def __init__(self, model: str, output: Path, *waits_before: int) -> None:
-        command = [sys.executable, "-c", PROFILE, model, output, *map(str, waits_before)]
-        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-        self._process = subprocess.Popen(command, text=True, cwd=ROOT, **pipes)  # type: ignore[call-overload]
-
-    def until_it_waits(self) -> None:
-        assert self._process.stdout.readline() == "waiting\n", self._process.stderr.read()
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.communicate()
-
-    def goes_on(self) -> None:
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
-
-    def ends(self) -> tuple[int, str]:
-        """Its exit status and what it said on stderr."""
-        _, said = self._process.communicate()
-        return self._process.returncode, said
+class KilledError(BaseException):
+    """Like SIGKILL: nothing in the package catches it."""
 
 
-@contextmanager
-def measuring(model: str, output: Path, *waits_before: int) -> Iterator[Measuring]:
-    """A process that is gone at the end, however the test ends."""
-    process = Measuring(model, output, *waits_before)
-    try:
-        yield process
-    finally:
-        process.kill()
+@pytest.fixture
+def run(monkeypatch, caplog):
+    """The command, on a machine and a clock made for tests: its exit status."""
+
+    def run(output, model="chain", fail=lambda machine, kind, batch_size: None):
+        machine = Machine(fail=lambda *job: fail(machine, *job))
+        chain = machine.model()
+        vars(chain)["graph"] = replace(chain.graph, model=model)
+        monkeypatch.setattr(dscwb, "capture", lambda *_, **__: chain)
+        monkeypatch.setattr(clocks, "CpuClock", lambda cuts: machine.clock())
+        monkeypatch.setattr(measure, "KEEP_EVERY_S", 1e-12)  # every round
+        options = ["--threads", "1", "--passes", "40", "--budget", "0", "--no-check"]
+        with caplog.at_level(logging.INFO, "dscwb"):
+            return main(["profile", model, *options, "-o", str(output)])
+
+    return run
 
 
 def rounds_in(path: Path) -> int:
     return sum(len(passes.plain_ns) for passes in load_profile(path).passes)
 
 
-def test_a_second_process_at_the_same_file_is_sent_away(tmp_path):
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Another process measures into the file; at the end it is killed."""
+    pipes = dict.fromkeys(("stdin", "stdout"), subprocess.PIPE)
+    command = [sys.executable, "-c", HOLD, path]
+    with subprocess.Popen(command, text=True, cwd=ROOT, **pipes) as process:
+        try:
+            assert process.stdout.readline() == "False\n"  # and it has no torch
+            yield
+        finally:
+            process.kill()
+
+
+def test_a_second_process_at_the_same_file_is_sent_away(tmp_path, run, capsys, caplog):
     """Whatever model it measures; and the first one's rounds outlive even the first one's death."""
     output, unfinished = tmp_path / "p.parquet", tmp_path / "p.parquet.unfinished"
-    with measuring("chain", output, MIDDLE) as first:
-        first.until_it_waits()
-        kept = rounds_in(unfinished)
-        assert 0 < kept < ROUNDS
+
+    def killed(machine, kind, batch_size):
+        if len(machine.log) == MIDDLE:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        run(output, fail=killed)
+    kept, written = rounds_in(unfinished), unfinished.read_bytes()
+    assert 0 < kept < ROUNDS
+    with held(unfinished):
         for model in ("chain", "another"):
-            with measuring(model, output) as second:
-                status, said = second.ends()
-            assert status == 2
-            assert "another process" in said
-            assert load_profile(unfinished).graph.model == "chain"
-            assert rounds_in(unfinished) == kept
-        first.kill()
-    with measuring("chain", output) as third:
-        status, said = third.ends()
-    assert status == 0
-    assert f"going on after {kept} rounds" in said
-    assert rounds_in(output) == ROUNDS
-    assert [p.name for p in tmp_path.iterdir()] == ["p.parquet"]
+            assert run(output, model) == 2
+            assert "another process is measuring into" in capsys.readouterr().err
+        assert unfinished.read_bytes() == written
+        assert run(tmp_path / "other.parquet") == 0  # another file of the folder is free
+    caplog.clear()
+    assert run(output) == 0
+    assert f"going on after {kept} rounds" in caplog.text
+    assert rounds_in(output) == rounds_in(tmp_path / "other.parquet") == ROUNDS
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["other.parquet", "p.parquet"]
 
 
-def test_two_processes_at_two_files_of_one_folder_do_not_disturb_each_other(tmp_path):
-    models = ("chain", "another")
-    with ExitStack() as stack:
-        both = [
-            stack.enter_context(measuring(model, tmp_path / f"{model}.parquet", MIDDLE))
-            for model in models
-        ]
-        for one in both:
-            one.until_it_waits()
-        for one in both:
-            one.goes_on()
-        assert [one.ends()[0] for one in both] == [0, 0]
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["another.parquet", "chain.parquet"]
-    for model in models:
-        profile = load_profile(tmp_path / f"{model}.parquet")
-        assert profile.graph.model == model
-        assert rounds_in(tmp_path / f"{model}.parquet") == ROUNDS
-
-
-def test_what_was_measured_outlives_a_file_that_cannot_be_saved(
-    tmp_path, monkeypatch, capsys, caplog
-):
+def test_what_was_measured_outlives_a_file_that_cannot_be_saved(tmp_path, run, capsys, caplog):
     """On a full disk, say; here a folder takes the file's place while the passes run."""
     output = tmp_path / "p.parquet"
-    options = ["--threads", "1", "--passes", "40", "--budget", "0", "--no-check", "-o", str(output)]
-
-    def measured(machine):
-        monkeypatch.setattr(dscwb, "capture", lambda *_, **__: machine.model())
-        monkeypatch.setattr(measure, "CpuClock", lambda cuts: machine.clock())
-        with caplog.at_level(logging.INFO, "dscwb"):
-            return main(["profile", "chain", *options])
-
-    assert measured(Machine(fail=lambda *_: output.mkdir(exist_ok=True))) == 2
+    assert run(output, fail=lambda *_: output.mkdir(exist_ok=True)) == 2
     assert "is a folder" in capsys.readouterr().err
     output.rmdir()
-    assert measured(Machine()) == 0
+    assert run(output) == 0
     assert f"going on after {ROUNDS} rounds" in caplog.text
     assert rounds_in(output) == ROUNDS
     assert [p.name for p in tmp_path.iterdir()] == ["p.parquet"]

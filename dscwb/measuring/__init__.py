@@ -1,5 +1,5 @@
-"""Measuring: a captured model and a device go in, a profile of really measured times comes out.
+"""Measuring: the times of every head and tail of a captured model on this device, as a profile.
 
-`measure` holds the only clock, `rounds` plans the passes, `checkpoint` keeps those of an
-interrupted run, `compiled` measures what torch.compile makes, `copies` and `nvml` ask the GPU.
+`measure` is the way in, `clocks` holds the only clocks, `rounds` says what runs when, `record` when
+it is enough, `checkpoint` keeps what was run; `copies`, `nvml` and `slices` are of GPUs.
 """

@@ -1,7 +1,8 @@
-"""What an earlier measurement left: passes so far go into a file, and come back out of it."""
+"""What an earlier measurement left is gone on from, and nothing of it is lost."""
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
@@ -9,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -17,67 +17,81 @@ from dscwb.graph import ModelGraph
 from dscwb.profiles.files import load_profile, save_profile
 from dscwb.profiles.records import Passes, Profile, ProfileError, Provenance
 
+_LOG = logging.getLogger("dscwb")
 UNFINISHED, INTERRUPTED = "unfinished", "interrupted"
 DIGITS = 12  # of a hash, enough to tell two apart
 SECONDS = 14  # digits of a date to the second
 
 
-class Found(NamedTuple):
-    """What an unfinished measurement left.
-
-    Attributes:
-        passes: Its rounds; empty where there are none, or where the conditions have changed.
-        words: What was found, for the log; empty where there was no file.
-        throttled: What held the clocks down while these rounds ran.
-    """
-
-    passes: tuple[Passes, ...] = ()
-    words: str = ""
-    throttled: tuple[str, ...] = ()
-
-
 @dataclass(frozen=True)
 class Checkpoint:
-    """The file of one measurement in progress.
+    """The file of one measurement in progress; without a path nothing is kept or found.
 
     Attributes:
         path: The file; there until whoever saves the profile removes it.
         graph: The model that is measured.
-        here: The conditions under which it is measured now.
     """
 
-    path: Path
+    path: Path | None
     graph: ModelGraph
-    here: Provenance
 
-    def resume(self) -> Found:
-        """Passes of an unfinished measurement under these conditions, and in words what was found.
+    def resume(self, here: Provenance) -> Profile | None:
+        """The unfinished measurement under these conditions; None where there is none.
 
-        Where there is none, or conditions have changed, there are no passes.
+        What was found is logged. A measurement under other conditions is set aside.
+
+        Raises:
+            ProfileError: The file is not one of dscwb, or a damaged one; it stays as it is.
         """
-        if not self.path.exists():
-            return Found()
-        try:
-            earlier = load_profile(self.path)
-        except ProfileError as error:
-            return Found(words=f"measuring from the start: {error}")
-        words = earlier.provenance.note.split(", ")
-        note = ", ".join(word for word in words if word not in (UNFINISHED, INTERRUPTED))
-        changed = changes(replace(earlier, provenance=replace(earlier.provenance, note=note)), self)
-        if changed:
-            reasons = "; ".join(changed)
-            return Found(words=f"measuring from the start, for there has changed: {reasons}")
-        rounds = sum(passes.rounds for passes in earlier.passes)
-        found = f"going on after {rounds} rounds of an earlier measurement"
-        return Found(earlier.passes, found, earlier.provenance.throttled)
+        if self.path is None or not self.path.exists():
+            return None
+        earlier = _loaded(self.path)
+        changed = _changes(earlier, self.graph, here)
+        if not changed:
+            rounds = sum(passes.rounds for passes in earlier.passes)
+            _LOG.info("%s: going on after %d rounds of an earlier measurement", self.path, rounds)
+            return earlier
+        # A mere copy of a finished file (see `take_up`) is not needed twice.
+        own = UNFINISHED in earlier.provenance.note.split(", ")
+        moved = f"; what was there is now in {set_aside(self.path, earlier)}" if own else ""
+        reasons = "; ".join(changed)
+        words = "%s: measuring from the start, for there has changed: %s%s"
+        _LOG.info(words, self.path, reasons, moved)
+        return None
 
-    def keep(self, passes: Sequence[Passes], throttled: tuple[str, ...] = ()) -> None:
+    def keep(self, passes: Sequence[Passes], here: Provenance) -> None:
         """Write what has been measured so far; the file before stays whole until this one is."""
-        if not passes:
+        if self.path is None or not passes:
             return
-        note = ", ".join(part for part in (self.here.note, UNFINISHED) if part)
-        here = replace(self.here, note=note, throttled=throttled)
-        save_profile(Profile(self.graph, here, tuple(passes)), self.path)
+        note = ", ".join(filter(None, (here.note, UNFINISHED)))
+        save_profile(Profile(self.graph, replace(here, note=note), tuple(passes)), self.path)
+
+
+def _loaded(path: Path) -> Profile:
+    try:
+        return load_profile(path)
+    except ProfileError as error:
+        raise ProfileError(f"{error} Remove it, or write to another file.") from None
+
+
+def _changes(earlier: Profile, graph: ModelGraph, here: Provenance) -> list[str]:
+    """What differs between the conditions of a profile and those of now, in words; dates may."""
+    if earlier.graph != graph:
+        return [f"the model ({earlier.graph.model}, now {graph.model})"]
+    a, b = earlier.provenance, here
+    settings = [word for word in a.note.split(", ") if word not in (UNFINISHED, INTERRUPTED)]
+    before, after = dict(a.versions), dict(b.versions)
+    pairs = [
+        ("device", a.device, b.device),
+        ("threads", a.threads, b.threads),
+        ("dtype", a.dtype, b.dtype),
+        ("protocol", a.protocol, b.protocol),
+        ("idle gap in seconds", a.gap_s, b.gap_s),
+        ("settings", ", ".join(settings), b.note),
+        ("weights", a.weights_sha256[:DIGITS], b.weights_sha256[:DIGITS]),
+        *((name, before.get(name), after.get(name)) for name in {**before, **after}),
+    ]
+    return [f"{name} ({old}, now {new})" for name, old, new in pairs if old != new]
 
 
 def take_up(path: Path, unfinished: Path) -> Profile | None:
@@ -92,13 +106,39 @@ def take_up(path: Path, unfinished: Path) -> Profile | None:
     """
     if not path.exists():
         return None
-    try:
-        earlier = load_profile(path)
-    except ProfileError as error:
-        raise ProfileError(f"{error} Remove it, or write to another file.") from None
+    earlier = _loaded(path)
     if not unfinished.exists():
         save_profile(earlier, unfinished)
     return earlier
+
+
+def save_over(path: Path, measured: Profile, earlier: Profile | None) -> str:
+    """Write a profile and lose nothing that stood in its file before; in words what was done.
+
+    Args:
+        path: The file.
+        measured: What is to be written.
+        earlier: What stands there, as `take_up` found it.
+    """
+    if earlier and within(measured, earlier):
+        return f"{path} has all of this already; to measure it anew, give another file"
+    moved = earlier and not within(earlier, measured) and set_aside(path, earlier)
+    save_profile(measured, path)
+    return f"saved {path}" + (f"; what was there before is now in {moved}" if moved else "")
+
+
+def set_aside(path: Path, earlier: Profile) -> Path:
+    """Give the file of an earlier profile another name, by its date, and return that.
+
+    A link stays, and the file that it points to gets the name.
+    """
+    path = path.resolve()
+    date = re.sub(r"\D", "", earlier.provenance.date)[:SECONDS]
+    aside = path.with_name(f"{path.stem}-{date or 'before'}{path.suffix}")
+    while aside.exists():
+        aside = aside.with_name(f"{aside.stem}+{aside.suffix}")
+    os.replace(path, aside)
+    return aside
 
 
 def within(earlier: Profile, later: Profile) -> bool:
@@ -118,33 +158,8 @@ def _begins(later: Passes, earlier: Passes) -> bool:
     return later.oom == earlier.oom and all(same)
 
 
-def set_aside(path: Path, earlier: Profile) -> Path:
-    """Give the file of an earlier profile another name, by its date, and return that."""
-    date = re.sub(r"\D", "", earlier.provenance.date)[:SECONDS]
-    aside = path.with_name(f"{path.stem}-{date or 'before'}{path.suffix}")
-    while aside.exists():
-        aside = aside.with_name(f"{aside.stem}+{aside.suffix}")
-    os.replace(path, aside)
-    return aside
-
-
-def save_over(path: Path, measured: Profile, earlier: Profile | None) -> str:
-    """Write a profile and lose nothing that stood in its file before; in words what was done.
-
-    Args:
-        path: The file.
-        measured: What is to be written.
-        earlier: What stands there, as `take_up` found it.
-    """
-    if earlier and within(measured, earlier):
-        return f"{path} has all of this already; to measure it anew, give another file"
-    moved = earlier and not within(earlier, measured) and set_aside(path, earlier)
-    save_profile(measured, path)
-    return f"saved {path}" + (f"; what was there before is now in {moved}" if moved else "")
-
-
 @contextmanager
-def alone(path: Path) -> Iterator[None]:
+def alone(path: Path | None) -> Iterator[None]:
     """Keep other processes from measuring into this file; one that is killed lets go of it.
 
     They could overwrite each other's rounds, and would disturb each other's times anyhow. Where
@@ -153,63 +168,42 @@ def alone(path: Path) -> Iterator[None]:
     Raises:
         ProfileError: Another process is at it.
     """
+    if path is None:
+        yield
+        return
     lock = path.with_name(f"{path.name}.lock")
     lock.parent.mkdir(parents=True, exist_ok=True)
-    handle = _locked(lock)
-    if handle is None:
-        raise ProfileError(
-            f"another process is measuring into {path}; wait for it, or give another file and run "
-            "them one after the other, since two at a time slow each other down."
-        )
-    try:
-        yield
-    finally:
-        lock.unlink(missing_ok=True)  # while it is still held, so that nobody else's is removed
-        os.close(handle)
-
-
-def _locked(lock: Path) -> int | None:
-    """The lock's file descriptor; None where another process holds it."""
     while True:
-        handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            if _take(handle) and os.path.samestat(os.fstat(handle), lock.stat()):
-                return handle
-        except BlockingIOError:
-            os.close(handle)
-            return None
-        except FileNotFoundError:
-            pass
-        os.close(handle)  # its last holder has removed it meanwhile: make another
+        with lock.open("a") as file:
+            if not _lock(file.fileno()):
+                raise ProfileError(
+                    f"another process is measuring into {path}; wait for it, or give another file "
+                    "and run them one after the other, since two at a time slow each other down."
+                )
+            if not _is_at(file.fileno(), lock):
+                continue  # its last holder has removed it meanwhile: make another
+            try:
+                yield
+            finally:
+                lock.unlink(missing_ok=True)  # while it is held, so that nobody else's is removed
+            return
 
 
-def _take(handle: int) -> bool:
-    """Lock an open file.
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Whether an open file still has this name."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
-    Raises:
-        BlockingIOError: It is locked.
-    """
+
+def _lock(descriptor: int) -> bool:
+    """Whether an open file could be locked."""
     if sys.platform != "win32":
         import fcntl
 
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
     return True
-
-
-def changes(earlier: Profile, now: Checkpoint) -> list[str]:
-    """What differs between the conditions of a profile and those of now, in words; dates may."""
-    if earlier.graph.fingerprint() != now.graph.fingerprint() or earlier.graph != now.graph:
-        return [f"the model ({earlier.graph.model}, now {now.graph.model})"]
-    a, b = earlier.provenance, now.here
-    pairs = [
-        ("device", a.device, b.device),
-        ("threads", a.threads, b.threads),
-        ("dtype", a.dtype, b.dtype),
-        ("protocol", a.protocol, b.protocol),
-        ("idle gap in seconds", a.gap_s, b.gap_s),
-        ("settings", a.note, b.note),
-        ("weights", a.weights_sha256[:DIGITS], b.weights_sha256[:DIGITS]),
-    ]
-    before, after = dict(a.versions), dict(b.versions)
-    pairs += [(name, before.get(name), after.get(name)) for name in {**before, **after}]
-    return [f"{name} ({old}, now {new})" for name, old, new in pairs if old != new]

@@ -1,31 +1,25 @@
-"""Copies really made: payload sizes and a clock go in, times between GPU and host come out."""
+"""How long payloads take between a GPU and its host: copies really made and timed."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.random import Generator
 
+from dscwb.capturing.captured import CapturedModel
 from dscwb.cuts import all_cuts
 from dscwb.graph import ModelGraph
-from dscwb.measuring.rounds import Clock, is_out_of_memory
+from dscwb.measuring.clocks import Clock
+from dscwb.measuring.failures import is_out_of_memory
+from dscwb.measuring.rounds import Rounds
 from dscwb.profiles.transfers import Transfers, payload_bytes, payload_terms
 
+_LOG = logging.getLogger("dscwb")
 REPEATS = 15  # of each size in each direction; medians are kept by the profile
 WARM_REPEATS = 3  # run before them and thrown away
-
-
-class Copier(Protocol):
-    """Copies bytes between an accelerator and its host."""
-
-    def to_host(self, size_bytes: int) -> None:
-        """Start a copy of so many bytes from the accelerator."""
-
-    def to_device(self, size_bytes: int) -> None:
-        """Start a copy of so many bytes to the accelerator."""
 
 
 class PinnedCopier:
@@ -41,12 +35,34 @@ class PinnedCopier:
         self._here = torch.empty(largest_bytes, dtype=torch.uint8, pin_memory=True)
 
     def to_host(self, size_bytes: int) -> None:
-        """See `Copier`."""
+        """Start a copy of so many bytes from the GPU."""
         self._here[:size_bytes].copy_(self._there[:size_bytes], non_blocking=True)
 
     def to_device(self, size_bytes: int) -> None:
-        """See `Copier`."""
+        """Start a copy of so many bytes to the GPU."""
         self._there[:size_bytes].copy_(self._here[:size_bytes], non_blocking=True)
+
+
+def copies_of_payloads(
+    captured: CapturedModel, rounds: Rounds, clock: Clock, seed: int
+) -> Transfers | None:
+    """Times of the copies of what was measured; None on a CPU, and where memory holds no copy."""
+    sizes = [passes.batch_size for passes in rounds.measured() if not passes.oom]
+    if captured.device.type != "cuda" or not sizes:
+        return None
+    for record in rounds.records:
+        record.inputs = ()
+    torch.cuda.empty_cache()
+    steps = ladder(captured.graph, sizes)
+    copier, fitting = make_copier(captured.device, steps)
+    if fitting < len(steps):
+        _LOG.warning(
+            "No memory to measure copies of more than %d of %d sizes.", fitting, len(steps)
+        )
+    if copier is None:
+        return None
+    cuts = len(captured.graph.layers) + 1
+    return measure_copies(copier, steps[:fitting], clock, cuts, np.random.default_rng(seed))
 
 
 def ladder(graph: ModelGraph, batch_sizes: Sequence[int]) -> list[int]:
@@ -75,7 +91,7 @@ def make_copier(device: torch.device, sizes: Sequence[int]) -> tuple[PinnedCopie
 
 
 def measure_copies(
-    copier: Copier, sizes: Sequence[int], clock: Clock, cuts: int, rng: Generator
+    copier: PinnedCopier, sizes: Sequence[int], clock: Clock, cuts: int, rng: Generator
 ) -> Transfers:
     """Time copies of all sizes in both directions, in random order in every repeat.
 

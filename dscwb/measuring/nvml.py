@@ -1,4 +1,4 @@
-"""What a GPU did while it was measured: NVML's answers go in, clocks and their limits come out.
+"""What a GPU did while it was measured: its clocks, and what held them down.
 
 Needs nvidia-ml-py (``pip install dscwb[gpu]``); without it the provenance says "not sampled".
 """
@@ -10,8 +10,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-NOT_SAMPLED = "not sampled"
-_MW_PER_W = 1e3
+import torch
+
 # Bits of nvmlClocksEventReasons (nvml.h), formerly nvmlClocksThrottleReasons.
 _REASONS = {
     0x001: "idle",
@@ -27,28 +27,37 @@ _REASONS = {
 # The others are how somebody set the GPU up, or that it had nothing to do between two rounds.
 _SLOWED = 0x004 | 0x008 | 0x020 | 0x040 | 0x080
 _UNITS = {"SM": "MHz", "memory": "MHz", "temperature": "°C", "power": "W"}
+_MW_PER_W = 1e3
 
 
 class GpuMonitor:
     """Samples one GPU, between rounds: asking takes milliseconds, so never inside a timed pass.
 
-    What this GPU or its driver does not tell is left out: sampling never costs a measurement.
+    What this GPU or its driver does not tell is left out: sampling never costs a measurement. A
+    CPU has no samples.
+
+    Attributes:
+        driver: Version of the driver; empty where nobody tells it.
     """
 
-    def __init__(self, uuid: str) -> None:
-        """Open NVML for the GPU of this UUID, as torch gives it, without the leading ``GPU-``."""
+    def __init__(self, device: torch.device) -> None:
+        """Open NVML for this device."""
+        self.driver = ""
         self._samples: dict[str, list[float]] = {name: [] for name in _UNITS}
         self._reasons = 0
         self._nvml: Any = None
         self._gpu: Any = None
-        # Without the library, its driver's part or this GPU there are no samples, whatever it is
-        # that fails.
+        if device.type != "cuda":
+            return
+        uuid = torch.cuda.get_device_properties(device).uuid
+        # The library, its driver's part or this GPU may be missing: whatever it is that fails.
         with suppress(Exception):
             import pynvml
 
             pynvml.nvmlInit()
             self._nvml = pynvml
             self._gpu = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
+            self.driver = str(pynvml.nvmlSystemGetDriverVersion())
 
     def sample(self) -> None:
         """Ask once for clocks, temperature, power, and what limits the clocks."""
@@ -72,13 +81,12 @@ class GpuMonitor:
     def in_words(self) -> str:
         """Lowest, median and highest of what was sampled, and what limited the clocks."""
         parts = [
-            f"{name} {min(values):.0f}/{statistics.median(values):.0f}/{max(values):.0f} "
-            f"{_UNITS[name]}"
-            for name, values in self._samples.items()
-            if values
+            f"{name} {min(x):.0f}/{statistics.median(x):.0f}/{max(x):.0f} {_UNITS[name]}"
+            for name, x in self._samples.items()
+            if x
         ]
         if not parts:
-            return NOT_SAMPLED
+            return "not sampled"
         limits = f", limited by {' and '.join(names)}" if (names := _names(self._reasons)) else ""
         return f"{', '.join(parts)} (lowest/median/highest){limits}"
 

@@ -21,7 +21,6 @@ from dscwb.profiles.passes import (
 MIN_PASSES = 10  # plain and stamped together; fewer give no median worth the name
 HALF_WIDTH_BELOW = 0.01  # of T, for the 95 % half-widths at which measuring stops
 STAMPS_AT_LEAST = 6  # at each cut that can be chosen: fewer have no 95 % interval of their own
-LOOK_AGAIN = 1.2  # times as many rounds, between two looks at what is known, which cost time
 LONGER_FOR_OTHERS = 1.25  # times the rounds that the cuts to choose from need, for the others
 
 Times = tuple[int, int, int]
@@ -34,12 +33,14 @@ class Record:
 
     Attributes:
         batch_size: Samples in one pass.
+        cuts: Number of cuts, both ends included.
         inputs: Made before the first pass; once all are warm, rows of the largest batch's.
         plain: Totals of the plain passes in nanoseconds.
         stamped: Times of the stamped passes, each ``(cut,)``.
+        taken: Number of stamps at each cut, ``(cut,)``.
         apart: Times of halves really run and of the whole next to them, by cut.
         spent_ns: Time of all these passes, gaps before them included.
-        per_pass: Number of cuts that one pass stamps; None before that is known.
+        per_pass: How many cuts a pass stamps; None before that is known, and without stamps.
         known_at: Number of rounds at which the cuts to choose from were known; None before.
         look_at: Number of rounds at which to look again.
         suspects: Cuts whose halves disagree with the one pass, too few runs to tell whether it is
@@ -49,9 +50,11 @@ class Record:
     """
 
     batch_size: int
+    cuts: int
     inputs: Inputs = ()
     plain: list[int] = field(default_factory=list)
     stamped: list[Nanoseconds] = field(default_factory=list)
+    taken: NDArray[np.int64] = field(init=False)
     apart: dict[int, list[Times]] = field(default_factory=dict)
     spent_ns: int = 0
     per_pass: int | None = None
@@ -60,8 +63,10 @@ class Record:
     suspects: tuple[int, ...] = ()
     done: bool = False
     oom: bool = False
-    _taken: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
-    _counted: int = 0
+
+    def __post_init__(self) -> None:
+        """Begin without stamps."""
+        self.start_anew()
 
     @property
     def rounds(self) -> int:
@@ -73,25 +78,27 @@ class Record:
         """Whether there are passes enough for a median."""
         return self.oom or self.rounds >= MIN_PASSES // 2
 
-    def taken(self, cuts: int) -> NDArray[np.int64]:
-        """Stamps so far at each cut, ``(cut,)``."""
-        if not len(self._taken):
-            self._taken = np.zeros(cuts, dtype=np.int64)
-        for times in self.stamped[self._counted :]:
-            self._taken += times != NOT_STAMPED
-        self._counted = len(self.stamped)
-        return self._taken
+    @property
+    def stamps_all(self) -> bool:
+        """Whether no cut has to wait for its turn."""
+        return self.per_pass is None or self.per_pass >= self.cuts - 2
 
-    def arrays(self) -> tuple[Nanoseconds, Nanoseconds]:
-        """Plain ``(round,)`` and stamped ``(round, cut)`` passes."""
-        plain, stamped = self.plain[: self.rounds], self.stamped[: self.rounds]
-        return np.array(plain, dtype=np.int64), np.array(stamped, dtype=np.int64)
+    def add_stamped(self, times: Nanoseconds) -> None:
+        """Keep a stamped pass."""
+        self.stamped.append(times)
+        self.taken += times != NOT_STAMPED
 
-    def passes(self, cuts: int) -> Passes:
+    def passes(self) -> Passes:
         """What goes into the profile."""
-        if self.oom:
-            return nothing(self.batch_size, cuts)
-        return Passes(self.batch_size, *self.arrays(), separate(self.apart))
+        plain = np.array(self.plain[: self.rounds], dtype=np.int64)
+        stamped = np.array(self.stamped[: self.rounds], dtype=np.int64).reshape(-1, self.cuts)
+        return Passes(self.batch_size, plain, stamped, self._halves(), oom=self.oom)
+
+    def _halves(self, rounds: int | None = None) -> tuple[Separate, ...]:
+        return tuple(
+            Separate(cut, *np.array(times[:rounds], dtype=np.int64).reshape(-1, 3).T)
+            for cut, times in sorted(self.apart.items())
+        )
 
     def take(self, earlier: Passes) -> None:
         """Go on from passes that an earlier run left."""
@@ -99,47 +106,46 @@ class Record:
             self.give_up()
             return
         self.plain, self.stamped = earlier.plain_ns.tolist(), list(earlier.stamped_ns)
-        self.apart = by_cut(earlier.separate)
+        self.taken = earlier.stamps
+        self.apart = {
+            one.cut: list(zip(*(times.tolist() for times in one.times()), strict=True))
+            for one in earlier.separate
+        }
         self.spent_ns = sum(self.plain) + int(earlier.stamped_ns[:, -1].sum())
-        self.spent_ns += sum(map(sum, (times for runs in self.apart.values() for times in runs)))
+        ends = (0, self.cuts - 1)  # where halves only are run: the whole, kept twice
+        self.spent_ns += sum(whole for _, _, whole in self.apart.get(0, ()))
+        inner = (times for cut, times in self.apart.items() if cut not in ends)
+        self.spent_ns += sum(sum(map(sum, times)) for times in inner)
 
-    def look(self, first: NDArray[np.intp], halves: bool) -> bool:
+    def look(self, first: NDArray[np.bool_], halves: bool) -> bool:
         """Whether T, the heads of the first cuts and, if halves are run, the model error are known.
 
         They are where their 95 % half-widths are below 1 % of T, and no cut's own halves lie so far
         off that more runs must tell whether that is noise.
         """
-        plain, stamped = self.arrays()
-        if not half_width(plain, stamped, first) < HALF_WIDTH_BELOW:
-            return False
-        if not halves:
-            return True
-        passes = Passes(self.batch_size, plain, stamped, separate(self.apart))
+        passes = self.passes()
+        known = half_width(passes.plain_ns, passes.stamped_ns, np.flatnonzero(first))
+        if not known < HALF_WIDTH_BELOW or not halves:
+            return known < HALF_WIDTH_BELOW
         error = error_of_passes(passes)
-        known = max(error.head_half_width, error.tail_half_width) < HALF_WIDTH_BELOW
         self.suspects = suspects(passes)
-        return known and not self.suspects
+        sure = max(error.head_half_width, error.tail_half_width) < HALF_WIDTH_BELOW
+        return sure and not self.suspects
 
-    def enough_of(self, first: NDArray[np.intp], cuts: int, least: int = STAMPS_AT_LEAST) -> bool:
+    def enough_of(self, first: NDArray[np.bool_], least: int = STAMPS_AT_LEAST) -> bool:
         """Whether each of the first cuts has its least number of stamps."""
-        if self.stamps_all(cuts):
-            return True
-        return bool((self.taken(cuts)[first] >= least).all())
+        return self.stamps_all or bool((self.taken[first] >= least).all())
 
-    def enough_of_others(self, cuts: int, least_rounds: int) -> bool:
+    def enough_of_others(self, least_rounds: int) -> bool:
         """Whether every cut has a stamp, or the others have had their share of rounds."""
-        if self.stamps_all(cuts) or (self.taken(cuts) > 0).all():
+        if self.stamps_all or (self.taken > 0).all():
             return True
         return self.rounds >= LONGER_FOR_OTHERS * (self.known_at or least_rounds)
-
-    def stamps_all(self, cuts: int) -> bool:
-        """Whether each pass stamps all cuts."""
-        return self.per_pass is None or self.per_pass >= cuts - 2
 
     def start_anew(self) -> None:
         """Forget stamped passes that turned out too dear, with what ran beside them."""
         self.plain, self.stamped, self.known_at, self.look_at = [], [], None, 0
-        self._taken, self._counted = np.empty(0, dtype=np.int64), 0
+        self.taken = np.zeros(self.cuts, dtype=np.int64)
 
     def give_up(self) -> None:
         """Out of memory: no times, no rounds, no inputs held."""
@@ -148,72 +154,26 @@ class Record:
 
 
 class ExecutedRecord(Record):
-    """What halves have said that were all really run, and no stamps.
+    """What halves have said that were all really run, without stamps or plain passes.
 
-    A round has one plain pass, and head, tail and whole at every cut.
+    The whole model, once a round by itself, is the tail at the input and the head at the output.
     """
 
     @property
     def rounds(self) -> int:
-        """Complete rounds; an interrupt may leave some passes more."""
-        return min([len(self.plain), *map(len, self.apart.values())])
+        """Complete rounds: an interrupt may leave some cuts a run more."""
+        return min(map(len, self.apart.values()), default=0)
 
-    def arrays(self) -> tuple[Nanoseconds, Nanoseconds]:
-        """Plain passes ``(round,)``; heads and tails on their scale, then it, ``(round, part)``.
+    def _halves(self, rounds: int | None = None) -> tuple[Separate, ...]:
+        return super()._halves(self.rounds)
 
-        So the stopping rule for stamped passes serves here too: both are shares of a whole.
+    def look(self, first: NDArray[np.bool_], halves: bool) -> bool:
+        """Whether T and every half are known well enough.
+
+        The stopping rule of stamped passes serves here too: both are shares of a whole.
         """
-        plain = np.array(self.plain[: self.rounds], dtype=np.int64)
-        columns = [np.zeros_like(plain)]
-        for times in self.apart.values():
-            head, tail, whole = np.array(times[: self.rounds]).reshape(-1, 3).T
-            columns += [np.rint(part / whole * plain).astype(np.int64) for part in (head, tail)]
-        return plain, np.column_stack([*columns, plain])
-
-    def passes(self, cuts: int) -> Passes:
-        """What goes into the profile: the halves, the whole as head and as tail of the two ends."""
-        if self.oom:
-            return nothing(self.batch_size, cuts)
-        whole = np.array(self.plain[: self.rounds], dtype=np.int64)
-        zeros = np.zeros_like(whole)
-        inner = separate({cut: times[: self.rounds] for cut, times in self.apart.items()})
-        ends = Separate(0, zeros, whole, whole), Separate(cuts - 1, whole, zeros, whole)
-        none = np.empty((0, cuts), dtype=np.int64)
-        return Passes(self.batch_size, none[:, 0], none, (ends[0], *inner, ends[1]))
-
-    def take(self, earlier: Passes) -> None:
-        """Go on from passes that an earlier run left."""
-        if earlier.oom:
-            self.give_up()
-            return
-        at_input, *inner, _ = earlier.separate
-        self.plain, self.apart = at_input.tail_ns.tolist(), by_cut(inner)
-        self.spent_ns = sum(self.plain)
-        self.spent_ns += sum(map(sum, (times for runs in self.apart.values() for times in runs)))
-
-    def look(self, first: NDArray[np.intp], halves: bool) -> bool:
-        """Whether T and every half are known well enough."""
-        return half_width(*self.arrays()) < HALF_WIDTH_BELOW
-
-    def stamps_all(self, cuts: int) -> bool:
-        """There are no stamps to wait for."""
-        return True
-
-
-def separate(apart: dict[int, list[Times]]) -> tuple[Separate, ...]:
-    """Halves as they stand in a profile, by cut."""
-    return tuple(
-        Separate(cut, *np.array(times, dtype=np.int64).reshape(-1, 3).T)
-        for cut, times in sorted(apart.items())
-    )
-
-
-def by_cut(halves: tuple[Separate, ...] | list[Separate]) -> dict[int, list[Times]]:
-    """The reverse of `separate`."""
-    return {one.cut: list(zip(*(t.tolist() for t in one.times()), strict=True)) for one in halves}
-
-
-def nothing(batch_size: int, cuts: int) -> Passes:
-    """What stands in a profile where memory ran out."""
-    none = np.empty((0, cuts), dtype=np.int64)
-    return Passes(batch_size, none[:, 0], none, oom=True)
+        runs = np.array([times[: self.rounds] for times in self.apart.values()])  # cut, round, time
+        wholes = runs[0, :, 2]
+        shares = np.concatenate(runs[:, :, :2].transpose(0, 2, 1) / runs[:, None, :, 2])
+        columns = [np.zeros_like(wholes), *np.rint(shares * wholes).astype(np.int64), wholes]
+        return half_width(wholes, np.column_stack(columns)) < HALF_WIDTH_BELOW

@@ -50,7 +50,7 @@ def in_words(device: torch.device, number: int) -> str:
 
 
 @contextmanager
-def multiprocessors(device: torch.device, number: int) -> Iterator[str]:
+def slice_of(device: torch.device, number: int | None) -> Iterator[tuple[str, str]]:
     """All work inside runs on so many multiprocessors of the GPU and on no others.
 
     The rest stays that of the whole card: its clocks, its cache and its memory. What waits for the
@@ -59,16 +59,19 @@ def multiprocessors(device: torch.device, number: int) -> Iterator[str]:
 
     Args:
         device: A GPU.
-        number: As `in_words` takes it.
+        number: As `in_words` takes it; None for the whole device.
 
     Yields:
-        What a reader of the times should know of it.
+        What of the device does the work, and how that is done, in words; empty for all of it.
 
     Raises:
         ValueError: As `in_words`, or the driver made a slice of another size.
         ProfileError: The GPU, its driver or the installed packages have no green contexts.
     """
-    in_words(device, number)
+    if number is None:
+        yield "", ""
+        return
+    part = in_words(device, number)
     torch.cuda.synchronize(device)  # weights and inputs were written on another stream
     context, stream = _made(device, number)
     granted = _granted(context, stream)
@@ -77,11 +80,10 @@ def multiprocessors(device: torch.device, number: int) -> Iterator[str]:
             f"multiprocessors is {number}, but the driver made a slice of {granted}; give "
             f"{granted}, or another number."
         )
+    untold = "" if granted else ", as asked for: the driver does not tell the number"
     with torch.cuda.stream(stream):
         try:
-            yield f"CUDA green context of {number} multiprocessors" + (
-                "" if granted else ", as asked for: the driver does not tell the number"
-            )
+            yield part, f"CUDA green context of {number} multiprocessors{untold}"
         finally:
             stream.synchronize()
 

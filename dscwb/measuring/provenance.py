@@ -1,4 +1,4 @@
-"""This machine in words: a captured model goes in, the provenance of what is measured comes out.
+"""Where measured times come from: this machine, its software and its settings in words.
 
 No host names, users or paths: a profile is made to be handed on.
 """
@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import platform
 import re
-from contextlib import suppress
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 
@@ -30,46 +31,52 @@ _MHZ_PER_GHZ = 1e3
 def describe(
     captured: CapturedModel,
     protocol: str,
-    date: str,
-    note: str = "",
+    *,
     compiler: str = "",
     part: str = "",
+    notes: Sequence[str] = (),
+    gap_s: float = 0.0,
+    driver: str = "",
 ) -> Provenance:
-    """Provenance of a measurement under the present settings of torch.
+    """Provenance of a measurement that begins now, under the present settings of torch.
 
     Args:
         captured: The model, where it is measured.
         protocol: Name and version of the measuring protocol.
-        date: UTC date and time, ISO 8601.
-        note: What a reader should know beside the memory format and TF32, which are told anyway.
         compiler: Backend of torch.compile if one was used. A compiled model is another thing to
             measure, so the device's name says it, wherever that is shown.
         part: What of the device did the work, in words; the same holds of it.
+        notes: What a reader should know beside the memory format and TF32, which are told anyway.
+        gap_s: Seconds of idling before every pass.
+        driver: Version of the GPU's driver.
 
     Returns:
         The clocks of a GPU are left empty: they are known only after it was measured.
     """
-    device = captured.device
-    on_gpu = device.type == "cuda"
+    device, on_gpu = captured.device, captured.device.type == "cuda"
     name = torch.cuda.get_device_name(device) if on_gpu else processor()
-    name = ", ".join(word for word in (name, part, "compiled" if compiler else "") if word)
-    notes = [
-        _memory_format(captured),
+    channels_last = any(
+        x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+        for x in captured.example_inputs
+    )
+    told = (
+        "channels last" if channels_last else "",
         in_words(captured.dtype) if on_gpu else "",
         f"torch.compile ({compiler}), halves run apart" if compiler else "",
-        note,
-    ]
+        *notes,
+    )
     return Provenance(
         origin="measured",
-        device=name,
+        device=", ".join(filter(None, (name, part, "compiled" if compiler else ""))),
         threads=None if on_gpu else torch.get_num_threads(),
         clocks="" if on_gpu else _clocks(),
         dtype=captured.dtype,
-        versions=(*_versions(), *(_cuda_versions() if on_gpu else ())),
-        date=date,
+        versions=(*_versions(), *(_cuda_versions(driver) if on_gpu else ())),
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
         protocol=protocol,
-        note=", ".join(part for part in notes if part),
+        note=", ".join(filter(None, told)),
         weights_sha256=captured.weights_sha256(),
+        gap_s=gap_s,
     )
 
 
@@ -108,22 +115,8 @@ def _versions() -> tuple[tuple[str, str], ...]:
     return (*installed, ("python", platform.python_version()), ("system", system))
 
 
-def _cuda_versions() -> tuple[tuple[str, str], ...]:
-    """CUDA that torch was built for, cuDNN, and the driver where nvidia-ml-py tells it."""
+def _cuda_versions(driver: str) -> tuple[tuple[str, str], ...]:
+    """CUDA that torch was built for, cuDNN, and the driver where it is known."""
     cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
-    found = [("cuda", str(torch.version.cuda)), ("cudnn", str(cudnn))]
-    with suppress(Exception):  # whatever NVML lacks here, it must not cost the measurement
-        import pynvml
-
-        pynvml.nvmlInit()
-        try:
-            found.append(("driver", str(pynvml.nvmlSystemGetDriverVersion())))
-        finally:
-            pynvml.nvmlShutdown()
-    return tuple(found)
-
-
-def _memory_format(captured: CapturedModel) -> str:
-    four = [x for x in captured.example_inputs if x.ndim == 4 and not x.is_contiguous()]
-    last = any(x.is_contiguous(memory_format=torch.channels_last) for x in four)
-    return "channels last" if last else ""
+    found = [("cuda", str(torch.version.cuda)), ("cudnn", str(cudnn)), ("driver", driver)]
+    return tuple(found if driver else found[:2])

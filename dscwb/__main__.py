@@ -266,8 +266,7 @@ def profile(
             f"--tf32 rounds float32 on NVIDIA GPUs, but this is {dtype} on {device}; leave it out, "
             "or give --device cuda and --dtype float32."
         )
-    if output.is_dir():
-        raise ValueError(f"{output} is a folder; give a file.")
+    _check_output(output)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     unfinished = output.with_name(f"{output.name}.unfinished")
     earlier = take_up(output, unfinished)
@@ -337,6 +336,7 @@ def import_(
     """  # noqa: D301
     from dscwb.profiles.imported import models_of
 
+    _check_output(output)
     named = model in models_of(table)  # in the file itself
     graph = dscwb.capture(model, image_size, check=False).graph if model and not named else None
     profile = dscwb.profile_from_csv(
@@ -346,6 +346,19 @@ def import_(
     sizes = ", ".join(map(str, profile.batch_sizes))
     print(f"{profile.graph.model}, batch sizes {sizes}, on {profile.provenance.label()}")
     print(f"saved {output}")
+
+
+def _check_output(path: Path) -> None:
+    """Refuse, before anything is measured, a name under which nobody would look for a profile."""
+    from dscwb.profiles.files import SUFFIX
+
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; give a file.")
+    if path.suffix != SUFFIX:
+        raise ValueError(
+            f"--output is {str(path)!r}, but a profile is a Parquet file: give a name that ends in "
+            f"{SUFFIX}."
+        )
 
 
 def _check_device(name: str) -> None:

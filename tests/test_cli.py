@@ -220,7 +220,10 @@ def test_an_unknown_model_is_answered_with_the_nearest_names(run):
         (["profile", SMALL, "-o", "x", "--device", "tpu"], "--device is 'tpu'"),
         (["profile", SMALL, "-o", "x", "--device", "cuda:99"], "--device is 'cuda:99'"),
         (["profile", SMALL, "-o", "x", "--dtype", "int8"], "'int8' is not one of"),
-        (["profile", SMALL, "-o", "x", "--passes", "3", "--image-size", "32"], "passes is 3"),
+        (
+            ["profile", SMALL, "-o", "x.parquet", "--passes", "3", "--image-size", "32"],
+            "passes is 3",
+        ),
     ],
 )
 def test_a_mistake_is_one_line(run, arguments, reason):

@@ -176,9 +176,43 @@ def test_a_file_that_is_there_is_gone_on_from_and_nothing_in_it_is_lost(
 
 @pytest.mark.parametrize("content", [b"a letter", b"PAR1 cut short"])
 def test_a_file_that_is_no_profile_is_left_alone(run, tmp_path, content):
-    path = tmp_path / "letter.txt"
+    path = tmp_path / "letter.parquet"
     path.write_bytes(content)
     status, _, error = run("profile", "test_resnet", "--image-size", 32, "-o", path)
     assert status == 2
     assert "Remove it, or write to another file." in error
     assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x", "x.parquet.gz"])
+def test_a_name_that_is_no_profiles_is_refused_before_anything_is_measured(
+    run, asked, tmp_path, name
+):
+    status, _, error = run("profile", SMALL, "-o", tmp_path / name)
+    assert (status, asked, list(tmp_path.iterdir())) == (2, {}, [])
+    assert "a profile is a Parquet file: give a name that ends in .parquet" in error
+
+
+def test_a_foreign_file_with_the_checkpoints_name_stays(run, tmp_path, monkeypatch):
+    machine = Machine()
+    monkeypatch.setattr(dscwb, "capture", lambda *args, **given: machine.model())
+    foreign = tmp_path / "p.parquet.unfinished"
+    foreign.write_text("a letter")
+    status, _, error = run("profile", SMALL, "-o", tmp_path / "p.parquet")
+    assert (status, machine.log, foreign.read_text()) == (2, [], "a letter")
+    assert "Remove it, or write to another file." in error
+
+
+def test_a_link_stays_and_the_file_it_points_to_is_written(run, tmp_path, monkeypatch):
+    machine = Machine()
+    monkeypatch.setattr(dscwb, "capture", lambda *args, **given: machine.model())
+    monkeypatch.setattr(clocks, "CpuClock", lambda cuts: machine.clock())
+    link, target = tmp_path / "link.parquet", tmp_path / "far" / "p.parquet"
+    link.symlink_to(target)
+    command = ("profile", SMALL, "--passes", 10, "--budget", 0, "-o", link)
+    for threads in (1, 2):  # the second one sets the first one's file aside
+        machine.layers_ns = (100, 300, 500 + threads)
+        assert run(*command, "--threads", threads)[0] == 0
+        assert link.is_symlink()
+        assert dscwb.load_profile(target).provenance.threads == threads
+    assert len(list(target.parent.iterdir())) == 2

@@ -182,6 +182,15 @@ def shown_name(split: str) -> str:
     return split if split in (NO_OFFLOADING, FULL_OFFLOADING) else f"after {split}"
 
 
+def plain_text(text: str) -> str:
+    """A name fit for terminals, figures and pages: control characters escaped, no markup.
+
+    Figures take ``<b>`` for an order, so that both brackets become angle quotation marks.
+    """
+    shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return "".join(shown).translate({ord("<"): "‹", ord(">"): "›"})
+
+
 def format_seconds(seconds: float) -> str:
     """Seconds for people: ``0.0123`` gives ``'12.3 ms'``."""
     return _prefixed(seconds, "s", ((1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n")))

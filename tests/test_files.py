@@ -1,7 +1,10 @@
+import base64
 import json
 import os
 import subprocess
 import sys
+import zlib
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import dscwb
+from dscwb.graph import Block
 from dscwb.profiles import files
 from dscwb.profiles.files import load_profile, save_profile
 from dscwb.profiles.records import (
@@ -113,7 +118,7 @@ def test_no_file_and_foreign_files(tmp_path):
     pd.DataFrame({"a": [1]}).to_parquet(foreign)
     with pytest.raises(ProfileError, match="not a dscwb profile"):
         load_profile(foreign)
-    with pytest.raises(ProfileError, match="cannot be read"):
+    with pytest.raises(ProfileError, match=r"is a folder; name one of its files"):
         load_profile(tmp_path)
 
 
@@ -188,7 +193,7 @@ def test_a_sealed_file_of_another_content_is_refused(tmp_path, key, value):
     [
         ("time_ns", [-5] * 7, "positive duration"),
         ("batch_size", [0] * 7, "must be positive"),
-        ("kind", ["lunch"] * 7, "content is not a profile"),
+        ("kind", ["lunch"] * 7, "kind that is none of plain, stamped"),
         ("stamps_ns", [[0, 1]] * 7, "one stamp for each of the 4 cuts"),
     ],
 )
@@ -278,8 +283,107 @@ def test_there_are_such_files():
         ),
     ],
 )
-def test_copies_that_make_no_sense_are_refused(tmp_path, monkeypatch, copies, reason):
-    monkeypatch.setattr(files, "_copies", lambda transfers: copies)
-    path = save_profile(rich_profile(), tmp_path / "p.parquet")
+def test_copies_that_make_no_sense_are_refused(tmp_path, copies, reason):
+    path = sealed(tmp_path, about={"transfers": copies})
     with pytest.raises(ProfileError, match=reason):
         load_profile(path)
+
+
+def senseless(**changes):
+    """The tiny graph with other fields: of itself, of its second layer, or of that one's output."""
+    graph = tiny_graph()
+    if "of" not in changes:
+        return replace(graph, **changes)
+    what = changes.pop("of")
+    layer = graph.layers[1]
+    if what == "tensor":
+        changes = {"outputs": (replace(layer.outputs[0], **changes),)}
+    layers = (graph.layers[0], replace(layer, **changes), graph.layers[2])
+    return replace(graph, layers=layers)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"inputs": ()}, "no inputs, no layers or no outputs"),
+        ({"layers": ()}, "no inputs, no layers or no outputs"),
+        ({"outputs": ()}, "no inputs, no layers or no outputs"),
+        ({"outputs": ("z",)}, "returns or keeps 'z', which nothing makes"),
+        ({"resident": ("z",)}, "returns or keeps 'z', which nothing makes"),
+        ({"resident": ("x",)}, "inputs have no elements to send"),
+        ({"layers": tiny_graph().layers[::-1]}, "'c' uses 'b', which nothing before it makes"),
+        ({"of": "layer", "inputs": ("z",)}, "'b' uses 'z', which nothing before it makes"),
+        ({"of": "layer", "view_of": "c"}, "'b' uses 'c', which nothing before it makes"),
+        ({"of": "layer", "writes": "b"}, "'b' uses 'b', which nothing before it makes"),
+        ({"of": "layer", "outputs": ()}, "a layer without outputs"),
+        ({"of": "layer", "flops": -1}, "'b' has an impossible number of operations"),
+        ({"of": "layer", "weight_bytes": 2**62}, "'b' has an impossible number of operations"),
+        ({"of": "tensor", "name": "a"}, "the name 'a' stands there twice"),
+        ({"of": "tensor", "dtype": "float31"}, "'b' has the unknown element type 'float31'"),
+        ({"of": "tensor", "shape": (1, -8)}, r"'b' has the impossible shape \[1, -8\]"),
+        ({"of": "tensor", "shape": (1, 2**62)}, "'b' has the impossible shape"),
+        ({"of": "tensor", "batch_axes": (2,)}, r"'b' has the batch axes \[2\] in a shape of 2"),
+        ({"of": "tensor", "batch_axes": (0, 0)}, r"'b' has the batch axes \[0, 0\]"),
+        ({"blocks": tiny_graph().blocks[::-1]}, "must ascend from 1 to 3"),
+        ({"blocks": (Block("a", "x", 0),)}, "must ascend from 1 to 3"),
+        ({"narrow": (Block("a", "x", 4),)}, "must ascend from 1 to 3"),
+        ({"blocks": (Block("a", "x", 1), Block("a", "x", 2))}, "blocks have a name twice"),
+    ],
+)
+def test_a_graph_that_makes_no_sense_is_refused(tmp_path, changes, reason):
+    path = sealed(tmp_path, graph=json.dumps(asdict(senseless(**changes))).encode())
+    with pytest.raises(ProfileError, match=f"its graph makes no sense: .*{reason}.*; capture and"):
+        load_profile(path)
+
+
+def sealed(folder, about=None, graph=None):
+    """A file as a program with a mistake of its own would write it: only its seal is right."""
+    table = files._table(rich_profile())
+    header = dict(table.schema.metadata)
+    header[b"dscwb"] = json.dumps(json.loads(header[b"dscwb"]) | (about or {})).encode()
+    if graph is not None:
+        header[b"dscwb.graph.json.zlib.base64"] = base64.b64encode(zlib.compress(graph, 9))
+    path = folder / "sealed.parquet"
+    path.write_bytes(files._sealed(files._parquet(table.replace_schema_metadata(header))))
+    return path
+
+
+def test_what_unpacks_to_gigabytes_is_refused_early(tmp_path, monkeypatch):
+    huge = sealed(tmp_path, graph=b" " * (files.LARGEST_GRAPH_BYTES + 1))
+    assert huge.stat().st_size < 10**6
+    with pytest.raises(ProfileError, match="its graph unpacks to more than 100 MB, the most that"):
+        load_profile(huge)
+    table = files._table(rich_profile())
+    monkeypatch.setattr(files, "LARGEST_CONTENT_BYTES", 10**7)
+    nulls = {name: pa.nulls(10**6, table.schema.field(name).type) for name in ("time_ns", "kind")}
+    many = pa.table(nulls).replace_schema_metadata(table.schema.metadata)
+    huge.write_bytes(files._sealed(files._parquet(many)))
+    assert huge.stat().st_size < 10**4
+    with pytest.raises(ProfileError, match=r"unpacks to 16 MB; at most 10 MB are read"):
+        load_profile(huge)
+
+
+def test_what_never_ends_or_is_too_large_is_refused_before_it_is_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in ("/dev/zero", tmp_path / "pipe"):
+        for read in (load_profile, lambda path: dscwb.profile_from_csv(path, device="x")):
+            with pytest.raises(ProfileError, match="is no ordinary file, such as a pipe; write"):
+                read(path)
+    large = tmp_path / "large"
+    with large.open("wb") as file:
+        file.truncate(files.LARGEST_FILE_BYTES + 1)
+    with pytest.raises(ProfileError, match="has more than 1 GB, the most that is read"):
+        load_profile(large)
+    with pytest.raises(ProfileError, match="has more than 100 MB, the most that is read"):
+        dscwb.profile_from_csv(large, device="x")
+
+
+def test_names_that_are_orders_to_a_terminal_or_a_figure_are_read_as_text(tmp_path):
+    graph, provenance = tiny_graph("<b>\x1b[2Jnet\u202e"), replace(PROVENANCE, device="a\nb<i>")
+    blocks = (Block("a\r", "x", 1), *graph.blocks[1:])
+    profile = replace(rich_profile(), graph=replace(graph, blocks=blocks), provenance=provenance)
+    found = load_profile(save_profile(profile, tmp_path / "p.parquet"))
+    assert found.graph.model == r"‹b›\x1b[2Jnet\u202e"
+    assert found.provenance.device == r"a\nb‹i›"
+    assert found.graph.blocks[0].name == r"a\r"
+    assert found.graph.layers == graph.layers

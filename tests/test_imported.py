@@ -130,6 +130,11 @@ def test_rows_may_name_the_blocks_of_a_captured_graph(tmp_path):
         ("head_s", "head", "line 1: no column head_s; the header must name split, batch_size"),
         ("0.030", "-1", "line 4: head_s is '-1'; give a finite number"),
         ("0.030", "nan", "line 4: head_s is 'nan'"),
+        ("0.030", "1_000", "line 4: head_s is '1_000'"),
+        ("0.030", "١٢", "line 4: head_s is '١٢'"),
+        ("0.030", "1e10", r"line 4: head_s is '1e10', more than anyone measures \(9e\+09\)"),
+        ("a,1", "a,1e99", "line 3: batch_size is '1e99', more than anyone measures"),
+        ("watts", "head_s", "line 1: head_s stands there twice; leave one of them out"),
         ("0.005", "five", "line 3: tail_s is 'five'"),
         ("a,1", "a,1.5", "line 3: batch_size is 1.5; give a whole number"),
         ("a,1", ",1", "line 3: split is empty"),
@@ -188,3 +193,10 @@ def test_errors_against_a_graph_and_of_the_file(tmp_path):
     (tmp_path / "bin.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ProfileError, match="not a readable CSV file"):
         profile_from_csv(tmp_path / "bin.csv", device="x")
+
+
+def test_names_are_read_as_text(tmp_path):
+    text = TABLE.replace("\na,", "\n<b>a\x1b[2J,")
+    found = imported(tmp_path, text, model="net\n<i>")
+    assert found.graph.model == r"net\n‹i›"
+    assert found.graph.blocks[0].name == r"‹b›a\x1b[2J"

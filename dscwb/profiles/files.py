@@ -1,6 +1,6 @@
-"""Profile files: a `Profile` goes in or comes out of one self-describing, checksummed Parquet file.
+"""Profile files: one self-describing, checksummed Parquet file holds a `Profile`, one row a pass.
 
-A file is written whole or not at all, and opens with ``pandas.read_parquet``: one row a pass.
+It opens with ``pandas.read_parquet`` too. What is read is checked before it is believed.
 """
 
 from __future__ import annotations
@@ -20,17 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dscwb.graph import ModelGraph
-from dscwb.profiles.records import (
-    NOT_STAMPED,
-    Nanoseconds,
-    Passes,
-    Profile,
-    ProfileError,
-    Provenance,
-    Separate,
-)
+from dscwb.profiles.checks import fault_of_graph
+from dscwb.profiles.passes import NOT_STAMPED, Passes, Separate
+from dscwb.profiles.records import Profile, ProfileError, Provenance
 from dscwb.profiles.transfers import Transfers
-from dscwb.units import AS_SENT
+from dscwb.units import AS_SENT, format_bytes, plain_text
 from dscwb.writing import atomically
 
 if TYPE_CHECKING:
@@ -39,7 +33,21 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 SUFFIX = ".parquet"
+LARGEST_FILE_BYTES = 10**9
+LARGEST_CONTENT_BYTES = 10**9
+"""Of what a file unpacks to, eight bytes a number; the largest shipped profile has 10 MB."""
+LARGEST_GRAPH_BYTES = 10**8
+"""Of a graph as JSON; one of 1,000 layers has 0.3 MB."""
 
+COPIES = ("sizes_bytes", "to_host_ns", "to_device_ns")
+KINDS = ("plain", "stamped", "oom", "head", "tail", "whole")
+ABOUT, GRAPH = b"dscwb", b"dscwb.graph.json.zlib.base64"
+FORMAT = (
+    "dscwb profile: one row a pass; stamps_ns[k] is the time from the pass's start to the end of "
+    "its k-th layer, -1 where not taken; kind is plain, stamped, oom, or for a head and tail run "
+    "apart head, tail, whole (the model next to them)"
+)
+FORMAT_OF_COPIES = "copies between accelerator and host: times in ns by size and repeat"
 
 # The seal is the SHA-256 of the file with the seal's own digits as zeros. It is checked before
 # anything parses the file, so that a damaged one never reaches the Parquet reader.
@@ -62,6 +70,9 @@ def save_profile(profile: Profile, path: str | os.PathLike[str]) -> Path:
 def load_profile(path: str | os.PathLike[str]) -> Profile:
     """Read a profile back, exactly as it was saved.
 
+    Only control characters in names are escaped, and ``<`` and ``>`` replaced, as they would reach
+    terminals and figures.
+
     Raises:
         ProfileError: No such file, not a profile, damaged, or written by a newer dscwb.
     """
@@ -70,15 +81,38 @@ def load_profile(path: str | os.PathLike[str]) -> Profile:
 
     path = Path(path)
     try:
-        data = path.read_bytes()
+        data = read_file(path)
         _check_seal(data)
-        return _profile(pq.ParquetFile(pa.BufferReader(data)).read())
+        file = pq.ParquetFile(pa.BufferReader(data), read_dictionary=["kind"])
+        _check_size(file.metadata)
+        return _profile(file)
     except ProfileError as error:
         raise ProfileError(f"{path}: {error}") from None
+    except KeyError:
+        raise ProfileError(f"{path}: its column kind is missing; measure it again.") from None
     except FileNotFoundError:
         raise ProfileError(f"{path}: no such file; `dscwb profile` makes one.") from None
     except (pa.ArrowException, OSError) as error:
         raise ProfileError(f"{path} cannot be read: {_first_line(error)}; copy it anew.") from None
+
+
+def read_file(path: Path, at_most: int = LARGEST_FILE_BYTES) -> bytes:
+    """All of a file, which is refused before it is read where it is too large, or never ends.
+
+    Raises:
+        ProfileError: It is a folder, a pipe or a device, or has more than `at_most` bytes.
+        OSError: It cannot be read.
+    """
+    if path.is_dir():
+        raise ProfileError("is a folder; name one of its files.")
+    if path.exists() and not path.is_file():
+        raise ProfileError("is no ordinary file, such as a pipe; write its content to a file.")
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        data = file.read(at_most + 1) if size <= at_most else b""
+    if max(size, len(data)) > at_most:
+        raise ProfileError(f"has more than {format_bytes(at_most)}, the most that is read.")
+    return data
 
 
 def _parquet(table: pa.Table) -> bytes:
@@ -121,15 +155,25 @@ def _check_seal(data: bytes) -> None:
         raise ProfileError("checksum does not match, the file is damaged; copy it anew.")
 
 
+def _check_size(metadata: pa.FileMetaData) -> None:
+    """Refuse a small file that unpacks to gigabytes."""
+    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+    columns = [group.column(j) for group in groups for j in range(metadata.num_columns)]
+    size = sum(max(one.total_uncompressed_size, 8 * one.num_values) for one in columns)
+    if size > LARGEST_CONTENT_BYTES:
+        raise ProfileError(
+            f"unpacks to {format_bytes(size)}; at most {format_bytes(LARGEST_CONTENT_BYTES)} are "
+            "read."
+        )
+
+
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:160]
 
 
 def _header(profile: Profile) -> dict[bytes, bytes]:
     about: dict[str, Any] = {
-        "format": "dscwb profile: one row a pass; stamps_ns[k] is the time from the pass's start "
-        "to the end of its k-th layer, -1 where not taken; kind is plain, stamped, oom, or for a "
-        "head and tail run apart head, tail, whole (the model next to them)",
+        "format": FORMAT,
         "schema": SCHEMA_VERSION,
         "model": profile.graph.model,
         "fingerprint": profile.graph.fingerprint(),
@@ -137,34 +181,15 @@ def _header(profile: Profile) -> dict[bytes, bytes]:
         "provenance": asdict(profile.provenance),
     }
     if profile.transfers is not None:
-        about["transfers"] = _copies(profile.transfers)
+        copies = {name: getattr(profile.transfers, name) for name in COPIES}
+        times = {name: values.tolist() for name, values in copies.items()}
+        memory = profile.transfers.host_memory
+        about["transfers"] = {"format": FORMAT_OF_COPIES, **times, "host_memory": memory}
     graph = json.dumps(asdict(profile.graph), separators=(",", ":")).encode()
     return {
-        b"dscwb": json.dumps(about).encode(),
-        b"dscwb.graph.json.zlib.base64": base64.b64encode(zlib.compress(graph, 9)),
+        ABOUT: json.dumps(about).encode(),
+        GRAPH: base64.b64encode(zlib.compress(graph, 9)),
     }
-
-
-def _copies(transfers: Transfers) -> dict[str, Any]:
-    """Raw times of the copies to and from an accelerator, few beside those of the passes."""
-    return {
-        "format": "copies between accelerator and host: times in ns by size and repeat",
-        "sizes_bytes": transfers.sizes_bytes.tolist(),
-        "to_host_ns": transfers.to_host_ns.tolist(),
-        "to_device_ns": transfers.to_device_ns.tolist(),
-        "host_memory": transfers.host_memory,
-    }
-
-
-def _transfers(about: dict[str, Any]) -> Transfers | None:
-    copies = about.get("transfers")
-    if copies is None:
-        return None
-    sizes, to_host, to_device = (
-        np.array(copies[name], dtype=np.int64)
-        for name in ("sizes_bytes", "to_host_ns", "to_device_ns")
-    )
-    return Transfers(sizes, to_host, to_device, copies["host_memory"])
 
 
 def _columns() -> dict[str, pa.DataType]:
@@ -185,87 +210,73 @@ def _table(profile: Profile) -> pa.Table:
     """One row a pass."""
     import pyarrow as pa
 
-    rows: list[tuple[int, int, str, int | None, int | None, Nanoseconds | None]] = []
+    rows: list[dict[str, Any]] = []
     for p in profile.passes:
+        size = {"batch_size": p.batch_size}
         if p.oom:
-            rows.append((p.batch_size, 0, "oom", None, None, None))
-        for i, plain in enumerate(p.plain_ns):
-            rows.append((p.batch_size, i, "plain", None, int(plain), None))
-            rows.append(
-                (p.batch_size, i, "stamped", None, int(p.stamped_ns[i, -1]), p.stamped_ns[i])
-            )
+            rows.append({**size, "round": 0, "kind": "oom"})
+        for i, (plain, stamps) in enumerate(zip(p.plain_ns, p.stamped_ns, strict=True)):
+            rows.append({**size, "round": i, "kind": "plain", "time_ns": plain})
+            stamped = {"kind": "stamped", "time_ns": stamps[-1], "stamps_ns": stamps}
+            rows.append({**size, "round": i, **stamped})
         for one in p.separate:
-            separate = (("head", one.head_ns), ("tail", one.tail_ns), ("whole", one.whole_ns))
-            for kind, times in separate:
+            for kind, times in zip(("head", "tail", "whole"), one.times(), strict=True):
                 rows += [
-                    (p.batch_size, i, kind, one.cut, int(t), None) for i, t in enumerate(times)
+                    {**size, "round": i, "kind": kind, "cut": one.cut, "time_ns": time}
+                    for i, time in enumerate(times)
                 ]
-    columns: list[Any] = list(zip(*rows, strict=True)) if rows else [[] for _ in range(6)]
-    kinds = _columns()
-    arrays = [pa.array(values, kind) for values, kind in zip(columns, kinds.values(), strict=True)]
-    return pa.table(arrays, names=list(kinds)).replace_schema_metadata(_header(profile))
+    schema = pa.schema(list(_columns().items()), metadata=_header(profile))
+    return pa.Table.from_pylist(rows, schema=schema)
 
 
-def _integers(table: pa.Table, name: str) -> NDArray[np.int64]:
-    """A column of integers, `NOT_STAMPED` for null."""
-    column = table.column(name).combine_chunks().fill_null(NOT_STAMPED)
-    return np.asarray(column.to_numpy(zero_copy_only=False), dtype="<i8")
+def _profile(file: Any) -> Profile:
+    """A profile from its open Parquet file; header and rows become records, their types checked."""
+    from pydantic import ValidationError
 
-
-def _lists(table: pa.Table, name: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """A column of lists as their lengths (0 for null) and all their elements in a row."""
-    column = table.column(name).combine_chunks()
-    lengths = column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
-    elements = column.flatten().fill_null(NOT_STAMPED).to_numpy(zero_copy_only=False)
-    return np.asarray(lengths, dtype="<i8"), np.asarray(elements, dtype="<i8")
-
-
-def _profile(table: pa.Table) -> Profile:
-    """A profile from its table."""
-    header = dict(table.schema.metadata or {})
-    schema = _schema(header.get(b"dscwb", b""))
+    table = file.read(columns=list(_columns()))
+    header = table.schema.metadata or {}
+    try:
+        about = json.loads(header.get(ABOUT, b""))
+        schema = about["schema"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        schema = None
+    if not isinstance(schema, int) or schema < 1:
+        raise ProfileError("its header is damaged; copy it anew or measure it again.")
     if schema > SCHEMA_VERSION:
         raise ProfileError(
             f"written with schema {schema}, this dscwb reads up to {SCHEMA_VERSION}; upgrade dscwb."
         )
-    return _decoded(header, table)
-
-
-def _schema(about: bytes) -> int:
-    try:
-        schema = json.loads(about)["schema"]
-    except (ValueError, KeyError, TypeError):
-        schema = None
-    if not isinstance(schema, int) or schema < 1:
-        raise ProfileError("its header is damaged; copy it anew or measure it again.")
-    return schema
-
-
-def _check_columns(table: pa.Table) -> None:
-    """Refuse what NumPy would turn into other numbers without a word: NaN, fractions, dates."""
-    for name, wanted in _columns().items():
-        found = table.schema.field(name).type if name in table.column_names else None
-        if found is None or not found.equals(wanted):
-            raise ProfileError(
-                f"its column {name} is {found or 'missing'}, not {wanted}; measure it again."
-            )
-
-
-def _decoded(header: dict[bytes, bytes], table: pa.Table) -> Profile:
-    """Header and rows as records, types checked by pydantic."""
-    from pydantic import ValidationError
-
     _check_columns(table)
     try:
-        about = json.loads(header[b"dscwb"])
-        graph = _graph(header[b"dscwb.graph.json.zlib.base64"])
-        provenance = _checked(Provenance).validate_python(about["provenance"])
+        graph = _graph(header[GRAPH])
+        provenance = _checked(Provenance).validate_python(_plain(about["provenance"]))
         passes = _passes(table, len(graph.layers) + 1)
         return Profile(graph, provenance, passes, about["time_scale"], _transfers(about))
     except ProfileError:
         raise
-    except (ValidationError, ValueError, KeyError, TypeError, zlib.error) as error:
+    except (ValidationError, ValueError, KeyError, TypeError, RecursionError, zlib.error) as error:
         raise ProfileError(f"its content is not a profile ({_first_line(error)}).") from None
+
+
+def _check_columns(table: pa.Table) -> None:
+    """Refuse what NumPy would turn into other numbers without a word: NaN, fractions, dates."""
+    import pyarrow as pa
+
+    wanted = _columns() | {"kind": pa.dictionary(pa.int32(), pa.string())}
+    for name, kind in wanted.items():
+        found = table.schema.field(name).type if name in table.column_names else None
+        if found is None or not found.equals(kind):
+            raise ProfileError(
+                f"its column {name} is {found or 'missing'}, not {_columns()[name]}; measure it "
+                "again."
+            )
+
+
+def _transfers(about: dict[str, Any]) -> Transfers | None:
+    if (copies := about.get("transfers")) is None:
+        return None
+    times = {name: np.array(copies[name], dtype=np.int64) for name in COPIES}
+    return Transfers(**times, host_memory=copies["host_memory"])
 
 
 @cache  # pydantic takes as long to make one as to check a graph with it
@@ -275,22 +286,46 @@ def _checked(record: type[Any]) -> TypeAdapter[Any]:
     return TypeAdapter(record)
 
 
+def _plain(value: Any) -> Any:
+    """The same with every name fit to be shown."""
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    return plain_text(value) if isinstance(value, str) else value
+
+
 @lru_cache(maxsize=64)  # files of one model on several machines hold the same graph, to the byte
 def _graph(packed: bytes) -> ModelGraph:
-    text = zlib.decompress(base64.b64decode(packed))
+    unpacker = zlib.decompressobj()
+    text = unpacker.decompress(base64.b64decode(packed), LARGEST_GRAPH_BYTES)
+    if unpacker.unconsumed_tail:
+        raise ProfileError(
+            f"its graph unpacks to more than {format_bytes(LARGEST_GRAPH_BYTES)}, the most that is "
+            "read."
+        )
+    if re.search(rb"[\\<>\x7f-\xff]", text):  # seldom, and it takes longer than the rest
+        text = json.dumps(_plain(json.loads(text))).encode()
     graph: ModelGraph = _checked(ModelGraph).validate_json(text)
     if graph.layers and graph.layers[0].op == "imported" and graph.inputs[0].dtype == "uint8":
         # Until 0.1 payloads measured on the wire had the element type of camera frames.
         again = text.replace(b'"dtype":"uint8"', f'"dtype":"{AS_SENT}"'.encode())
         graph = _checked(ModelGraph).validate_json(again)
+    if reason := fault_of_graph(graph):
+        raise ProfileError(f"its graph makes no sense: {reason}; capture and measure again.")
     return graph
 
 
 def _passes(table: pa.Table, cuts: int) -> tuple[Passes, ...]:
     """The rows of each batch size as one record."""
-    sizes, cut, time_ns = (_integers(table, name) for name in ("batch_size", "cut", "time_ns"))
-    kind = np.array(table.column("kind").to_pylist())
-    lengths, elements = _lists(table, "stamps_ns")
+    sizes, cut, time_ns = (_integers(table.column(n)) for n in ("batch_size", "cut", "time_ns"))
+    kinds = table.column("kind").combine_chunks()
+    names = kinds.dictionary.to_pylist()
+    if kinds.null_count or not set(names) <= set(KINDS):
+        raise ProfileError(f"a pass of a kind that is none of {', '.join(KINDS)}.")
+    kind = np.array(names)[kinds.indices.to_numpy()]
+    column = table.column("stamps_ns").combine_chunks()
+    lengths, elements = _integers(column.value_lengths(), 0), _integers(column.flatten())
     if np.any(lengths[kind == "stamped"] != cuts) or lengths.sum() != elements.size:
         raise ProfileError(f"a pass without one stamp for each of the {cuts} cuts.")
     stamps = np.zeros((len(kind), cuts), dtype=np.int64)
@@ -298,16 +333,21 @@ def _passes(table: pa.Table, cuts: int) -> tuple[Passes, ...]:
 
     def one_size(batch_size: int) -> Passes:
         here = sizes == batch_size
-        heads, tails, wholes = (here & (kind == name) for name in ("head", "tail", "whole"))
+        halves = [here & (kind == name) for name in ("head", "tail", "whole")]
         return Passes(
             batch_size,
             time_ns[here & (kind == "plain")],
             stamps[here & (kind == "stamped")],
             tuple(
-                Separate(int(k), *(time_ns[part & (cut == k)] for part in (heads, tails, wholes)))
-                for k in dict.fromkeys(cut[heads])
+                Separate(int(k), *(time_ns[half & (cut == k)] for half in halves))
+                for k in dict.fromkeys(cut[halves[0]])
             ),
             oom=bool(np.any(here & (kind == "oom"))),
         )
 
     return tuple(one_size(int(size)) for size in np.unique(sizes))
+
+
+def _integers(column: Any, missing: int = NOT_STAMPED) -> NDArray[np.int64]:
+    """Integers of an Arrow column, with another in place of null."""
+    return np.asarray(column.fill_null(missing).to_numpy(), dtype="<i8")

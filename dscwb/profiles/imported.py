@@ -19,11 +19,16 @@ import numpy as np
 
 from dscwb.cuts import Cut, all_cuts
 from dscwb.graph import Block, Layer, ModelGraph, TensorSpec
+from dscwb.profiles.files import read_file
 from dscwb.profiles.records import NS, Passes, Profile, ProfileError, Provenance, Separate
 from dscwb.profiles.tools import LayerTimes, layer_times, of_one_run, places, scission_models
-from dscwb.units import AS_SENT, DTYPE_BYTES
+from dscwb.units import AS_SENT, DTYPE_BYTES, plain_text
 
 SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e-9}
+LARGEST_TABLE_BYTES = 10**8
+LARGEST = 9e9
+"""Of seconds, samples and bytes of one sample's payload: 285 years in nanoseconds fit 64 bits."""
+NUMBER = re.compile(r"\+?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 COLUMNS = ("split", "batch_size", "head_s", "tail_s", "payload_bytes")
 INPUT, OUTPUT = "input", "output"
 """Names of the rows for full offloading (nothing in the head) and no offloading."""
@@ -101,7 +106,7 @@ def profile_from_csv(
     if all(row.split != OUTPUT for row in rows):
         _check_ends(path, rows)
     if graph is None:
-        graph = _graph(path, rows, model or path.stem, dtype)
+        graph = _graph(path, rows, plain_text(model or path.stem), dtype)
     cuts = _cuts(path, rows, graph)
     _check_ends(path, rows)
     passes = tuple(
@@ -111,7 +116,7 @@ def profile_from_csv(
     date = datetime.now(UTC).isoformat(timespec="seconds")
     note = notes or _note(rows, dtype)
     provenance = Provenance(
-        "imported", device, dtype=dtype, date=date, protocol=protocol, note=note
+        "imported", plain_text(device), dtype=dtype, date=date, protocol=protocol, note=note
     )
     return Profile(graph, provenance, passes)
 
@@ -127,7 +132,9 @@ def models_of(path: str | os.PathLike[str]) -> tuple[str, ...]:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return read_file(path, LARGEST_TABLE_BYTES).decode("utf-8-sig")
+    except ProfileError as error:
+        raise ProfileError(f"{path}: {error}") from None
     except FileNotFoundError:
         raise ProfileError(f"{path}: no such file.") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -227,13 +234,13 @@ def _rows(path: Path, text: str) -> Iterator[_Row]:
                 + "; give one for each column." * (part != ",")
             )
         cells = {name: record[i].strip() for name, (i, _) in columns.items()}
-        split = cells["split"]
+        split = plain_text(cells["split"])
         if not split:
             raise ProfileError(f"{place}: split is empty; name the split.")
         if split.lower() in (INPUT, OUTPUT):
             split = split.lower()
         head, tail, payload, size = (
-            _number(place, header[columns[name][0]].strip(), cells[name], part) * columns[name][1]
+            _number(place, header[columns[name][0]].strip(), cells[name], part, columns[name][1])
             for name in ("head_s", "tail_s", "payload_bytes", "batch_size")
         )
         if size < 1 or size != int(size):
@@ -263,16 +270,18 @@ def _columns(place: str, header: list[str]) -> dict[str, tuple[int, float]]:
     return {name: found[name][0] for name in COLUMNS}
 
 
-def _number(place: str, name: str, text: str, part: str) -> float:
-    try:
-        if part != "," and text.count(",") == 1 and "." not in text:
-            text = text.replace(",", ".")
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not (math.isfinite(value) and value >= 0):
-        raise ProfileError(f"{place}: {name} is {text!r}; give a finite number, zero or more.")
-    return value
+def _number(place: str, name: str, text: str, part: str, factor: float) -> float:
+    """A cell in seconds, bytes or samples; `float` also reads ``1_000`` and other scripts."""
+    if part != "," and "." not in text:
+        text = text.replace(",", ".", 1)
+    value = float(text) if NUMBER.fullmatch(text) else math.nan
+    if not value >= 0:
+        raise ProfileError(
+            f"{place}: {name} is {text!r}; give a finite number, zero or more, such as 0.0125."
+        )
+    if value * factor > LARGEST:
+        raise ProfileError(f"{place}: {name} is {text!r}, more than anyone measures ({LARGEST:g}).")
+    return value * factor
 
 
 def _graph(path: Path, rows: list[_Row], model: str, dtype: str) -> ModelGraph:

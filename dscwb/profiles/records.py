@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from dscwb.cuts import all_cuts
 from dscwb.graph import ModelGraph
+from dscwb.profiles.checks import fault_of_passes
 from dscwb.profiles.passes import (
     APART_ABOVE,
     NOT_STAMPED,
@@ -391,39 +392,8 @@ def _validate(profile: Profile) -> None:
     if profile.transfers is not None and (reason := profile.transfers.fault()):
         raise ProfileError(f"{who}, copies to and from the accelerator: {reason}; measure again.")
     for passes in profile.passes:
-        reason = _fault(passes, profile.cuts)
+        reason = fault_of_passes(passes, profile.cuts)
         if reason:
             raise ProfileError(
                 f"{who}, batch size {passes.batch_size}: {reason}; measure it again."
             )
-
-
-def _fault(passes: Passes, cuts: int) -> str:
-    """What is wrong with the passes of one batch size; empty where nothing is."""
-    if passes.oom:
-        return "times beside an out-of-memory mark" if len(passes.plain_ns) else ""
-    stamped = passes.stamped_ns
-    if len(passes.plain_ns) == 0 and not passes.separate:
-        return "no passes"
-    if stamped.ndim != 2 or stamped.shape != (len(passes.plain_ns), cuts):
-        return f"stamps of shape {stamped.shape} for {len(passes.plain_ns)} passes and {cuts} cuts"
-    if np.any(passes.plain_ns <= 0) or np.any(stamped[:, -1] <= 0) or np.any(stamped[:, 0] != 0):
-        return "a pass without a positive duration"
-    if np.any(stamped < NOT_STAMPED):
-        return "a negative time"
-    order = np.maximum.accumulate(stamped, axis=1)
-    if np.any((stamped != NOT_STAMPED) & (stamped < order)):
-        return "stamps that run backwards"
-    for one in passes.separate:
-        if not 0 <= one.cut < cuts:
-            return f"a cut {one.cut} that the model does not have"
-        if not len(one.head_ns) or not len(one.tail_ns):
-            return f"no times at cut {one.cut}"
-        if min(one.head_ns.min(), one.tail_ns.min(), one.whole_ns.min(initial=0)) < 0:
-            return f"a negative time at cut {one.cut}"
-        if (
-            len(one.whole_ns)
-            and len({t.size for t in (one.head_ns, one.tail_ns, one.whole_ns)}) > 1
-        ):
-            return f"heads, tails and whole passes of different number at cut {one.cut}"
-    return ""

@@ -54,7 +54,7 @@ def test_functions_and_commands_take_files_and_names(tmp_path, capsys):
     encodings = {"input_encoding": "uint8", "feature_encoding": "float32"}
     study = dscwb.sweep(path, faster, link=dscwb.Link(), data_rates_bps=[1e6], **encodings)
     assert study.edge.graph == faster.graph
-    assert dscwb.plot_profile(path, 1) == dscwb.plot_profile(profile(), 1)
+    assert dscwb.plot_profile(path, batch_size=1) == dscwb.plot_profile(profile(), batch_size=1)
     options = ["--input-encoding", "uint8", "--feature-encoding", "float32"]
     assert main(["sweep", "resnet50", "--speedup", "20", *options]) == 0
     assert "resnet50" in capsys.readouterr().out

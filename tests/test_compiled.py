@@ -7,10 +7,10 @@ from dscwb.capturing.captured import capture
 from dscwb.graph import Block
 from dscwb.latency import cost_lines
 from dscwb.measuring import measure
-from dscwb.measuring.candidates import likely_cuts
 from dscwb.measuring.measure import compiler_named, profile
 from dscwb.measuring.rounds import WARM_ROUNDS as WARM_PASSES
 from dscwb.measuring.rounds import Plan, Rounds
+from dscwb.measuring.stamps import likely_cuts
 from dscwb.profiles.files import load_profile, save_profile
 from dscwb.profiles.records import ProfileError
 from dscwb.scenario import Scenario

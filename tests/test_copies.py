@@ -3,9 +3,9 @@ import pytest
 import torch
 
 from dscwb.graph import ModelGraph
-from dscwb.measuring import copies
+from dscwb.measuring import gpu
 from dscwb.measuring.clocks import CudaClock
-from dscwb.measuring.copies import REPEATS, WARM_REPEATS, ladder, make_copier, measure_copies
+from dscwb.measuring.gpu import REPEATS, WARM_REPEATS, ladder, make_copier, measure_copies
 from tests.machine import Machine
 from tests.tiny import tiny_graph
 
@@ -79,7 +79,7 @@ def test_the_ladder_ends_where_memory_does(monkeypatch, fits, number):
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return largest_bytes
 
-    monkeypatch.setattr(copies, "PinnedCopier", pinned)
+    monkeypatch.setattr(gpu, "PinnedCopier", pinned)
     expected = {0: None, 1: 4, 2: 8}[number]
     assert make_copier(torch.device("cuda"), [4, 8]) == (expected, number)
 
@@ -88,7 +88,7 @@ def test_other_failures_are_not_taken_for_lack_of_memory(monkeypatch):
     def pinned(device, largest_bytes):
         raise RuntimeError("no such device")
 
-    monkeypatch.setattr(copies, "PinnedCopier", pinned)
+    monkeypatch.setattr(gpu, "PinnedCopier", pinned)
     with pytest.raises(RuntimeError, match="no such device"):
         make_copier(torch.device("cuda"), [4])
 

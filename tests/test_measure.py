@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from dscwb.capturing.captured import capture
-from dscwb.measuring.candidates import record_lows
 from dscwb.measuring.clocks import CpuClock, CudaClock
 from dscwb.measuring.measure import profile
+from dscwb.measuring.stamps import record_lows
 from dscwb.profiles.files import load_profile, save_profile
 from dscwb.profiles.records import (
     NOT_STAMPED,

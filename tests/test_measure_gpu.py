@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from dscwb.capturing.captured import capture
-from dscwb.measuring import copies, measure
+from dscwb.measuring import gpu as measuring_gpu
+from dscwb.measuring import measure
 from dscwb.measuring.measure import profile
 from dscwb.profiles.files import load_profile, save_profile
 from dscwb.profiles.records import ProfileError
@@ -32,7 +33,9 @@ def gpu(monkeypatch):
     uuid = SimpleNamespace(uuid="0123")
     monkeypatch.setattr(cuda, "get_device_properties", lambda device: uuid)
     monkeypatch.setattr(cuda, "empty_cache", lambda: None)
-    monkeypatch.setattr(copies, "make_copier", lambda device, sizes: (Copier(machine), len(sizes)))
+    monkeypatch.setattr(
+        measuring_gpu, "make_copier", lambda device, sizes: (Copier(machine), len(sizes))
+    )
     monkeypatch.setitem(sys.modules, "pynvml", None)
     return machine
 
@@ -126,11 +129,11 @@ def test_a_batch_size_that_did_not_fit_has_no_copies(gpu):
 
 
 def test_copies_too_large_for_memory_are_said_and_left_out(gpu, monkeypatch, caplog):
-    monkeypatch.setattr(copies, "make_copier", lambda device, sizes: (Copier(gpu), 1))
+    monkeypatch.setattr(measuring_gpu, "make_copier", lambda device, sizes: (Copier(gpu), 1))
     found = measured(gpu)
     assert "No memory to measure copies of more than 1 of 3 sizes" in caplog.text
     np.testing.assert_array_equal(found.to_host_s(1), [0, 210e-9, np.nan, 0])
-    monkeypatch.setattr(copies, "make_copier", lambda device, sizes: (None, 0))
+    monkeypatch.setattr(measuring_gpu, "make_copier", lambda device, sizes: (None, 0))
     assert measured(gpu).transfers is None
 
 

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from dscwb.measuring.nvml import GpuMonitor
+from dscwb.measuring.gpu import GpuMonitor
 
 GPU = torch.device("cuda", 0)
 EVENTS, THROTTLES = (

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 import dscwb
-from dscwb.measuring import copies, measure
+from dscwb.measuring import gpu as measuring_gpu
+from dscwb.measuring import measure
 from dscwb.measuring.measure import profile
 from dscwb.profiles.files import load_profile, save_profile
 from dscwb.profiles.records import ProfileError
@@ -44,7 +45,7 @@ class Gpu:
         monkeypatch.setattr(cuda, "synchronize", lambda device: self.waited.append("device"))
         monkeypatch.setattr(cuda, "stream", self._stream)
         monkeypatch.setattr(
-            copies, "make_copier", lambda device, sizes: (Copier(self.machine), len(sizes))
+            measuring_gpu, "make_copier", lambda device, sizes: (Copier(self.machine), len(sizes))
         )
         monkeypatch.setitem(sys.modules, "pynvml", None)
         contexts = SimpleNamespace(GreenContext=SimpleNamespace(create=self._create))

@@ -1,7 +1,4 @@
-"""Hardware one does not own: a name goes in, what its documents state comes out.
-
-The figures and their sources stand in ``devices.toml``; `roofline` turns them into modelled times.
-"""
+"""Hardware one does not own: what its documents state, from ``devices.toml``."""
 
 from __future__ import annotations
 
@@ -141,8 +138,8 @@ def devices() -> pd.DataFrame:
     return table.rename(columns=names)
 
 
-def device(name: str) -> Device:
-    """Look a device of the catalogue up by its name, capitals or not.
+def device(name: str | Device) -> Device:
+    """Look a device of the catalogue up by its name, capitals or not; a `Device` passes through.
 
     Raises:
         ValueError: The name is unknown; the nearest ones are named.
@@ -151,6 +148,8 @@ def device(name: str) -> Device:
         >>> device("jetson agx orin 64gb").name
         'Jetson AGX Orin 64GB'
     """
+    if isinstance(name, Device):
+        return name
     known = {one.name.lower(): one for one in catalogue()}
     if name.lower() in known:
         return known[name.lower()]

@@ -1,4 +1,4 @@
-"""Modelled times: a graph and a `Device` go in, a `Profile` marked *modelled* for ever comes out.
+"""Times of a model on a device that nobody measured, marked *modelled* for ever.
 
 Per operation a roofline (Williams, Waterman, Patterson, CACM 2009, doi 10.1145/1498765.1498785)
 with the share of the peak that its class of operations reaches, rough or fitted to measurements.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -126,10 +126,9 @@ def queued(launch_s: Floats, kernel_s: Floats) -> Seconds:
 
 def _reached(efficiency: Efficiency, device: Device) -> Floats:
     """Shares of FLOP/s by class and of bandwidth, seconds a launch, bytes/s of touch, kernel_s."""
-    e, given = efficiency, efficiency.overhead_s
-    overhead_s = device.assumed_overhead_s if given is None else given
-    shares = (e.dense, e.depthwise, e.product, e.memory)
-    return np.array([*shares, overhead_s, e.first_touch_bytes_per_s, e.kernel_s])
+    given = efficiency.overhead_s is None
+    used = replace(efficiency, overhead_s=device.assumed_overhead_s) if given else efficiency
+    return np.array(astuple(used)[:7])
 
 
 def _ideal(graph: ModelGraph, device: Device, batch_size: int, dtype: str) -> _Ideal:
@@ -214,7 +213,7 @@ def model_profile(
         ValueError: Unknown device, no peak stated for `dtype`, FLOPs that nobody knows, or a batch
             size below 1.
     """
-    found = device_named(device) if isinstance(device, str) else device
+    found = device_named(device)
     sizes = sorted(set(batch_sizes))
     if not sizes or sizes[0] < 1:
         raise ValueError(f"batch_sizes is {sizes}; give whole numbers from 1.")
@@ -257,7 +256,7 @@ def fit_efficiency(profiles: Sequence[Profile], device: Device | str) -> Efficie
     """
     from scipy.optimize import least_squares
 
-    found = device_named(device) if isinstance(device, str) else device
+    found = device_named(device)
     default = DEFAULT_EFFICIENCY[found.kind]
     seconds = [_OVERHEAD_BOUNDS_S, _FIRST_TOUCH_BOUNDS, _OVERHEAD_BOUNDS_S]
     bounds = np.array([*[_SHARE_BOUNDS] * 4, *seconds]).T
@@ -274,7 +273,7 @@ def fit_efficiency(profiles: Sequence[Profile], device: Device | str) -> Efficie
         depthwise,
         product,
         memory,
-        overhead_s=overhead_s,
+        overhead_s,
         first_touch_bytes_per_s=first_touch if found.kind == "cpu" else math.inf,
         kernel_s=kernel_s if found.kind == "gpu" else 0.0,
         origin=f"fitted to {len(profiles)} measured profiles",

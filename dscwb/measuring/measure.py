@@ -21,11 +21,9 @@ from dscwb.capturing.captured import CapturedModel
 from dscwb.capturing.precision import tf32 as with_tf32
 from dscwb.measuring.checkpoint import INTERRUPTED, Checkpoint, alone
 from dscwb.measuring.clocks import Clock, clock_for
-from dscwb.measuring.copies import copies_of_payloads
-from dscwb.measuring.nvml import GpuMonitor
+from dscwb.measuring.gpu import GpuMonitor, copies_of_payloads, slice_of
 from dscwb.measuring.provenance import describe
 from dscwb.measuring.rounds import Compiler, Plan, Rounds
-from dscwb.measuring.slices import slice_of
 from dscwb.profiles.records import Profile, Provenance
 
 # Version 2 finds out what stamps cost before it uses them, and lets passes stamp few cuts.
@@ -75,8 +73,8 @@ def profile(
 
     Args:
         captured: The model; measured in its own dtype and memory format.
-        batch_sizes: Numbers of samples in one pass. Where memory runs out, that batch size and
-            those above it become ``oom``.
+        batch_sizes: Samples in one pass. Where memory runs out, that batch size and those above it
+            become ``oom``.
         threads: CPU threads of torch; as they are set if left out.
         tf32: Let float32 convolutions and matrix products on a GPU round to TF32. Whatever the
             process has set, this holds while measuring and is stated in the provenance.
@@ -84,28 +82,26 @@ def profile(
             context; on all if left out. The device's name says it: ``8 of 132 multiprocessors``.
         copies: Whether to measure the copies of a GPU; of a whole one, not of a slice, if left out.
         compiler: Backend of torch.compile, ``inductor``, to measure the model compiled. Its inside
-            cannot be stamped, so heads and tails of the likeliest cuts are compiled and run each
-            for itself (see `compiled.compiled_cuts`), and only these have times. Compiling is not
-            timed; a resumed measurement compiles again.
-        passes: Least number of passes at each batch size, plain and stamped together; more where
-            stamps cost over 2 % and a cut that can be chosen still lacks six. Halves only: twice
-            the number of rounds.
+            cannot be stamped, so it is measured as without `stamps`. Compiling is not timed; a
+            resumed measurement compiles again.
+        passes: Least number of passes at each batch size, plain and stamped together, or twice the
+            number of rounds of halves.
         budget_s: Seconds of passes at one batch size after which none beyond `passes` are run,
-            except until each cut that can be chosen has one stamp; 0 for no more than `passes` and
-            those six stamps need.
+            except until each cut that can be chosen has a stamp; 0 for no more than `passes` and
+            what it takes to stamp each of these six times.
         seed: Of the random order, and of the cuts that are verified at random.
         clock: What takes the times; the device's own if left out.
         progress: Show the time left on stderr.
         verify: Also run head and tail of the cuts with record-low payload and of three others on
-            their own, for `model_error`: each once within `passes`, then one a round. Without
-            meaning where only halves are run.
-        stamps: False to run heads and tails of the likeliest cuts only, as with `compiler`.
+            their own, for `model_error`: each once within `passes`, then one a round.
+        stamps: False to run only heads and tails of the likeliest cuts, each for itself; the other
+            cuts have no times.
         gap_s: Seconds of idling before every pass, and before each half: a model that has just
             waited is slower, and in a split both halves wait for each other.
-        checkpoint: File that keeps the rounds so far while measuring goes on. If it is there when
-            measuring starts and nothing of the conditions has changed, they are not run again. It
-            stays at the end: remove it when the profile is saved, and nothing is ever lost. What
-            was found there is logged to the logger ``dscwb``.
+        checkpoint: File that keeps the rounds so far. Rounds that are there when measuring starts,
+            under the same conditions, are not run again; those of others are set aside. It stays at
+            the end: remove it when the profile is saved, and nothing is ever lost. What was found
+            there is logged to the logger ``dscwb``.
 
     Raises:
         ValueError: An argument outside its range, TF32 where there is none, or a number of
@@ -151,7 +147,8 @@ def profile(
             rounds.run(partial(_after_round, bar, monitor, keep))
             monitor.sample()  # the GPU is still warm; a short measurement has no other sample
             if copies or (copies is None and multiprocessors is None):
-                transfers = copies_of_payloads(captured, rounds, clock, seed)
+                sizes = rounds.let_go_of_inputs()
+                transfers = copies_of_payloads(captured.graph, sizes, device, clock, seed)
         except KeyboardInterrupt:
             keep()
             if all(passes.oom for passes in rounds.measured()):
@@ -181,28 +178,20 @@ def compiler_named(backend: str) -> Compiler:
 def _check_gpu_options(captured: CapturedModel, tf32: bool, copies: bool | None) -> None:
     """Refuse copies and TF32 where they mean nothing."""
     device = captured.device
+    wrong = ""
     if copies and device.type != "cuda":
-        raise ValueError(
-            f"copies is True, but the model lies on {device.type}, where nothing is copied; leave "
-            "it out."
-        )
-    if not tf32:
-        return
-    if device.type != "cuda":
-        raise ValueError(
-            f"tf32 is True, but the model lies on {device.type}, and TF32 is of NVIDIA GPUs; leave "
-            "it out or capture the model on cuda."
-        )
-    if captured.dtype != "float32":
-        raise ValueError(
-            f"tf32 is True, but the model is {captured.dtype}, and TF32 rounds float32; leave it "
-            "out or capture the model in float32."
-        )
-    if (has := torch.cuda.get_device_capability(device)) < TF32_SINCE:
-        raise ValueError(
+        wrong = f"copies is True, but the model lies on {device.type}, where nothing is copied"
+    elif tf32 and device.type != "cuda":
+        wrong = f"tf32 is True, but the model lies on {device.type}, and TF32 is of NVIDIA GPUs"
+    elif tf32 and captured.dtype != "float32":
+        wrong = f"tf32 is True, but the model is {captured.dtype}, and TF32 rounds float32"
+    elif tf32 and (has := torch.cuda.get_device_capability(device)) < TF32_SINCE:
+        wrong = (
             f"tf32 is True, but {torch.cuda.get_device_name(device)} (compute capability "
-            f"{has[0]}.{has[1]}) has no TF32, which came with 8.0; leave it out."
+            f"{has[0]}.{has[1]}) has no TF32, which came with 8.0"
         )
+    if wrong:
+        raise ValueError(f"{wrong}; leave it out.")
 
 
 @contextmanager

@@ -74,14 +74,13 @@ class Record:
         return min(len(self.plain), len(self.stamped))
 
     @property
-    def usable(self) -> bool:
-        """Whether there are passes enough for a median."""
-        return self.oom or self.rounds >= MIN_PASSES // 2
-
-    @property
     def stamps_all(self) -> bool:
         """Whether no cut has to wait for its turn."""
         return self.per_pass is None or self.per_pass >= self.cuts - 2
+
+    def add_plain(self, total_ns: int) -> None:
+        """Keep a plain pass."""
+        self.plain.append(total_ns)
 
     def add_stamped(self, times: Nanoseconds) -> None:
         """Keep a stamped pass."""
@@ -163,6 +162,11 @@ class ExecutedRecord(Record):
     def rounds(self) -> int:
         """Complete rounds: an interrupt may leave some cuts a run more."""
         return min(map(len, self.apart.values()), default=0)
+
+    def add_plain(self, total_ns: int) -> None:
+        """Keep a run of the whole."""
+        self.apart[0].append((0, total_ns, total_ns))
+        self.apart[self.cuts - 1].append((total_ns, 0, total_ns))
 
     def _halves(self, rounds: int | None = None) -> tuple[Separate, ...]:
         return super()._halves(self.rounds)

@@ -22,11 +22,18 @@ import torch
 
 from dscwb.capturing.captured import CapturedModel
 from dscwb.cuts import all_cuts
-from dscwb.measuring.candidates import MOST_RECORD_LOWS, choosable, likely_cuts, verified_cuts
 from dscwb.measuring.clocks import Clock
 from dscwb.measuring.failures import explained, is_out_of_memory
 from dscwb.measuring.record import MIN_PASSES, STAMPS_AT_LEAST, ExecutedRecord, Record
-from dscwb.measuring.stamps import MOST_COST, affordable, is_dear, next_cuts
+from dscwb.measuring.stamps import (
+    MOST_COST,
+    MOST_RECORD_LOWS,
+    affordable,
+    choosable,
+    likely_cuts,
+    next_cuts,
+    verified_cuts,
+)
 from dscwb.profiles.passes import NS, Nanoseconds, Passes, median_interval
 from dscwb.profiles.records import ProfileError
 
@@ -41,22 +48,12 @@ MISTAKEN_AT_MOST = 1e-3  # of the times that this is asked, a dozen in one measu
 
 Halves = tuple[Callable[..., Any], Callable[..., Any]]
 Compiler = Callable[[Callable[..., Any]], Callable[..., Any]]
-_Job = Callable[[Record], None]
+_Job = Callable[[Record], object]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to measure, as `measure.profile` takes it.
-
-    Attributes:
-        batch_sizes: Ascending, each once.
-        passes: Least number of passes, plain and stamped together.
-        budget_s: Seconds of the passes at one batch size after which no further round starts.
-        verify: Whether to run halves of some cuts on their own.
-        seed: Of the random order and of the cuts that are verified at random.
-        gap_s: Seconds of idling before every pass, and before each half.
-        stamps: Whether to stamp at all, or to run halves only.
-    """
+    """What to measure: arguments of `measure.profile`, batch sizes ascending and each once."""
 
     batch_sizes: tuple[int, ...]
     passes: int
@@ -150,7 +147,14 @@ class Rounds:
 
     def measured(self) -> tuple[Passes, ...]:
         """The passes of every batch size that has enough of them."""
-        return tuple(record.passes() for record in self.records if record.usable)
+        enough = MIN_PASSES // 2
+        return tuple(one.passes() for one in self.records if one.oom or one.rounds >= enough)
+
+    def let_go_of_inputs(self) -> list[int]:
+        """Free their memory; the batch sizes that were measured."""
+        for record in self.records:
+            record.inputs = ()
+        return [passes.batch_size for passes in self.measured() if not passes.oom]
 
     def so_far(self) -> tuple[Passes, ...]:
         """All complete rounds, be they few: what `resume` takes."""
@@ -159,8 +163,7 @@ class Rounds:
     def _jobs(self, record: Record) -> list[_Job]:
         """This round's passes, to be run in any order."""
         if isinstance(record, ExecutedRecord):
-            halves = [partial(self._run_beside_whole, cut=cut) for cut in self._executed]
-            return [self._run_whole, *halves]
+            return [self._plain_pass, *(partial(self._beside, cuts=[k]) for k in self._executed)]
         return [partial(self._plain_pass, cuts=self._due(record)), self._stamped_pass]
 
     def _due(self, record: Record) -> list[int]:
@@ -208,9 +211,9 @@ class Rounds:
         for cut in self._verified:
             self._halves_at(record, cut)  # made here: what is made between passes slows the next
         del trial.plain[:-2], trial.stamped[:-2]
-        while (judged := is_dear(trial.plain, _totals(trial))) is None:
+        while (number := affordable(trial.plain, _totals(trial), every)) is None:
             self._pair(trial)
-        record.per_pass = affordable(trial.plain, _totals(trial), every) if judged else every
+        record.per_pass = number
 
     def _pair(self, record: Record) -> None:
         """A plain and a stamped pass, in random order."""
@@ -252,27 +255,21 @@ class Rounds:
         return due and record.enough_of(self._first)
 
     def _plain_pass(self, record: Record, cuts: Sequence[int] = ()) -> None:
-        """A pass, and before or after it halves of these cuts, to be compared with it."""
-        plain_first = not cuts or self._rng.random() < 0.5
-        if plain_first:
-            record.plain.append(self._whole(record))
-        halves = [self._run_apart(record, cut) for cut in cuts]
-        if not plain_first:
-            record.plain.append(self._whole(record))
-        for cut, times in zip(cuts, halves, strict=True):
-            record.apart.setdefault(cut, []).append((*times, record.plain[-1]))
+        record.add_plain(self._beside(record, cuts))
 
-    def _run_whole(self, record: Record) -> None:
-        whole_ns = self._whole(record)
-        record.apart[0].append((0, whole_ns, whole_ns))
-        record.apart[self._cuts - 1].append((whole_ns, 0, whole_ns))
+    def _beside(self, record: Record, cuts: Sequence[int]) -> int:
+        """Halves of these cuts, and before or after them the whole, which scales them.
 
-    def _run_beside_whole(self, record: Record, cut: int) -> None:
-        """Head, then tail, and a whole pass before or after them, which scales them."""
-        whole_first = self._rng.random() < 0.5
+        Returns:
+            Nanoseconds of the whole.
+        """
+        whole_first = not cuts or self._rng.random() < 0.5
         whole_ns = self._whole(record) if whole_first else 0
-        halves = self._run_apart(record, cut)
-        record.apart[cut].append((*halves, whole_ns or self._whole(record)))
+        halves = [self._run_apart(record, cut) for cut in cuts]
+        whole_ns = whole_ns or self._whole(record)
+        for cut, times in zip(cuts, halves, strict=True):
+            record.apart.setdefault(cut, []).append((*times, whole_ns))
+        return whole_ns
 
     def _run_apart(self, record: Record, cut: int) -> tuple[int, int]:
         """Nanoseconds of head and tail, one after the other."""

@@ -1,4 +1,4 @@
-"""Which cuts a pass stamps: so few that stamping costs little, those that can be chosen first."""
+"""Which cuts a pass stamps, how many it can, and the halves of which cuts are really run."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from dscwb.cuts import Granularity, all_cuts
+from dscwb.graph import ModelGraph
+
 Flags = NDArray[np.bool_]
 Counts = NDArray[np.int64]
 
@@ -18,25 +21,47 @@ MOST_COST = 0.02  # share of a pass that its stamps may take
 PAIRS_TO_JUDGE, CHEAP_AT_MOST = 9, 1
 # Or so few pairs that all say that stamps cost more than this share.
 PAIRS_IF_CLEAR, CLEARLY = 5, 0.10
+MOST_RECORD_LOWS = 10  # of which halves are run,
+RANDOM_CUTS = 3  # and of others beside them
 
 
-def is_dear(plain_ns: Sequence[int], stamped_ns: Sequence[int]) -> bool | None:
-    """Whether stamping costs more than `MOST_COST` of a pass; None while that is not sure.
+def record_lows(graph: ModelGraph, granularity: Granularity = "op") -> list[int]:
+    """Cuts between the two ends with strictly fewer bytes than any before, ten at most."""
+    lows = _every_record_low(graph, granularity)
+    number = min(len(lows), MOST_RECORD_LOWS)
+    return [lows[i] for i in np.linspace(0, len(lows) - 1, number).round().astype(int)]
 
-    Args:
-        plain_ns: Times of plain passes, ``(pair,)``.
-        stamped_ns: Times of passes next to them that stamped all cuts, ``(pair,)``.
+
+def likely_cuts(graph: ModelGraph) -> list[int]:
+    """The record-lows of all cuts, and of those after blocks.
+
+    If nothing is slower on the server than on the device, only such a cut can be best.
     """
-    pairs = list(zip(plain_ns, stamped_ns, strict=True))
-    cheap = sum(stamped <= (1 + MOST_COST) * plain for plain, stamped in pairs)
-    if cheap > CHEAP_AT_MOST:
-        return False
-    if len(pairs) >= PAIRS_IF_CLEAR and all(s > (1 + CLEARLY) * plain for plain, s in pairs):
-        return True
-    return True if len(pairs) >= PAIRS_TO_JUDGE else None
+    return sorted({*record_lows(graph), *(record_lows(graph, "block") if graph.blocks else ())})
 
 
-def affordable(plain_ns: Sequence[int], stamped_ns: Sequence[int], cuts: int) -> int:
+def verified_cuts(graph: ModelGraph, rng: Generator) -> list[int]:
+    """The record-lows, and three others at random."""
+    lows = set(_every_record_low(graph, "op"))
+    others = rng.permutation([k for k in range(1, len(graph.layers)) if k not in lows])
+    return sorted({*record_lows(graph), *map(int, others[:RANDOM_CUTS])})
+
+
+def choosable(graph: ModelGraph, verified: Sequence[int]) -> NDArray[np.bool_]:
+    """What can be chosen inside the model, ``(cut,)``: after blocks, record-low, really run."""
+    marks = np.zeros(len(graph.layers) + 1, dtype=bool)
+    marks[[*(block.end for block in graph.blocks), *likely_cuts(graph), *verified]] = True
+    marks[[0, -1]] = False
+    return marks
+
+
+def _every_record_low(graph: ModelGraph, granularity: Granularity) -> list[int]:
+    cuts = all_cuts(graph, granularity)
+    sizes = [sum(spec.nbytes() for spec in cut.frontier) for cut in cuts]
+    return [cuts[k].index for k in range(1, len(cuts) - 1) if sizes[k] < min(sizes[:k])]
+
+
+def affordable(plain_ns: Sequence[int], stamped_ns: Sequence[int], cuts: int) -> int | None:
     """How many cuts one pass may stamp so that this costs at most `MOST_COST` of it.
 
     Args:
@@ -45,9 +70,15 @@ def affordable(plain_ns: Sequence[int], stamped_ns: Sequence[int], cuts: int) ->
         cuts: Number of cuts between the two ends.
 
     Returns:
-        All of them where they cost nothing; 0 where even one stamp costs more.
+        All of them where they are cheap; 0 where even one stamp costs more; None while so few
+        pairs do not tell.
     """
     plain, stamped = np.array(plain_ns, dtype=float), np.array(stamped_ns, dtype=float)
+    if np.sum(stamped <= (1 + MOST_COST) * plain) > CHEAP_AT_MOST:
+        return cuts
+    clear = len(plain) >= PAIRS_IF_CLEAR and bool(np.all(stamped > (1 + CLEARLY) * plain))
+    if not clear and len(plain) < PAIRS_TO_JUDGE:
+        return None
     cost_ns = float(np.median(stamped - plain))
     if cost_ns <= 0:
         return cuts

@@ -332,7 +332,7 @@ def decisions(every: bool) -> Iterator[Row]:
 
     import dscwb
     from benchmarks import decide
-    from dscwb.optimise import best_split
+    from dscwb.envelope import best_split
 
     a, bits, rates = decide.lines()
     ways: list[Callable[[], object]] = [

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 import dscwb
 from dscwb.scenario import Link
-from dscwb.study.sweeps import sweep
+from dscwb.study import sweep
 
 CUTS, BATCHES, RATES = 200, 64, 1000
 Floats = NDArray[np.float64]

@@ -43,12 +43,12 @@ from .scenario import PowerModel as PowerModel
 from .scenario import Scenario as Scenario
 from .study.confidence import Confidence as Confidence
 from .study.conventions import conventions as conventions
-from .study.conventions import verdict as verdict
 from .study.states import Decision as Decision
+from .study.study import Study as Study
 from .study.sureness import HowSure as HowSure
-from .study.sweeps import Study as Study
 from .study.sweeps import sweep as sweep
 from .study.tradeoffs import tradeoffs as tradeoffs
+from .study.worth import verdict as verdict
 from .units import Encoding as Encoding
 from .workbench.session import SplitWorkbench as SplitWorkbench
 

@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from dscwb.cuts import bottlenecks
 from dscwb.devices.roofline import model_profile
 from dscwb.graph import ModelGraph
-from dscwb.latency import FULL_OFFLOADING, NO_OFFLOADING
 from dscwb.profiles.records import Profile
 from dscwb.scenario import Link
-from dscwb.study.states import BEST_STATIC, MINIMAX_STATIC
-from dscwb.study.sweeps import Study, common_batch_sizes, sweep
+from dscwb.study import Study, sweep
+from dscwb.study.study import BEST_STATIC, MINIMAX_STATIC
+from dscwb.study.sweeps import common_batch_sizes
+from dscwb.units import FULL_OFFLOADING, NO_OFFLOADING
 
 if TYPE_CHECKING:
     import pandas as pd

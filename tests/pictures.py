@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from dscwb.graph import Block, Layer, ModelGraph
 from dscwb.profiles.records import scale_profile
 from dscwb.scenario import Link, PowerModel
-from dscwb.study.sweeps import Study, sweep
+from dscwb.study import Study, sweep
 from tests.tiny import profile_of, spec, tiny_graph
 
 MS = 1_000_000

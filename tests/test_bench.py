@@ -53,7 +53,7 @@ def test_the_difference_of_two_profiles_is_told_for_t_and_for_heads():
 
 def test_all_ways_to_decide_give_the_same_answer():
     from benchmarks import decide
-    from dscwb.optimise import best_split
+    from dscwb.envelope import best_split
 
     a, bits, rates = decide.lines()
     few = slice(None, None, 20)

@@ -4,8 +4,8 @@ import torch
 from torch import nn
 
 from dscwb.capturing.captured import capture
+from dscwb.cost import cost_lines
 from dscwb.graph import Block
-from dscwb.latency import cost_lines
 from dscwb.measuring import measure
 from dscwb.measuring.measure import compiler_named, profile
 from dscwb.measuring.rounds import WARM_ROUNDS as WARM_PASSES

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dscwb.optimise import best_split
+from dscwb.envelope import best_split
 from dscwb.profiles import resampling
 from dscwb.profiles.records import (
     NOT_STAMPED,
@@ -20,7 +20,7 @@ from dscwb.profiles.records import (
 )
 from dscwb.profiles.resampling import resampled
 from dscwb.scenario import Link, PowerModel
-from dscwb.study.sweeps import sweep
+from dscwb.study import sweep
 from tests.tiny import profile_of, tiny_graph
 
 MS = 1_000_000

@@ -11,8 +11,9 @@ from dscwb.figures.conventions import GAINS, SHARE, plot_conventions
 from dscwb.figures.layout import caption_of
 from dscwb.profiles.records import scale_profile
 from dscwb.scenario import Link, PowerModel
-from dscwb.study.conventions import conventions, verdict, worth
-from dscwb.study.sweeps import sweep
+from dscwb.study import sweep
+from dscwb.study.conventions import conventions
+from dscwb.study.worth import verdict, worth
 from tests.pictures import MS, tiny_study
 from tests.tiny import profile_of, tiny_graph
 

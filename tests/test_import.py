@@ -13,7 +13,7 @@ TORCH = ("torch", "torchvision", "timm")
 NOTEBOOK = ("plotly", "ipywidgets", "anywidget", "jupyterlab", "IPython", "xarray", "kaleido")
 
 TORCH_ARM = "import dscwb.capturing.captured, dscwb.measuring.measure, dscwb.profiles, dscwb.cuts"
-ANALYSIS_ARM = "import dscwb.latency, dscwb.optimise, dscwb.study, dscwb.figures, dscwb.workbench"
+ANALYSIS_ARM = "import dscwb.cost, dscwb.envelope, dscwb.study, dscwb.figures, dscwb.workbench"
 
 
 def run(program: str) -> subprocess.CompletedProcess[str]:

@@ -7,7 +7,7 @@ from dscwb.profiles.files import load_profile, save_profile
 from dscwb.profiles.imported import profile_from_csv
 from dscwb.profiles.records import ProfileError
 from dscwb.scenario import Link
-from dscwb.study.sweeps import sweep
+from dscwb.study import sweep
 from tests.tiny import tiny_graph
 
 # Heads on a device, tails on a server; 100 floats in, 50 after a, 80 after b.

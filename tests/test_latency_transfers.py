@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from dscwb.latency import cost_lines
+from dscwb.cost import cost_lines
 from dscwb.profiles.transfers import Transfers
 from dscwb.scenario import Link, Scenario
 from dscwb.units import encoding

@@ -14,7 +14,7 @@ from dscwb import policy as room
 from dscwb.policy import Interval, Policy, PolicyError, load_policy
 from dscwb.profiles.records import scale_profile
 from dscwb.scenario import Link, PowerModel
-from dscwb.study.sweeps import sweep
+from dscwb.study import sweep
 from tests.tiny import profile_of, tiny_graph
 
 MS = 1_000_000

@@ -14,9 +14,9 @@ from dscwb.profiles.records import scale_profile
 from dscwb.reporting.recipe import recipe
 from dscwb.reporting.report import report
 from dscwb.scenario import Link, PowerModel
-from dscwb.study.conventions import verdict
+from dscwb.study import sweep
 from dscwb.study.sureness import about_models
-from dscwb.study.sweeps import sweep
+from dscwb.study.worth import verdict
 from tests.lab import ANSWER_MS, chromium_page
 from tests.tiny import profile_of, tiny_graph
 
@@ -174,7 +174,7 @@ def test_verdict_sources_and_recipe_stand_on_it(written, page):
     assert recipe(found, found.confidence(40)) in text
     assert "40 bootstrap replicates" in text
     assert text.count("Clocks") == 0  # empty values have no name on the page
-    assert str(found.certificate()) in text
+    assert str(found.dominance()) in text
     assert about_models(found) in text
     assert "Sure: >99 % by the device's measurements, and the answer stays the same" in text
 

@@ -14,7 +14,7 @@ from dscwb.cuts import all_cuts, bottlenecks, head_memory_bytes
 from dscwb.graph import Layer, ModelGraph
 from dscwb.profiles.records import scale_profile
 from dscwb.scenario import Link, PowerModel, Scenario
-from dscwb.study.sweeps import sweep
+from dscwb.study import sweep
 from dscwb.units import encoding, jpeg
 from tests.tiny import profile_of, spec, tiny_graph
 

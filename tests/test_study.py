@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from dscwb.graph import Block, Layer, ModelGraph
 from dscwb.profiles.records import scale_profile
 from dscwb.scenario import DATA_RATES_BPS, Link
-from dscwb.study.sweeps import sweep
+from dscwb.study import sweep
 from tests.tiny import profile_of, spec, tiny_graph
 
 MS = 1_000_000

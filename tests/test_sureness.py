@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from dscwb.figures import plot_best_split
 from dscwb.profiles.records import scale_profile
 from dscwb.scenario import Link, PowerModel
+from dscwb.study import sweep
 from dscwb.study.sureness import about_models, model_errors, robust, undecided
-from dscwb.study.sweeps import sweep
 from tests.tiny import profile_of, tiny_graph
 
 MS = 1_000_000

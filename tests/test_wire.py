@@ -14,8 +14,9 @@ from dscwb.profiles.files import load_profile, save_profile
 from dscwb.profiles.imported import profile_from_csv
 from dscwb.profiles.records import scale_profile
 from dscwb.scenario import Link
-from dscwb.study.conventions import conventions, verdict
-from dscwb.study.sweeps import sweep
+from dscwb.study import sweep
+from dscwb.study.conventions import conventions
+from dscwb.study.worth import verdict
 from dscwb.units import ENCODINGS, encoding
 from dscwb.workbench import SplitWorkbench
 from tests.tiny import profile_of
@@ -136,7 +137,7 @@ def test_token_ids_are_refused_by_narrow_encodings_and_counted_in_wide_ones():
 def test_a_workbench_of_token_ids_starts_with_an_encoding_that_holds_them():
     profile = profile_of(graph_of(["int64"], ["float32"]), {1: [10_000, 10_000]})
     bench = SplitWorkbench([profile])
-    assert bench.state.input_encoding == "int64"
+    assert bench.state.scenario.input_encoding.name == "int64"
     with pytest.raises(ValueError, match="uint8 cannot hold"):
         bench.update(input_encoding="uint8")
 

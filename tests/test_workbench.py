@@ -15,7 +15,7 @@ from dscwb.figures.gain import GAIN
 from dscwb.figures.layout import CAPTION, caption_of
 from dscwb.figures.state_map import STATE
 from dscwb.policy import Policy
-from dscwb.study.sweeps import Study
+from dscwb.study import Study
 from dscwb.workbench import hatching
 from dscwb.workbench.session import SplitWorkbench
 from dscwb.workbench.state import ASSUMED, KNOBS, PRESETS, State
@@ -600,7 +600,7 @@ def test_a_newer_study_ends_the_check_of_the_old_one(monkeypatch):
         return bench
 
     bench = asyncio.run(use())
-    assert bench._shown.confidence.states.scenario.server_load == 2
+    assert bench._shown.confidence.study.scenario.server_load == 2
 
 
 def test_a_text_half_typed_outlives_a_check_that_ends_meanwhile(bench):

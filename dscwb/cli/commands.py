@@ -207,7 +207,7 @@ def sweep(
     print(*study.cautions(), sep="\n", end="\n" if study.cautions() else "")
     print(f"\n{_grid(study)}")
     print(*filter(None, [about_models(study)]), *_mean_gains(study), sep="\n")
-    print(f"\n{study.certificate()}\n")
+    print(f"\n{study.dominance()}\n")
     print(*_thresholds(study.policy(), few_batch_sizes(study)), sep="\n")
     if output:
         print(f"saved {study.save(output)}")
@@ -295,8 +295,8 @@ def _grid(study: Study) -> str:
 
 def _mean_gains(study: Study) -> Iterable[str]:
     """A line for each baseline."""
-    from dscwb.latency import FULL_OFFLOADING, NO_OFFLOADING
-    from dscwb.study.states import BEST_STATIC, MINIMAX_STATIC
+    from dscwb.study.study import BEST_STATIC, MINIMAX_STATIC
+    from dscwb.units import FULL_OFFLOADING, NO_OFFLOADING
 
     yield f"Mean gain over these states in {study.scenario.objective}, compared with"
     for baseline in (NO_OFFLOADING, FULL_OFFLOADING, BEST_STATIC, MINIMAX_STATIC):

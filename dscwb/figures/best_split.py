@@ -22,9 +22,9 @@ from dscwb.figures.state_map import (
     lines,
     marked,
 )
+from dscwb.study import Study
 from dscwb.study.confidence import DECIDED_FROM, Confidence
 from dscwb.study.sureness import about_models, about_times, robust, undecided
-from dscwb.study.sweeps import Study
 from dscwb.units import BITS_PER_BYTE, format_percent
 
 MAP, SWITCHING = "best split", "switching rate"  # names of the traces
@@ -97,7 +97,7 @@ def about_lines(confidence: Confidence | None) -> str:
     words = "White lines: the exact rates at which the best split changes."
     if confidence is None:
         return words
-    states = confidence.states
+    states = confidence.study
     doubted, models = about_times(states), about_models(states)
     hatched = format_percent(float(undecided(states, confidence.undecided).mean()))
     return (
@@ -185,7 +185,7 @@ def _doubts(cells: Cells, confidence: Confidence | None, panel: Panel) -> list[g
     """Undecided cells hatched, and others dotted in which only a model makes the split sure."""
     if confidence is None:
         return []
-    if confidence.states.lines is not cells.study.lines:
+    if confidence.study.lines is not cells.study.lines:
         raise ValueError("The confidence is that of another study; give study.confidence().")
     hatched = undecided(cells.shown, _at(cells, confidence).undecided)
     fragile = ~robust(cells.shown) & ~hatched

@@ -18,10 +18,9 @@ from dscwb.figures.layout import (
     full_name,
     page,
 )
-from dscwb.latency import FULL_OFFLOADING, NO_OFFLOADING
+from dscwb.study import Study
 from dscwb.study.conventions import conventions
-from dscwb.study.sweeps import Study
-from dscwb.units import Encoding, format_percent
+from dscwb.units import FULL_OFFLOADING, NO_OFFLOADING, Encoding, format_percent
 
 ROW = 34  # pixels of a convention
 SHARE = "states in which a split is best"

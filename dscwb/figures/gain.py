@@ -17,9 +17,8 @@ from dscwb.figures.state_map import (
     instead,
     marked,
 )
-from dscwb.latency import NO_OFFLOADING
-from dscwb.study.sweeps import Study
-from dscwb.units import format_percent
+from dscwb.study import Study
+from dscwb.units import NO_OFFLOADING, format_percent
 
 GAIN = "gain"  # name of the trace
 GAIN_COLOURS = "YlGnBu"  # ColorBrewer, light for no gain; readable by the colour-blind
@@ -61,7 +60,7 @@ def plot_gain(
 
 def gain_over(cells: Cells, baseline: str, panel: Panel) -> Against:
     """The gain over a baseline in every cell."""
-    return Against.of(cells, baseline, lambda study, split: study.gains(split), panel)
+    return Against.of(cells, baseline, lambda study, split: study.gain(split).to_numpy(), panel)
 
 
 def gain_heading(gained: Against) -> tuple[str, str]:

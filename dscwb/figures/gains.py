@@ -11,9 +11,8 @@ import plotly.graph_objects as go
 
 from dscwb.figures.colours import BASELINE_COLOURS
 from dscwb.figures.layout import AXIS, MARGIN_LEFT, NAME_CHARACTER, page
-from dscwb.latency import FULL_OFFLOADING, NO_OFFLOADING
 from dscwb.paper import CLAIMED_GAIN, DATA_RATES_BPS, claim
-from dscwb.units import format_percent
+from dscwb.units import FULL_OFFLOADING, NO_OFFLOADING, format_percent
 
 ROW, HEADS = 26, 78  # pixels: a model, and what stands above each panel
 CLEAR = 8  # pixels between the names and the first panel

@@ -8,6 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
+from dscwb.cost import cost_at
 from dscwb.figures.colours import split_colours
 from dscwb.figures.layout import (
     GREY,
@@ -19,8 +20,7 @@ from dscwb.figures.layout import (
     linear_axis,
     page,
 )
-from dscwb.optimise import cost_at
-from dscwb.study.sweeps import Study
+from dscwb.study import Study
 from dscwb.units import (
     BITS_PER_BYTE,
     format_bytes,
@@ -139,7 +139,7 @@ def _breakdown(study: Study, batch_size: int, data_rate_bps: float) -> _Breakdow
         "does not fit" if large else "not measured" if none else "link is down" if down else ""
         for large, none, down in zip(lines.too_large[row], unknown, np.isinf(transfer), strict=True)
     )
-    cost = state.costs(row)[:, 0]
+    cost = state.cost_at(batch_size)[:, 0]
     best = int(state.best[row, 0])
     if missing[best]:
         raise ValueError(

@@ -14,6 +14,7 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
+from dscwb.cost import cost_at
 from dscwb.figures.colours import split_colours
 from dscwb.figures.layout import (
     GREY,
@@ -26,8 +27,7 @@ from dscwb.figures.layout import (
     page,
     rate_axis,
 )
-from dscwb.optimise import cost_at
-from dscwb.study.sweeps import Study
+from dscwb.study import Study
 from dscwb.units import (
     BITS_PER_BYTE,
     format_bytes,
@@ -150,12 +150,11 @@ def _curves(study: Study, batch_size: int) -> _Curves:
     inside = (switching > low) & (switching < high)
     ends = np.concatenate([[low], switching[inside], [high]])
     rates = np.unique(np.concatenate([np.geomspace(low, high, POINTS)[1:-1], ends]))
-    cost = study.at_rates(rates).costs(row)
+    cost = study.cost_at(batch_size, rates)
     best, at = envelope.best_split(rates), np.arange(len(rates))
     others = np.where(np.isnan(cost), np.inf, cost)
     others[best, at] = np.inf
     second = np.argmin(others, axis=0)
-    bits = lines.bits[row][:, None]
     return _Curves(
         row,
         rates,
@@ -163,8 +162,8 @@ def _curves(study: Study, batch_size: int) -> _Curves:
         np.stack(
             [
                 cost - cost[best, at],
-                cost_at(0.0, bits, rates),
-                cost_at(lines.intercept_s[row][:, None], bits, rates),
+                cost_at(0.0, lines.bits[row][:, None], rates),
+                study.latency_at(batch_size, rates),
             ],
             axis=-1,
         ),

@@ -16,9 +16,9 @@ from dscwb.figures.best_split import (
 from dscwb.figures.gain import gain_heading, gain_over, gain_traces
 from dscwb.figures.layout import page
 from dscwb.figures.state_map import LEFT, RIGHT, Cells, Panel, marked
-from dscwb.latency import NO_OFFLOADING
+from dscwb.study import Study
 from dscwb.study.confidence import Confidence
-from dscwb.study.sweeps import Study
+from dscwb.units import NO_OFFLOADING
 
 PLOT = 340  # pixels, always: a page must not jump while a slider changes the model
 

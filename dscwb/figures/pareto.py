@@ -28,7 +28,7 @@ from dscwb.figures.layout import (
     page,
 )
 from dscwb.scenario import PowerModel
-from dscwb.study.sweeps import Study
+from dscwb.study import Study
 from dscwb.study.tradeoffs import COLUMNS, ENERGY, tradeoffs
 from dscwb.units import format_bytes, format_cost, format_rate
 

@@ -7,8 +7,8 @@ import plotly.graph_objects as go
 
 from dscwb.figures.layout import page
 from dscwb.figures.state_map import CELL_HOVER, WHOLE, Against, Cells, bar, instead, marked
-from dscwb.study.states import BEST_STATIC
-from dscwb.study.sweeps import Study
+from dscwb.study import Study
+from dscwb.study.study import BEST_STATIC
 from dscwb.units import format_cost
 
 REGRET = "regret"  # name of the trace
@@ -41,7 +41,7 @@ def plot_regret(
         ValueError: The baseline is not a candidate of this study.
     """
     cells, unit = Cells.of(study), study.unit
-    lost = Against.of(cells, baseline, lambda study, split: study.regrets(split), WHOLE)
+    lost = Against.of(cells, baseline, lambda study, split: study.regret(split).to_numpy(), WHOLE)
     exponents = range(LEAST_REGRET, LEAST_REGRET + DECADES + 1)
     ends = {exponents[0]: "≤ ", exponents[-1]: "≥ "}
     ticks = [f"{ends.get(k, '')}{format_cost(10.0**k, unit)}" for k in exponents]

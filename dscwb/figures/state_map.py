@@ -16,8 +16,8 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from dscwb.figures.layout import AXIS, MARK, full_name, rate_axis, row_ticks
-from dscwb.study.states import BEST_STATIC, MINIMAX_STATIC
-from dscwb.study.sweeps import Study
+from dscwb.study import Study
+from dscwb.study.study import BEST_STATIC, MINIMAX_STATIC
 from dscwb.units import BITS_PER_BYTE, format_percent, shown_name
 
 Floats = NDArray[np.float64]

@@ -29,17 +29,26 @@ from dscwb.figures import (
     plot_regret,
 )
 from dscwb.figures.layout import CONFIG, caption_of, without_caption
-from dscwb.latency import FULL_OFFLOADING, NO_OFFLOADING
 from dscwb.policy import Thresholds
 from dscwb.profiles.records import Profile
 from dscwb.reporting.recipe import recipe
+from dscwb.study import Study, sweep
+from dscwb.study.captions import outages
 from dscwb.study.confidence import Confidence
-from dscwb.study.conventions import conventions, verdict
-from dscwb.study.states import BEST_STATIC, MINIMAX_STATIC
+from dscwb.study.conventions import conventions
+from dscwb.study.study import BEST_STATIC, MINIMAX_STATIC
 from dscwb.study.sureness import about_models
-from dscwb.study.sweeps import Study, sweep
 from dscwb.study.thresholds import few_batch_sizes, fingerprint
-from dscwb.units import format_cost, format_number, format_percent, format_rate, format_seconds
+from dscwb.study.worth import verdict
+from dscwb.units import (
+    FULL_OFFLOADING,
+    NO_OFFLOADING,
+    format_cost,
+    format_number,
+    format_percent,
+    format_rate,
+    format_seconds,
+)
 from dscwb.writing import atomically
 
 MOST_POINTS = 20_000
@@ -136,7 +145,7 @@ def within_bounds(study: Study) -> Study:
 def _telling_point(study: Study) -> tuple[int, float]:
     """Where a split gains most over the better end; the middle of the grid if none ever does."""
     ends = [name for name in (NO_OFFLOADING, FULL_OFFLOADING) if name in study.splits]
-    gained = np.nan_to_num(np.fmin.reduce([study.gains(name) for name in ends]))
+    gained = np.nan_to_num(np.fmin.reduce([study.gain(name) for name in ends]))
     row, column = divmod(int(np.argmax(gained)), gained.shape[1])
     if not gained.max() > 0:
         rates = study.data_rates_bps
@@ -149,7 +158,7 @@ def _values(
     study: Study, point: tuple[int, float], confidence: Confidence | None
 ) -> dict[str, Any]:
     """What `report.html` shows, by the names that it has there."""
-    stamp, certificate = study.stamp(), study.certificate()
+    stamp, dominance = study.stamp(), study.dominance()
     parts = ("model", "device", "server", "scenario")
     return {
         "title": f"Where to split {study.edge.graph.model}",
@@ -169,11 +178,11 @@ def _values(
         "statics": _statics(study),
         "decision": _decision(study, point, confidence),
         "conventions": _conventions(study),
-        "premise": certificate,
+        "premise": dominance,
         "premise_names": {
-            "Record-low cuts": ", ".join(certificate.record_low),
-            "Needed beyond these": ", ".join(certificate.needed),
-            "Best though not compressive": ", ".join(certificate.beyond_compressive),
+            "Record-low cuts": ", ".join(dominance.record_low),
+            "Needed beyond these": ", ".join(dominance.needed),
+            "Best though not compressive": ", ".join(dominance.beyond_compressive),
         },
         "slower": pd.DataFrame(
             [
@@ -181,12 +190,12 @@ def _values(
                     *(one.batch_size, one.after, one.until),
                     *map(format_seconds, (one.device_s, one.server_s)),
                 )
-                for one in certificate.slower[:MOST_STRETCHES]
+                for one in dominance.slower[:MOST_STRETCHES]
             ],
             columns=["Batch size", "from", "to", "device", "server"],
         ),
-        "slower_caption": f"{min(MOST_STRETCHES, len(certificate.slower))} of "
-        f"{len(certificate.slower)} stretches that are slower on the server",
+        "slower_caption": f"{min(MOST_STRETCHES, len(dominance.slower))} of "
+        f"{len(dominance.slower)} stretches that are slower on the server",
         "device": _provenance(study.edge),
         "server": _provenance(study.server),
         "confidence": confidence and confidence.label(),
@@ -203,7 +212,7 @@ def _grid(study: Study) -> str:
     listed = ", ".join(map(str, sizes)) if len(sizes) <= 8 else f"{min(sizes)} to {max(sizes)}"
     return (
         f"{len(rates)} data rates from {format_rate(rates.min())} to {format_rate(rates.max())}, "
-        f"batch size{'s'[: len(sizes) > 1]} {listed}{own}.{study.outages()}"
+        f"batch size{'s'[: len(sizes) > 1]} {listed}{own}.{outages(study)}"
     )
 
 

@@ -1,10 +1,12 @@
-"""Studies: two profiles and a scenario go in, the answer for every state comes out.
+"""Studies: where two machines should split a model, at every batch size and data rate of a grid.
 
-`sweeps` makes a `Study` of the `states` below it, `confidence` says what noise could change in it,
-`sureness` what a wrong model could, `thresholds` turns it into a policy; `conventions`, `tradeoffs`
-and `rates` ask it further questions.
+`sweep` asks, a `Study` answers; the other files hold what it says: one point's `decision`, what
+splitting is `worth`, which cuts can win at all (`dominance`), what noise could change
+(`confidence`) and what a wrong model could (`sureness`), `thresholds` for a policy, other payload
+`conventions`, `tradeoffs`, and its `tables` and `captions`.
 """
 
-from dscwb.study.sweeps import Study, sweep
+from dscwb.study.study import Study
+from dscwb.study.sweeps import sweep
 
 __all__ = ["Study", "sweep"]

@@ -17,17 +17,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dscwb.cost import Floats, checked_rates, cost_at, gain, neighbour_shares
 from dscwb.cuts import all_cuts
-from dscwb.latency import NO_OFFLOADING
-from dscwb.optimise import checked_rates, cost_at, gain
 from dscwb.profiles.records import NS, Passes, Profile
 from dscwb.profiles.resampling import fewest_repeats, resampled, same_passes
-from dscwb.study.states import States
+from dscwb.units import NO_OFFLOADING
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Floats = NDArray[np.float64]
+    from dscwb.study.study import Study
+
 
 DECIDED_FROM = 0.95  # a state is decided where one split wins in so many of the replicates
 OUTSIDE = 0.025  # of the replicates, on either side of a 95 % interval
@@ -40,19 +40,19 @@ class Confidence:
     """What a bootstrap says of a study's decisions.
 
     Attributes:
-        states: The study that was asked about.
+        study: The study that was asked about.
         replicates: How often all passes were drawn anew.
         seed: The same seed gives the same numbers.
         exact: Machines, or batch sizes of a machine, whose times enter as exact because there are
             no repeats of them: ``edge``, ``server``, ``edge at batch size 4``.
-        winners: Indices into ``states.lines.splits`` of the splits that win at some data rate in
+        winners: Indices into ``study.lines.splits`` of the splits that win at some data rate in
             some replicate, ascending, ``(winner,)``.
         shares: Share of the replicates in which each of them wins, ``(batch, rate, winner)``.
         intercepts: What each of them costs at an endless data rate in each replicate, as
-            ``states.intercepts``, ``(batch, replicate, winner)``.
+            ``study.intercepts``, ``(batch, replicate, winner)``.
     """
 
-    states: States
+    study: Study
     replicates: int
     seed: int
     exact: tuple[str, ...]
@@ -63,12 +63,12 @@ class Confidence:
     @property
     def splits(self) -> tuple[str, ...]:
         """Names of the winners, ``(winner,)``."""
-        return tuple(self.states.splits[i] for i in self.winners)
+        return tuple(self.study.splits[i] for i in self.winners)
 
     @cached_property
     def probability(self) -> Floats:
         """Share of the replicates in which the study's own best split wins, ``(batch, rate)``."""
-        own = self.states.best[..., None] == self.winners
+        own = self.study.best[..., None] == self.winners
         shares: Floats = (self.shares * own).sum(axis=-1)
         return shares
 
@@ -84,12 +84,12 @@ class Confidence:
         Raises:
             ValueError: A rate is not finite, or below zero.
         """
-        states = self.states.at_rates(data_rates_bps)
-        rates = states.data_rates_bps
+        study = self.study.at_rates(data_rates_bps)
+        rates = study.data_rates_bps
         shares = np.stack([self._shares(row, rates) for row in range(len(self.intercepts))])
         down = rates == 0  # then no time plays a part
-        shares[:, down] = states.best[:, down, None] == self.winners
-        return replace(self, states=states, shares=shares)
+        shares[:, down] = study.best[:, down, None] == self.winners
+        return replace(self, study=study, shares=shares)
 
     def at(self, batch_size: int, data_rate_bps: float) -> float:
         """Share of the replicates in which the best split of one state wins.
@@ -97,10 +97,10 @@ class Confidence:
         Raises:
             ValueError: The batch size is not on the grid, or the rate is below zero.
         """
-        row, rate = self.states.row(batch_size), checked_rates(data_rate_bps)
+        row, rate = self.study.row(batch_size), checked_rates(data_rate_bps)
         if rate[0] == 0:
             return 1.0
-        best = self.states.envelopes[row].best_split(rate)[0]
+        best = self.study.envelopes[row].best_split(rate)[0]
         return float(self._shares(row, rate)[0] @ (self.winners == best))
 
     def switching_rates(self) -> pd.DataFrame:
@@ -117,12 +117,10 @@ class Confidence:
         """
         import pandas as pd
 
-        names, states = self.states.splits, self.states
+        names, study = self.study.splits, self.study
         rows = [
             (size, names[below], names[above], rate, *_interval(self._meet(row, below, above)))
-            for row, (size, one) in enumerate(
-                zip(states.batch_sizes, states.envelopes, strict=True)
-            )
+            for row, (size, one) in enumerate(zip(study.batch_sizes, study.envelopes, strict=True))
             for rate, below, above in zip(
                 one.switching_rates_bps, one.splits[:-1], one.splits[1:], strict=True
             )
@@ -131,14 +129,14 @@ class Confidence:
         return pd.DataFrame(rows, columns=columns)
 
     def mean_gain(self, baseline: str = NO_OFFLOADING) -> tuple[float, float]:
-        """95 % interval of `States.mean_gain`: low and high.
+        """95 % interval of `Study.mean_gain`: low and high.
 
         In every replicate the gain of its own best splits is averaged over the grid, all states
         alike; the interval holds the middle 95 % of these means. The baseline is the split that it
         stands for in the study: ``best static`` is not chosen anew.
 
         Args:
-            baseline: As in `States.baseline_split`.
+            baseline: As in `Study.baseline_split`.
 
         Returns:
             Two shares; NaN where the baseline is not possible in every state.
@@ -146,15 +144,15 @@ class Confidence:
         Raises:
             ValueError: The baseline is not a candidate.
         """
-        states = self.states
-        split = states.splits.index(states.baseline_split(baseline))
+        study = self.study
+        split = study.splits.index(study.baseline_split(baseline))
         fixed = self._intercepts_of(split)
         means = np.zeros(self.replicates)
-        for row, (costs, slopes) in enumerate(zip(self.intercepts, states.slopes, strict=True)):
-            least = _least(costs, slopes[self.winners], states.data_rates_bps)
-            always = cost_at(fixed[row][:, None], slopes[split], states.data_rates_bps)
+        for row, (costs, slopes) in enumerate(zip(self.intercepts, study.slopes, strict=True)):
+            least = _least(costs, slopes[self.winners], study.data_rates_bps)
+            always = cost_at(fixed[row][:, None], slopes[split], study.data_rates_bps)
             means += gain(least, always).mean(axis=1)
-        return _interval(means / len(states.batch_sizes))
+        return _interval(means / len(study.batch_sizes))
 
     def label(self) -> str:
         """How it was found, for captions."""
@@ -163,9 +161,9 @@ class Confidence:
 
     def _shares(self, row: int, rates: Floats) -> Floats:
         """Share of the replicates that each winner wins at each rate, ``(rate, winner)``."""
-        order = np.argsort(self.states.slopes[row, self.winners], kind="stable")
+        order = np.argsort(self.study.slopes[row, self.winners], kind="stable")
         order = order[~np.isnan(self.intercepts[row, 0, order])]
-        slopes = self.states.slopes[row, self.winners[order]]
+        slopes = self.study.slopes[row, self.winners[order]]
         shares = np.zeros((len(rates), len(self.winners)))
         starts, ends = _ranges(self.intercepts[row][:, order], slopes)
         for winner, start, end in zip(order, starts.T, ends.T, strict=True):
@@ -178,7 +176,7 @@ class Confidence:
     def _meet(self, row: int, below: int, above: int) -> Floats:
         """Rate in bit/s from which the one beats the other, ``(replicate,)``."""
         first, second = (self._intercepts_of(split)[row] for split in (below, above))
-        slopes = self.states.slopes[row]
+        slopes = self.study.slopes[row]
         return _rates(first - second, slopes[above] - slopes[below])
 
     def _intercepts_of(self, split: int) -> Floats:
@@ -187,12 +185,12 @@ class Confidence:
         if len(known):
             own: Floats = self.intercepts[:, :, known[0]]
             return own
-        noise = _Noise.of(self.states, self.replicates, self.seed, [split])
+        noise = _Noise.of(self.study, self.replicates, self.seed, [split])
         return np.stack([noise.intercepts(row)[:, 0] for row in range(len(self.intercepts))])
 
 
 def bootstrap(
-    states: States,
+    study: Study,
     replicates: int = 1000,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
@@ -204,7 +202,7 @@ def bootstrap(
     copy of the device's passes is drawn together with it.
 
     Args:
-        states: What to ask about.
+        study: What to ask about.
         replicates: How often, from 40 up.
         seed: A whole number from zero up.
         progress: Called with steps done and steps in all; what it raises ends the work.
@@ -215,8 +213,8 @@ def bootstrap(
     for name, value, least in (("replicates", replicates, FEWEST_REPLICATES), ("seed", seed, 0)):
         if value != int(value) or value < least:
             raise ValueError(f"{name} is {value}; give a whole number from {least} up.")
-    noise = _Noise.of(states, replicates, seed, range(len(states.splits)))
-    count = len(states.batch_sizes)
+    noise = _Noise.of(study, replicates, seed, range(len(study.splits)))
+    count = len(study.batch_sizes)
 
     def rows(before: int) -> Iterator[int]:
         for row in range(count):
@@ -224,12 +222,12 @@ def bootstrap(
                 progress(before + row, 2 * count)
             yield row
 
-    down = states.best[:, states.data_rates_bps == 0].ravel()
+    down = study.best[:, study.data_rates_bps == 0].ravel()
     winners = np.unique(np.concatenate([*(noise.winners(row) for row in rows(0)), down]))
     intercepts = np.stack([noise.intercepts(row)[:, winners] for row in rows(count)])
     nothing = np.empty((count, 0, len(winners)))
-    found = Confidence(states, replicates, seed, noise.exact, winners, nothing, intercepts)
-    return found.at_rates(states.data_rates_bps)
+    found = Confidence(study, replicates, seed, noise.exact, winners, nothing, intercepts)
+    return found.at_rates(study.data_rates_bps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,7 +235,7 @@ class _Noise:
     """How far the replicates lie from the medians.
 
     Attributes:
-        states: The study.
+        study: The study.
         splits: Indices of the candidates looked at, ``(split,)``.
         replicates: How many there are.
         head_s: Head of each replicate less the study's, by measured batch size, slowdown left out,
@@ -246,7 +244,7 @@ class _Noise:
         exact: As in `Confidence`.
     """
 
-    states: States
+    study: Study
     splits: NDArray[np.intp]
     replicates: int
     head_s: dict[int, Floats]
@@ -254,47 +252,47 @@ class _Noise:
     exact: tuple[str, ...]
 
     @classmethod
-    def of(cls, states: States, replicates: int, seed: int, splits: Sequence[int]) -> _Noise:
+    def of(cls, study: Study, replicates: int, seed: int, splits: Sequence[int]) -> _Noise:
         """Draw those passes of both machines that the study rests on."""
-        wanted = [states.lines.splits[i] for i in splits]
+        wanted = [study.lines.splits[i] for i in splits]
         # Another version of torch may have numbered the server's layers otherwise.
-        those = all_cuts(states.server.graph, states.scenario.granularity)
+        those = all_cuts(study.server.graph, study.scenario.granularity)
         number = {cut.name: cut.index for cut in those}
         here = np.array([cut.index for cut in wanted])
         there = np.array([number[cut.name] for cut in wanted])
-        own, other = _used(states.edge, states), _used(states.server, states)
+        own, other = _used(study.edge, study), _used(study.server, study)
         head_s, tail_s = {}, {}
         for size, passes in own.items():
             times, _ = resampled(passes, here, (seed, EDGE, size), replicates)
-            median = states.edge.head_s(size)[here]
-            head_s[size] = times * (NS * states.edge.time_scale) - median
+            median = study.edge.head_s(size)[here]
+            head_s[size] = times * (NS * study.edge.time_scale) - median
         for size, passes in other.items():
             copied = size in own and same_passes(own[size], passes)
             key = seed, EDGE if copied else SERVER, size
             _, times = resampled(passes, there, key, replicates)
-            median = states.server.tail_s(size)[there]
-            tail_s[size] = times * (NS * states.server.time_scale) - median
+            median = study.server.tail_s(size)[there]
+            tail_s[size] = times * (NS * study.server.time_scale) - median
         exact = (*_exact("edge", own, here), *_exact("server", other, there))
-        return cls(states, np.array(splits), replicates, head_s, tail_s, exact)
+        return cls(study, np.array(splits), replicates, head_s, tail_s, exact)
 
     def intercepts(self, row: int) -> Floats:
         """What the splits cost at an endless rate, ``(replicate, split)``; NaN as in the study."""
-        states, scenario = self.states, self.states.scenario
-        size = states.batch_sizes[row]
+        study, scenario = self.study, self.study.scenario
+        size = study.batch_sizes[row]
         device, server = scenario.second_costs
         head, tail = scenario.device_slowdown * device, scenario.server_load * server
         # Without noise both sums are zero, and the study's own numbers remain to the last bit.
         noise = np.zeros((self.replicates, len(self.splits)))
-        for near, share in _neighbours(states.edge, size):
+        for near, share in neighbour_shares(study.edge, size):
             noise += head * share * self.head_s[near]
-        for near, share in _neighbours(states.server, size):
+        for near, share in neighbour_shares(study.server, size):
             noise += tail * share * self.tail_s[near]
-        costs: Floats = states.intercepts[row, self.splits] + noise
+        costs: Floats = study.intercepts[row, self.splits] + noise
         return costs
 
     def winners(self, row: int) -> NDArray[np.intp]:
         """Indices into `splits` of those that win at some rate in some replicate."""
-        costs, slopes = self.intercepts(row), self.states.slopes[row, self.splits]
+        costs, slopes = self.intercepts(row), self.study.slopes[row, self.splits]
         order = np.argsort(slopes, kind="stable")
         order = order[~np.isnan(costs[0, order])]
         # Only a split cheaper than all of fewer bits can win: most never are.
@@ -309,7 +307,7 @@ class _Noise:
 def _ranges(costs: Floats, slopes: Floats) -> tuple[Floats, Floats]:
     """Rates above which, and up to which, each line wins, ``(replicate, split)`` each.
 
-    A line wins nowhere if its range is empty. Ties go to fewer bits, as in `optimise`.
+    A line wins nowhere if its range is empty. Ties go to fewer bits, as in `envelope`.
 
     Args:
         costs: At an endless rate, ``(replicate, split)``.
@@ -346,19 +344,9 @@ def _interval(values: Floats) -> tuple[float, float]:
     return float(ordered[outside]), float(ordered[-1 - outside])
 
 
-def _neighbours(profile: Profile, batch_size: int) -> list[tuple[int, float]]:
-    """Measured batch sizes and their shares, as `latency.times_at` interpolates."""
-    near = profile.neighbours(batch_size)
-    if len(near) == 1:
-        return [(batch_size, 1.0)]
-    low, high = near
-    share = (batch_size - low) / (high - low)
-    return [(low, 1 - share), (high, share)]
-
-
-def _used(profile: Profile, states: States) -> dict[int, Passes]:
+def _used(profile: Profile, study: Study) -> dict[int, Passes]:
     """The passes on which a study rests, by batch size."""
-    sizes = {size for wanted in states.batch_sizes for size, _ in _neighbours(profile, wanted)}
+    sizes = {size for wanted in study.batch_sizes for size, _ in neighbour_shares(profile, wanted)}
     return {passes.batch_size: passes for passes in profile.passes if passes.batch_size in sizes}
 
 

@@ -17,17 +17,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dscwb.optimise import best_split
+from dscwb.cost import Floats
+from dscwb.envelope import best_split
 from dscwb.profiles.records import Profile
 from dscwb.profiles.resampling import same_passes
 from dscwb.study.confidence import DECIDED_FROM, Confidence
-from dscwb.study.states import Decision, Floats, States
+from dscwb.study.decision import Decision
 from dscwb.units import format_percent
+
+if TYPE_CHECKING:
+    from dscwb.study.study import Study
 
 Status = Literal["sure", "sure if the model is right", "not sure"]
 Machine = Literal["device", "server"]
@@ -109,11 +113,11 @@ class HowSure:
     why: str
 
 
-def model_errors(states: States) -> tuple[ModelError, ...]:
+def model_errors(study: Study) -> tuple[ModelError, ...]:
     """What is known of the error of each machine that was not measured: the device's first."""
     machines: tuple[tuple[Machine, Profile], ...] = (
-        ("device", states.edge),
-        ("server", states.server),
+        ("device", study.edge),
+        ("server", study.server),
     )
     return tuple(
         _model_error(name, profile)
@@ -130,90 +134,90 @@ def _model_error(machine: Machine, profile: Profile) -> ModelError:
     return ModelError(machine, source.origin, factor, known is not None)
 
 
-def robust(states: States) -> NDArray[np.bool_]:
+def robust(study: Study) -> NDArray[np.bool_]:
     """True where the best split stays the best wherever its times may lie, ``(batch, rate)``.
 
     Everywhere, if both machines were measured or imported: nothing is said of their noise.
     """
-    same = np.ones(states.best.shape, dtype=np.bool_)
-    up = states.data_rates_bps > 0  # on a link that is down no time plays a part
+    same = np.ones(study.best.shape, dtype=np.bool_)
+    up = study.data_rates_bps > 0  # on a link that is down no time plays a part
     if not up.any():
         return same
-    for off in _corners(model_errors(states)):
-        intercepts = states.intercepts + _rise(states, off)
-        best = best_split(intercepts, states.slopes, states.data_rates_bps[up])
-        same[:, up] &= best == states.best[:, up]
+    for off in _corners(model_errors(study)):
+        intercepts = study.intercepts + _rise(study, off)
+        best = best_split(intercepts, study.slopes, study.data_rates_bps[up])
+        same[:, up] &= best == study.best[:, up]
     return same
 
 
-def trusted(states: States) -> NDArray[np.bool_]:
+def trusted(study: Study) -> NDArray[np.bool_]:
     """False where the times of a machine are biased or unreliable, ``(batch,)``.
 
     Passes drawn again scatter around the same wrong times, so no bootstrap sees that.
     """
-    return np.array([not _not_trusted(states, size) for size in states.batch_sizes])
+    return np.array([not _not_trusted(study, size) for size in study.batch_sizes])
 
 
-def _not_trusted(states: States, batch_size: int) -> str:
+def _not_trusted(study: Study, batch_size: int) -> str:
     """Whose times behind this batch size are biased or unreliable, in words; empty for nobody's."""
-    for name, profile in (("device", states.edge), ("server", states.server)):
+    for name, profile in (("device", study.edge), ("server", study.server)):
         for size in profile.neighbours(batch_size):
             if (status := profile.status(size)) in ("biased", "unreliable"):
                 return f"the {name}'s times at batch size {size} are {status}"
     return ""
 
 
-def undecided(states: States, by_measurements: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def undecided(study: Study, by_measurements: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """What maps hatch, ``(batch, rate)``: undecided in a bootstrap, or of times not `trusted`.
 
     Args:
-        states: The study.
+        study: The study.
         by_measurements: `Confidence.undecided`, ``(batch, rate)``.
     """
-    return by_measurements | ~trusted(states)[:, None]
+    return by_measurements | ~trusted(study)[:, None]
 
 
-def about_times(states: States) -> str:
+def about_times(study: Study) -> str:
     """At which batch sizes the times are biased or unreliable, for captions; empty at none."""
-    pairs = zip(states.batch_sizes, trusted(states), strict=True)
+    pairs = zip(study.batch_sizes, trusted(study), strict=True)
     sizes = ", ".join(str(size) for size, fine in pairs if not fine)
     return f"times at batch size {sizes} are biased or unreliable" if sizes else ""
 
 
-def about_models(states: States) -> str:
+def about_models(study: Study) -> str:
     """In how many states of the grid a wrong model would change the answer; empty without one."""
-    labels = "; ".join(error.label for error in model_errors(states))
+    labels = "; ".join(error.label for error in model_errors(study))
     if not labels:
         return ""
-    share = float(1 - robust(states).mean())
+    share = float(1 - robust(study).mean())
     some = format_percent(share) if share else "none"
     return _capital(f"{labels}: in {some} of these states another split would then be best.")
 
 
 def how_sure(
-    states: States, batch_size: int, data_rate_bps: float, confidence: Confidence | None = None
+    study: Study, batch_size: int, data_rate_bps: float, confidence: Confidence | None = None
 ) -> HowSure:
     """How sure the best split of one state is; the rate need not lie on the grid.
 
     Args:
-        states: The study.
+        study: The study.
         batch_size: Samples in one pass.
         data_rate_bps: Data rate in bit/s.
         confidence: A bootstrap of these profiles in this scenario; None if nobody asked.
 
     Raises:
-        ValueError: The confidence is of another study, or see `States.at`.
+        ValueError: The confidence is of another study, or see `Study.at`.
     """
-    best = states.at(batch_size, data_rate_bps)
-    errors = model_errors(states)
-    flips = _flips(states, best, errors)
+    best = study.at(batch_size, data_rate_bps)
+    errors = model_errors(study)
+    flips = _flips(study, best, errors)
     probability, measured = None, ""
     if confidence is not None:
-        _check(states, confidence)
+        _check(study, confidence)
         probability, measured = _by_measurements(best, confidence, errors)
     fragile = any(flip.inside for flip in flips)
     status: Status = "not sure"
-    if doubted := _not_trusted(states, batch_size):
+    if doubted := _not_trusted(study, batch_size):
         measured = f"not sure: {doubted}"
     elif probability is not None and probability >= DECIDED_FROM:
         status = "sure if the model is right" if fragile else "sure"
@@ -221,8 +225,8 @@ def how_sure(
     return HowSure(best.split, status, probability, errors, flips, why)
 
 
-def _check(states: States, confidence: Confidence) -> None:
-    own, other = ((one.edge, one.server, one.scenario) for one in (states, confidence.states))
+def _check(study: Study, confidence: Confidence) -> None:
+    own, other = ((one.edge, one.server, one.scenario) for one in (study, confidence.study))
     if own != other:
         raise ValueError("This confidence is of another study; take it from study.confidence().")
 
@@ -233,26 +237,26 @@ def _corners(errors: Sequence[ModelError]) -> list[tuple[float, float]]:
     return list(product(ends.get("device", (1.0,)), ends.get("server", (1.0,))))
 
 
-def _rise(states: States, off: tuple[float, float]) -> Floats:
+def _rise(study: Study, off: tuple[float, float]) -> Floats:
     """What every split costs more with the machines' times off by these factors."""
-    device, server = states.scenario.second_costs
-    lines = states.lines
+    device, server = study.scenario.second_costs
+    lines = study.lines
     rise: Floats = (off[0] - 1) * device * lines.head_s + (off[1] - 1) * server * lines.tail_s
     return rise
 
 
-def _flips(states: States, best: Decision, errors: Sequence[ModelError]) -> tuple[Flip, ...]:
+def _flips(study: Study, best: Decision, errors: Sequence[ModelError]) -> tuple[Flip, ...]:
     """Where another line falls below the best on the way to each corner, and beyond it.
 
     At 1 + λ · (corner - 1) the best costs λ · (its rise - the other's rise) of its margin.
     """
     if best.data_rate_bps == 0:
         return ()
-    row, chosen = states.row(best.batch_size), states.splits.index(best.split)
-    costs = states.intercepts[row] + states.slopes[row] / best.data_rate_bps
+    row, chosen = study.row(best.batch_size), study.splits.index(best.split)
+    costs = study.cost_at(best.batch_size, best.data_rate_bps)[:, 0]
     found = []
     for off in _corners(errors):
-        rise = _rise(states, off)[row]
+        rise = _rise(study, off)[row]
         nears = rise[chosen] - rise
         reached = np.full(len(costs), np.inf)
         np.divide(costs - costs[chosen], nears, out=reached, where=nears > 0)
@@ -260,7 +264,7 @@ def _flips(states: States, best: Decision, errors: Sequence[ModelError]) -> tupl
         way = float(reached[other])
         device, server = (1 + way * (corner - 1) for corner in off)
         if way <= 1 or all(1 / FAR < factor < FAR for factor in (device, server)):
-            found.append((way, Flip(device, server, states.splits[other], way <= 1)))
+            found.append((way, Flip(device, server, study.splits[other], way <= 1)))
     return tuple(flip for _, flip in sorted(found, key=lambda one: one[0]))
 
 
@@ -268,7 +272,7 @@ def _by_measurements(
     best: Decision, confidence: Confidence, errors: Sequence[ModelError]
 ) -> tuple[float | None, str]:
     """How often the split wins in the replicates, as a share and in words."""
-    edge, server = confidence.states.edge.passes, confidence.states.server.passes
+    edge, server = confidence.study.edge.passes, confidence.study.server.passes
     # Those of an assumed server, drawn together with the device's.
     copied = len(edge) == len(server) and all(map(same_passes, edge, server))
     speak = [

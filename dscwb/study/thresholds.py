@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from dscwb.policy import Choice, Interval, Origin, Policy, Thresholds
 from dscwb.profiles.records import Profile
 from dscwb.study.confidence import Confidence
-from dscwb.study.states import States
 from dscwb.units import BITS_PER_BYTE
+
+if TYPE_CHECKING:
+    from dscwb.study.study import Study
 
 Intervals = Mapping[tuple[int, float], Interval]
 """How sure a threshold is, by batch size and data rate in bit/s."""
@@ -19,47 +22,46 @@ Intervals = Mapping[tuple[int, float], Interval]
 FEW_SIZES = 8  # thresholds of more batch sizes would fill screen and page
 
 
-def few_batch_sizes(states: States) -> tuple[int, ...]:
+def few_batch_sizes(study: Study) -> tuple[int, ...]:
     """All batch sizes if they are few, or else those with times of their own, ascending."""
-    both = list(zip(states.batch_sizes, states.lines.interpolated.tolist(), strict=True))
+    both = list(zip(study.batch_sizes, study.lines.interpolated.tolist(), strict=True))
     own = sorted(size for size, between in both if not between)
-    return tuple(own if own and len(both) > FEW_SIZES else sorted(states.batch_sizes))
+    return tuple(own if own and len(both) > FEW_SIZES else sorted(study.batch_sizes))
 
 
-def policy_of(states: States, stamp: Mapping[str, str], confidence: Confidence | None) -> Policy:
+def policy_of(study: Study, confidence: Confidence | None) -> Policy:
     """The policy of a study.
 
     Args:
-        states: The study.
-        stamp: Where its numbers come from, see `Study.stamp`.
+        study: The study.
         confidence: What its bootstrap gave; None if it was not asked.
 
     Raises:
         ValueError: The confidence is of another study.
     """
-    intervals = _intervals(states, confidence)
+    intervals, stamp = _intervals(study, confidence), study.stamp()
     origin = Origin(
         **{name: stamp[name] for name in ("model", "device", "server", "scenario")},
-        objective=states.scenario.objective,
-        device_profile=fingerprint(states.edge),
-        server_profile=fingerprint(states.server),
+        objective=study.scenario.objective,
+        device_profile=fingerprint(study.edge),
+        server_profile=fingerprint(study.server),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         dscwb_version=stamp["dscwb_version"],
         confidence="" if confidence is None else confidence.label(),
     )
-    rows = sorted(range(len(states.batch_sizes)), key=states.batch_sizes.__getitem__)
-    return Policy(tuple(_thresholds(states, row, intervals) for row in rows), origin)
+    rows = sorted(range(len(study.batch_sizes)), key=study.batch_sizes.__getitem__)
+    return Policy(tuple(_thresholds(study, row, intervals) for row in rows), origin)
 
 
-def _thresholds(states: States, row: int, intervals: Intervals) -> Thresholds:
-    envelope, lines, size = states.envelopes[row], states.lines, states.batch_sizes[row]
+def _thresholds(study: Study, row: int, intervals: Intervals) -> Thresholds:
+    envelope, lines, size = study.envelopes[row], study.lines, study.batch_sizes[row]
     rates = envelope.switching_rates_bps.tolist()
     sent = (lines.bits[row] / BITS_PER_BYTE).tolist()
 
     def choice(i: int) -> Choice:
-        return Choice(states.splits[i], lines.splits[i].index, sent[i])
+        return Choice(study.splits[i], lines.splits[i].index, sent[i])
 
-    down = int(states.at_rates(0.0).best[row, 0])
+    down = int(study.at_rates(0.0).best[row, 0])
     return Thresholds(
         size,
         tuple(choice(i) for i in envelope.splits.tolist()),
@@ -70,7 +72,7 @@ def _thresholds(states: States, row: int, intervals: Intervals) -> Thresholds:
     )
 
 
-def _intervals(states: States, confidence: Confidence | None) -> Intervals:
+def _intervals(study: Study, confidence: Confidence | None) -> Intervals:
     if confidence is None:
         return {}
     columns = ["batch_size", "data_rate_bps", "low_bps", "high_bps"]
@@ -79,7 +81,7 @@ def _intervals(states: States, confidence: Confidence | None) -> Intervals:
         (int(size), rate): Interval(low, high)
         for size, rate, low, high in table.itertuples(index=False)
     }
-    both = zip(states.batch_sizes, states.envelopes, strict=True)
+    both = zip(study.batch_sizes, study.envelopes, strict=True)
     if set(found) != {(size, rate) for size, e in both for rate in e.switching_rates_bps.tolist()}:
         raise ValueError("This confidence is of another study; take it from study.confidence().")
     return found

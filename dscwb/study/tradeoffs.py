@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dscwb.optimise import checked_rates, cost_at
+from dscwb.cost import checked_rates, cost_at
 from dscwb.scenario import PowerModel
-from dscwb.study.sweeps import Study
+from dscwb.study.study import Study
 from dscwb.units import BITS_PER_BYTE
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def tradeoffs(
     row = study.row(batch_size)
     rate = float(checked_rates(data_rate_bps)[0])
     lines, used = study.lines, power or study.scenario.power
-    latency = cost_at(lines.intercept_s[row], lines.bits[row], rate)
+    latency = study.latency_at(batch_size, rate)[:, 0]
     latency[np.isposinf(latency)] = np.nan  # the link is down
     columns = {
         "latency_s": latency,

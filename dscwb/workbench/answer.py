@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
+from dscwb.study import Study
 from dscwb.study.confidence import Confidence
-from dscwb.study.states import Decision
-from dscwb.study.sweeps import Study
+from dscwb.study.decision import Decision
 from dscwb.units import (
     FULL_OFFLOADING,
     NO_OFFLOADING,
@@ -60,9 +60,8 @@ def _cost(study: Study, best: Decision) -> str:
     spent = " + ".join(f"{name} {format_seconds(part)}" for name, part in parts.items() if part)
     words = f"{format_seconds(best.latency_s)} ({spent})"
     if study.unit == "J":
-        row = study.row(best.batch_size)
-        split = study.splits.index(best.split)
-        joules = study.intercepts[row, split] + study.slopes[row, split] / best.data_rate_bps
+        costs = study.cost_at(best.batch_size, best.data_rate_bps)[:, 0]
+        joules = costs[study.splits.index(best.split)]
         return f"{joules:.3g} J, {words}"
     return words
 

@@ -13,8 +13,8 @@ from typing import Any
 import anywidget
 import traitlets
 
+from dscwb.study import Study
 from dscwb.study.confidence import Confidence
-from dscwb.study.sweeps import Study
 from dscwb.workbench.picture import ModelPicture, mark, picture
 from dscwb.workbench.state import State
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import ipywidgets as widgets
 
+from dscwb.study import Study
 from dscwb.study.confidence import Confidence
-from dscwb.study.sweeps import Study
 from dscwb.workbench.controls import button
 
 REPLICATES = 400  # of the bootstrap: a share of 95 % is then known to about 1 %

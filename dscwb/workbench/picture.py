@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from plotly.colors import sample_colorscale, unlabel_rgb
 
 from dscwb.cuts import Granularity, all_cuts, bottlenecks
+from dscwb.envelope import lower_envelope
 from dscwb.figures.colours import split_colours
 from dscwb.figures.gain import GAIN_COLOURS
 from dscwb.figures.latency_breakdown import PARTS
@@ -23,11 +24,9 @@ from dscwb.figures.latency_vs_rate import WORDS
 from dscwb.figures.layout import log_ticks, row_ticks, shortened
 from dscwb.figures.state_map import COLUMNS
 from dscwb.graph import ModelGraph
-from dscwb.optimise import lower_envelope
+from dscwb.study import Study
 from dscwb.study.confidence import Confidence
-from dscwb.study.states import States
 from dscwb.study.sureness import about_models, about_times, robust, undecided
-from dscwb.study.sweeps import Study
 from dscwb.units import BITS_PER_BYTE, format_number, format_percent, format_rate, shown_name
 from dscwb.workbench.state import State
 
@@ -95,7 +94,7 @@ class ModelPicture:
         end = {"cut": -1, "depth_label": "all", "words": "output\nno offloading: nothing is sent"}
         return cls(graph, granularity, colours, (*places, end))
 
-    def fits(self, study: States) -> bool:
+    def fits(self, study: Study) -> bool:
         """Whether it is that of this study."""
         return self.graph is study.edge.graph and self.granularity == study.scenario.granularity
 
@@ -214,7 +213,7 @@ def picture(
     return {
         "scene": scene,
         "lines": np.stack([array[:, kept] for array in arrays]).astype("<f4").tobytes(),
-        "gain": shown.gains(study.splits[split]).astype("<f4").tobytes(),
+        "gain": shown.gain(study.splits[split]).to_numpy().astype("<f4").tobytes(),
         "probability": probability.astype("<f4").tobytes(),
         "doubt": doubt.astype(np.uint8).tobytes(),
     }
@@ -321,7 +320,7 @@ def _doubt(
 
 
 def _gain_heading(study: Study, baseline: str) -> tuple[str, str]:
-    split, gains = study.baseline_split(baseline), study.gains(baseline)
+    split, gains = study.baseline_split(baseline), study.gain(baseline).to_numpy()
     missing = int(np.isnan(gains).all(axis=1).sum())
     short = shortened(shown_name(split))
     heading = f"Gain over {short}" if split == baseline else f"Gain over {baseline} ({short})"

@@ -21,8 +21,9 @@ from dscwb.devices.machines import Library
 from dscwb.figures import save_figure
 from dscwb.figures.save import FigureError
 from dscwb.profiles.library import PathLike, ProfileLike
+from dscwb.study import Study
 from dscwb.study.confidence import Confidence
-from dscwb.study.sweeps import FORMATS, Study
+from dscwb.study.tables import FORMATS
 from dscwb.units import BITS_PER_BYTE, format_number
 from dscwb.workbench.canvas import Canvas
 from dscwb.workbench.controls import Controls, KeepKeys, Line, button

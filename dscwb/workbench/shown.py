@@ -9,13 +9,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from dscwb.cost import holds_input, own_encoding
 from dscwb.devices.machines import Library
-from dscwb.latency import holds_input, own_encoding
 from dscwb.profiles.records import scale_profile
 from dscwb.scenario import DATA_RATES_BPS
+from dscwb.study import Study, sweep
 from dscwb.study.confidence import Confidence
-from dscwb.study.states import BASELINES
-from dscwb.study.sweeps import Study, sweep
+from dscwb.study.study import BASELINES
 from dscwb.units import NO_OFFLOADING
 from dscwb.workbench.answer import in_words
 from dscwb.workbench.canvas import Canvas

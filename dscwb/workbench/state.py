@@ -13,7 +13,8 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from dscwb.scenario import CANDIDATES, PowerModel, Scenario
-from dscwb.study.states import BASELINES, States
+from dscwb.study import Study
+from dscwb.study.study import BASELINES
 from dscwb.units import ENCODINGS, FULL_OFFLOADING, NO_OFFLOADING, Encoding, encoding, shown_name
 
 Value = str | int | float | bool
@@ -226,7 +227,7 @@ def _of_kind(value: Any, like: Value) -> bool:
     return isinstance(value, str)
 
 
-def baselines(study: States) -> tuple[tuple[str, str], ...]:
+def baselines(study: Study) -> tuple[tuple[str, str], ...]:
     """What a gain can be over, as shown and as such: those possible of `BASELINES`, then splits.
 
     The splits are those that are best somewhere.

@@ -15,8 +15,8 @@ from dscwb.figures import (
     plot_maps,
 )
 from dscwb.figures.layout import CONFIG
+from dscwb.study import Study
 from dscwb.study.confidence import Confidence
-from dscwb.study.sweeps import Study
 from dscwb.workbench.state import State
 
 FIGURES = ("maps", "latency", "breakdown", "compression")

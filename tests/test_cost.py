@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dscwb.latency import cost_lines, times_at
+from dscwb.cost import cost_lines, times_at
 from dscwb.profiles.records import ProfileError, scale_profile
 from dscwb.scenario import Link, Scenario
 from dscwb.units import encoding

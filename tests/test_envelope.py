@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dscwb.optimise import best_split, checked_rates, gain, lower_envelope
+from dscwb.cost import checked_rates, gain
+from dscwb.envelope import best_split, lower_envelope
 
 # Integers are exact in floating point and in fractions, and make ties likely.
 LINES = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), min_size=1, max_size=12)

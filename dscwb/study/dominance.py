@@ -1,4 +1,4 @@
-"""The record-low certificate: cost lines go in, which cuts can ever be best comes out.
+"""Which cuts can ever be best, before any data rate is known.
 
 If no layer is slower on the server than on the device, a cut that sends no fewer bits than an
 earlier one can never be better than it: its head costs at least what its tail saves. Then only cuts
@@ -9,16 +9,19 @@ server breaks the premise, and so does noise.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dscwb.latency import CostLines
-from dscwb.optimise import Envelope
+from dscwb.cost import CostLines, Floats, gain
+from dscwb.cuts import all_cuts
+from dscwb.envelope import lower_envelope
+from dscwb.units import format_percent
 
-Floats = NDArray[np.float64]
+if TYPE_CHECKING:
+    from dscwb.study.study import Study
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Slower:
 
 
 @dataclass(frozen=True)
-class Certificate:
+class Dominance:
     """Which cuts can ever be best for two profiles, and what fewer of them cost.
 
     Attributes:
@@ -51,7 +54,7 @@ class Certificate:
         slower: The stretches for which it is not so, the largest difference first.
         record_low: Names of the candidates that send strictly fewer bits than all before them.
         needed: Names of candidates beyond these that are best at some data rate all the same; empty
-            where the certificate holds.
+            where it holds.
         beyond_compressive: Names of candidates that are best at some data rate, though they are no
             compressive bottleneck and neither of the two ends.
         mean_loss: Mean over the grid of (C_compressive - C_best) / C_best, what using compressive
@@ -69,7 +72,7 @@ class Certificate:
     worst_loss: float
 
     def __str__(self) -> str:
-        """The certificate in words."""
+        """All of it in words."""
         return f"{self._premise()} {self._loss()}"
 
     def _premise(self) -> str:
@@ -93,46 +96,55 @@ class Certificate:
         if math.isnan(self.mean_loss):
             return "Compressive bottlenecks alone are not possible."
         return (
-            f"Compressive bottlenecks alone would cost {self.mean_loss:.1%} on average and "
-            f"{self.worst_loss:.1%} at worst."
+            f"Compressive bottlenecks alone would cost {format_percent(self.mean_loss)} on "
+            f"average and {format_percent(self.worst_loss)} at worst."
         )
 
 
-def certify(
-    lines: CostLines,
-    envelopes: Sequence[Envelope],
-    compressive: Iterable[int],
-    compressive_loss: Floats,
-    weights: tuple[float, float] = (1.0, 1.0),
-) -> Certificate:
-    """Look at every stretch between neighbouring candidates, at every batch size.
-
-    Args:
-        lines: Costs of the candidates.
-        envelopes: Their best splits, ``(batch,)``.
-        compressive: Layers in the head at the compressive cuts.
-        compressive_loss: What these alone would cost more, ``(batch, rate)``.
-        weights: What a second on the device and one on the server cost: 1 and 1 for latency, watt
-            where the objective is energy.
-    """
-    names, slower = lines.names, _slower(lines, *weights)
+def dominance(study: Study) -> Dominance:
+    """Look at every stretch between neighbouring candidates, at every batch size."""
+    lines, weights = study.lines, study.scenario.second_costs
+    slower = _slower(lines, *weights)
     timed = ~np.isnan(lines.intercept_s)
     low = record_low(np.where(timed, lines.bits, np.inf))
-    used = [(row, int(i)) for row, one in enumerate(envelopes) for i in one.splits]
     beaten = _beaten(lines, low, *weights)
+    used = [(row, int(i)) for row, one in enumerate(study.envelopes) for i in one.splits]
     needed = {i for row, i in used if not (low[row, i] or beaten[row, i])}
-    ends = {i for i, cut in enumerate(lines.splits) if cut.is_input or cut.is_output}
-    loss = compressive_loss[~np.isnan(compressive_loss)]
-    kept = ends | {i for i, cut in enumerate(lines.splits) if cut.index in set(compressive)}
-    return Certificate(
+    compressive = {cut.index for cut in all_cuts(study.edge.graph, "compressive")}
+    kept = [
+        i
+        for i, cut in enumerate(lines.splits)
+        if cut.is_input or cut.is_output or cut.index in compressive
+    ]
+    losses = _losses(study, kept)
+
+    def names(those: set[int]) -> tuple[str, ...]:
+        return tuple(lines.names[i] for i in sorted(those))
+
+    return Dominance(
         not (slower or needed),
         slower,
-        tuple(names[i] for i in np.flatnonzero(low.any(axis=0))),
-        tuple(names[i] for i in sorted(needed)),
-        tuple(names[i] for i in sorted({i for _, i in used} - kept)),
-        float(loss.mean()) if loss.size else math.nan,
-        float(loss.max()) if loss.size else math.nan,
+        record_low=names(set(np.flatnonzero(low.any(axis=0)).tolist())),
+        needed=names(needed),
+        beyond_compressive=names({i for _, i in used}.difference(kept)),
+        mean_loss=float(losses.mean()) if losses.size else math.nan,
+        worst_loss=float(losses.max()) if losses.size else math.nan,
     )
+
+
+def _losses(study: Study, kept: list[int]) -> Floats:
+    """How much more the best of these cuts costs than the best of all, at every point.
+
+    Batch sizes at which none of them is possible, or was measured, are left out.
+    """
+    rates, losses = study.data_rates_bps, [np.empty(0)]
+    for row in np.flatnonzero(~np.isnan(study.intercepts[:, kept]).all(axis=1)):
+        own = lower_envelope(study.intercepts[row, kept], study.slopes[row, kept])
+        best = np.array(kept)[own.best_split(rates)]
+        cost = study.cost_at(study.batch_sizes[row])[best, np.arange(len(rates))]
+        # Adding zero turns -0.0 into 0.0. On a link that is down all send nothing.
+        losses.append(np.where(rates == 0, 0.0, 0.0 - gain(cost, study.cost[row])))
+    return np.concatenate(losses)
 
 
 def record_low(bits: Floats) -> NDArray[np.bool_]:

@@ -1,7 +1,7 @@
-"""Cost lines: two profiles and a scenario go in, T = a + s/r of every candidate comes out.
+"""What every candidate split costs: a line T = a + s/r over the data rate r.
 
-a holds everything that does not depend on the data rate r: head, tail, round trip. s holds every
-bit that must be sent.
+a holds everything that does not depend on the data rate: head, tail, round trip. s holds every bit
+that must be sent.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from dscwb.cuts import Cut, all_cuts, head_memory_bytes, resolved
 from dscwb.graph import ModelGraph
@@ -21,14 +21,56 @@ from dscwb.units import (
     BITS_PER_BYTE,
     COMPLEX_DTYPES,
     DTYPE_BYTES,
+    FULL_OFFLOADING,
+    NO_OFFLOADING,
     Encoding,
     format_bytes,
     written_as,
 )
-from dscwb.units import FULL_OFFLOADING as FULL_OFFLOADING
-from dscwb.units import NO_OFFLOADING as NO_OFFLOADING
 
 Floats = NDArray[np.float64]
+
+
+def checked_rates(data_rates_bps: ArrayLike) -> Floats:
+    """Data rates as a row of floats.
+
+    Raises:
+        ValueError: A rate is not finite, or below zero; zero is a link that is down.
+    """
+    rates = np.atleast_1d(np.asarray(data_rates_bps, dtype=np.float64))
+    wrong = rates[~(np.isfinite(rates) & (rates >= 0))]
+    if rates.ndim != 1 or not rates.size:
+        raise ValueError(f"data rates have shape {rates.shape}; give one row of bit/s.")
+    if wrong.size:
+        raise ValueError(
+            f"Data rate {wrong[0]:g} bit/s; give finite rates, 0 for a link that is down."
+        )
+    return rates
+
+
+def cost_at(intercepts: ArrayLike, slopes: ArrayLike, data_rates_bps: ArrayLike) -> Floats:
+    """Cost of lines a + s/r, which broadcast with the rates.
+
+    At r = 0, a link that is down, the limit: a where there is nothing to send, else infinite.
+    """
+    slope = np.asarray(slopes, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        sending = np.where(slope == 0, 0.0, slope / np.asarray(data_rates_bps, dtype=np.float64))
+    cost: Floats = np.asarray(intercepts, dtype=np.float64) + sending
+    return cost
+
+
+def gain(cost: Floats, baseline: Floats) -> Floats:
+    """Relative gain (C_baseline - C) / C_baseline, never clipped (arXiv 2205.11269).
+
+    Zero where both are equal, though they be zero, as energy may, or infinite; 1 over a baseline
+    that never ends.
+    """
+    endless = np.isposinf(baseline)
+    divisor = np.where(endless, 1.0, baseline)
+    saved: Floats = np.asarray(divisor - np.where(endless, np.isposinf(cost), cost))
+    gained: Floats = np.divide(saved, divisor, out=np.zeros_like(saved), where=saved != 0)
+    return gained
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,17 +145,47 @@ def cost_lines(
     """
     check_same_model(edge, server)
     sizes = np.array(batch_sizes, dtype=np.int64)
-    here, there = _candidates(edge.graph, scenario), _candidates(server.graph, scenario)
-    if resolved(edge.graph, scenario.granularity) != "op":
+    here, there = _common_candidates(edge.graph, server.graph, scenario)
+    own, other = ([cut.index for cut in cuts] for cuts in (here, there))
+    _check_input(edge.graph, here, scenario)
+    heads = [times_at(edge, size)[0][own] for size in sizes.tolist()]
+    tails = [times_at(server, size)[1][other] for size in sizes.tolist()]
+    # Neither load nor slowdown: they are of the processors. Zero where nothing is sent.
+    copies = [
+        edge.to_host_s(size)[own] + server.to_device_s(size)[other] for size in sizes.tolist()
+    ]
+    too_large = _too_large(edge.graph, here, scenario, sizes)
+    sent = np.array([not cut.is_output for cut in here])
+    return CostLines(
+        here,
+        tuple(sizes.tolist()),
+        head_s=np.where(too_large, np.nan, np.array(heads) * scenario.device_slowdown),
+        tail_s=np.array(tails) * scenario.server_load,
+        link_s=sent * _link_s(edge.graph, scenario, sizes)[:, None] + np.array(copies),
+        wait_s=_wait_s(scenario, sizes),
+        bits=_bits(here, scenario, sizes) + sent * scenario.link.overhead_bytes * BITS_PER_BYTE,
+        interpolated=~np.isin(sizes, edge.batch_sizes) | ~np.isin(sizes, server.batch_sizes),
+        too_large=too_large,
+    )
+
+
+def _common_candidates(
+    edge: ModelGraph, server: ModelGraph, scenario: Scenario
+) -> tuple[tuple[Cut, ...], tuple[Cut, ...]]:
+    """The candidates as the two captures number them.
+
+    Raises:
+        ProfileError: The captures do not list the same ones.
+    """
+    here, there = _candidates(edge, scenario), _candidates(server, scenario)
+    if resolved(edge, scenario.granularity) != "op":
         # The older of two files may lack the narrow places.
         common = {cut.name for cut in here} & {cut.name for cut in there}
-        here = tuple(cut for cut in here if cut.name in common)
-        there = tuple(cut for cut in there if cut.name in common)
+        here, there = (tuple(c for c in cuts if c.name in common) for cuts in (here, there))
     if [cut.name for cut in here] != [cut.name for cut in there]:
         raise ProfileError(
             "The two captures list different layers (other versions of torch, other element "
-            "types?); use "
-            "granularity='block' or capture both with one version."
+            "types?); use granularity='block' or capture both with one version."
         )
     for one, other in zip(here, there, strict=True):
         if one.elements() != other.elements():
@@ -121,30 +193,7 @@ def cost_lines(
                 f"After {one.name!r} {one.elements():,} elements leave the edge's head, but the "
                 f"server's tail takes {other.elements():,}; profile the same model on both."
             )
-    _check_input(edge.graph, here, scenario)
-    heads, tails, copies, marks = [], [], [], []
-    for batch_size in sizes.tolist():
-        head, _, edge_mark = times_at(edge, batch_size)
-        _, tail, server_mark = times_at(server, batch_size)
-        heads.append(head[[cut.index for cut in here]] * scenario.device_slowdown)
-        tails.append(tail[[cut.index for cut in there]] * scenario.server_load)
-        # Neither load nor slowdown: they are of the processors. Zero where nothing is sent.
-        to_host = edge.to_host_s(batch_size)[[cut.index for cut in here]]
-        copies.append(to_host + server.to_device_s(batch_size)[[cut.index for cut in there]])
-        marks.append(edge_mark or server_mark)
-    too_large = _too_large(edge.graph, here, scenario, sizes)
-    sent = np.array([not cut.is_output for cut in here])
-    return CostLines(
-        here,
-        tuple(sizes.tolist()),
-        np.where(too_large, np.nan, np.array(heads)),
-        np.array(tails),
-        sent * _link_s(edge.graph, scenario, sizes)[:, None] + np.array(copies),
-        _wait_s(scenario, sizes),
-        _bits(here, scenario, sizes) + sent * scenario.link.overhead_bytes * BITS_PER_BYTE,
-        np.array(marks),
-        too_large,
-    )
+    return here, there
 
 
 def written(cuts: Sequence[Cut], scenario: Scenario) -> tuple[str, str]:
@@ -271,27 +320,40 @@ def check_same_model(edge: Profile, server: Profile) -> None:
         raise ProfileError("The profiles are of different graphs; profile the same model on both.")
 
 
-def times_at(profile: Profile, batch_size: int) -> tuple[Floats, Floats, bool]:
-    """Head and tail seconds at a batch size, ``(cut,)`` each, and whether they are interpolated.
+def times_at(profile: Profile, batch_size: int) -> tuple[Floats, Floats]:
+    """Head and tail seconds at a batch size, ``(cut,)`` each, in between by `neighbour_shares`.
 
     Raises:
         ProfileError: The batch size lies outside the measured ones.
     """
-    sizes = profile.batch_sizes
-    if batch_size in sizes:
-        return profile.head_s(batch_size), profile.tail_s(batch_size), False
-    if not sizes or not sizes[0] < batch_size < sizes[-1]:
+    near = neighbour_shares(profile, batch_size)
+    heads, tails = zip(
+        *((share * profile.head_s(size), share * profile.tail_s(size)) for size, share in near),
+        strict=True,
+    )
+    return np.add.reduce(heads), np.add.reduce(tails)
+
+
+def neighbour_shares(profile: Profile, batch_size: int) -> tuple[tuple[int, float], ...]:
+    """Measured batch sizes and the weights with which their times stand for this one.
+
+    Itself alone, or the two next to it, between which times are interpolated linearly.
+
+    Raises:
+        ProfileError: The batch size lies outside the measured ones.
+    """
+    near, sizes = profile.neighbours(batch_size), profile.batch_sizes
+    if batch_size in near:
+        return ((batch_size, 1.0),)
+    if len(near) < 2:
         raise ProfileError(
             f"No times at batch size {batch_size} for {profile.graph.model!r} on "
             f"{profile.provenance.device}: measured from {min(sizes, default=0)} to "
             f"{max(sizes, default=0)}; choose one in between or profile it."
         )
-    low = max(size for size in sizes if size < batch_size)
-    high = min(size for size in sizes if size > batch_size)
+    low, high = near
     share = (batch_size - low) / (high - low)
-    head = (1 - share) * profile.head_s(low) + share * profile.head_s(high)
-    tail = (1 - share) * profile.tail_s(low) + share * profile.tail_s(high)
-    return head, tail, True
+    return ((low, 1 - share), (high, share))
 
 
 def _bits(cuts: tuple[Cut, ...], scenario: Scenario, batch_sizes: NDArray[np.int_]) -> Floats:

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from dscwb.certificate import Slower, record_low
 from dscwb.graph import Block, Layer, ModelGraph
 from dscwb.profiles.records import scale_profile
 from dscwb.scenario import Link, PowerModel
-from dscwb.study.sweeps import sweep
+from dscwb.study import sweep
+from dscwb.study.dominance import Slower, record_low
 from tests.tiny import profile_of, spec, tiny_graph
 
 MS = 1_000_000
@@ -57,59 +57,59 @@ def test_record_low_is_strictly_below_all_before(bits):
 
 
 def test_a_faster_server_leaves_only_record_low_cuts():
-    certificate = study([10 * MS, 20 * MS, 30 * MS], [1 * MS, 2 * MS, 3 * MS]).certificate()
-    assert certificate.holds
-    assert certificate.slower == ()
-    assert certificate.record_low == ("full offloading", "a", "no offloading")
-    assert certificate.needed == ()
-    assert certificate.beyond_compressive == ()
-    assert (certificate.mean_loss, certificate.worst_loss) == (0, 0)
-    assert "only the 3 record-low cuts can ever be best" in str(certificate)
+    dominance = study([10 * MS, 20 * MS, 30 * MS], [1 * MS, 2 * MS, 3 * MS]).dominance()
+    assert dominance.holds
+    assert dominance.slower == ()
+    assert dominance.record_low == ("full offloading", "a", "no offloading")
+    assert dominance.needed == ()
+    assert dominance.beyond_compressive == ()
+    assert (dominance.mean_loss, dominance.worst_loss) == (0, 0)
+    assert "only the 3 record-low cuts can ever be best" in str(dominance)
 
 
 def test_a_slow_layer_on_the_server_is_found_and_what_it_makes_best_is_named():
     # The server takes 90 ms for b instead of 20. Intercepts: full 94, a 103, b 33, none 60 ms; so b
     # meets no offloading at 2560 bits / 27 ms = 94,815 bit/s and full at 640 / -61 ms: never.
     found = study([10 * MS, 20 * MS, 30 * MS], [1 * MS, 90 * MS, 3 * MS])
-    certificate = found.certificate()
-    assert not certificate.holds
-    [slower] = certificate.slower
+    dominance = found.dominance()
+    assert not dominance.holds
+    [slower] = dominance.slower
     assert (slower.batch_size, slower.after, slower.until) == (1, "a", "b")
     assert slower.device_s == pytest.approx(0.020)
     assert slower.server_s == pytest.approx(0.090)
-    assert certificate.record_low == ("full offloading", "a", "no offloading")
-    assert certificate.needed == certificate.beyond_compressive == ("b",)
+    assert dominance.record_low == ("full offloading", "a", "no offloading")
+    assert dominance.needed == dominance.beyond_compressive == ("b",)
     np.testing.assert_allclose(found.switching_rates()["data_rate_bps"], [2560 / 0.027])
     # At 1e5 b takes 58.6 ms and no offloading 60; at 1e6 35.56 and 60.
     losses = np.array([0, 60 / 58.6 - 1, 60 / 35.56 - 1])
-    assert certificate.mean_loss == pytest.approx(losses.mean())
-    assert certificate.worst_loss == pytest.approx(losses.max())
-    assert str(certificate).startswith("1 stretch is slower on the server")
-    assert "may be best: b." in str(certificate)
+    assert dominance.mean_loss == pytest.approx(losses.mean())
+    assert dominance.worst_loss == pytest.approx(losses.max())
+    assert str(dominance).startswith("1 stretch is slower on the server")
+    assert "may be best: b." in str(dominance)
 
 
 def test_a_loaded_server_breaks_the_premise_and_the_largest_stretch_comes_first():
-    certificate = study([1 * MS] * 3, [1 * MS] * 3, server_load=4, device_slowdown=2).certificate()
-    assert [one.after for one in certificate.slower] == ["full offloading", "a", "b"]
-    assert certificate.slower[0] == Slower(
+    dominance = study([1 * MS] * 3, [1 * MS] * 3, server_load=4, device_slowdown=2).dominance()
+    assert [one.after for one in dominance.slower] == ["full offloading", "a", "b"]
+    assert dominance.slower[0] == Slower(
         1, "full offloading", "a", pytest.approx(0.002), pytest.approx(0.004)
     )
-    uneven = study([1 * MS] * 3, [2 * MS, 9 * MS, 3 * MS]).certificate()
+    uneven = study([1 * MS] * 3, [2 * MS, 9 * MS, 3 * MS]).dominance()
     assert [one.after for one in uneven.slower] == ["a", "b", "full offloading"]
 
 
 def test_for_energy_a_second_counts_what_it_draws():
     # Twice as slow on the server, but a second there costs a fifth.
     slow = {"objective": "energy", "power": POWER}
-    assert study([1 * MS] * 3, [2 * MS] * 3, **slow).certificate().holds
-    assert not study([1 * MS] * 3, [6 * MS] * 3, **slow).certificate().holds
-    assert not study([1 * MS] * 3, [2 * MS] * 3).certificate().holds
+    assert study([1 * MS] * 3, [2 * MS] * 3, **slow).dominance().holds
+    assert not study([1 * MS] * 3, [6 * MS] * 3, **slow).dominance().holds
+    assert not study([1 * MS] * 3, [2 * MS] * 3).dominance().holds
 
 
 def test_equal_machines_hold_in_spite_of_roundings():
-    certificate = study([1, 3, 7], [1, 3, 7]).certificate()
-    assert certificate.holds
-    assert certificate.needed == ()
+    dominance = study([1, 3, 7], [1, 3, 7]).dominance()
+    assert dominance.holds
+    assert dominance.needed == ()
 
 
 def test_stretches_reach_across_candidates_without_times():
@@ -118,11 +118,11 @@ def test_stretches_reach_across_candidates_without_times():
     lines = replace(found.lines, head_s=found.lines.head_s.copy())
     lines.head_s[:, 2] = np.nan
     states = type(found).of(found.edge, found.server, found.scenario, lines, [1e6])
-    [slower] = states.certificate().slower
+    [slower] = states.dominance().slower
     assert (slower.after, slower.until) == ("a", "no offloading")
     assert slower.device_s == pytest.approx(0.050)
     assert slower.server_s == pytest.approx(0.093)
-    assert "b" not in states.certificate().record_low
+    assert "b" not in states.dominance().record_low
 
 
 def test_compressive_cuts_may_lose_where_only_record_low_ones_are_best():
@@ -132,12 +132,12 @@ def test_compressive_cuts_may_lose_where_only_record_low_ones_are_best():
     fields = FIELDS | {"feature_encoding": "int8"}
     found = sweep(edge, scale_profile(edge, 10), **fields)
     # Intercepts 6, 15, 33, 60 ms; bits 3200, 1200, 1000, 0.
-    certificate = found.certificate()
-    assert certificate.record_low == ("full offloading", "a", "b", "no offloading")
-    assert certificate.beyond_compressive == ("a",)
+    dominance = found.dominance()
+    assert dominance.record_low == ("full offloading", "a", "b", "no offloading")
+    assert dominance.beyond_compressive == ("a",)
     # At 1e5: a 15 + 12 = 27 ms; of the others full 6 + 32 = 38 ms. Elsewhere nothing is lost.
-    assert certificate.worst_loss == pytest.approx(38 / 27 - 1)
-    assert certificate.mean_loss == pytest.approx((38 / 27 - 1) / 3)
+    assert dominance.worst_loss == pytest.approx(38 / 27 - 1)
+    assert dominance.mean_loss == pytest.approx((38 / 27 - 1) / 3)
 
 
 # Against every envelope
@@ -162,17 +162,17 @@ def test_where_it_holds_only_record_low_cuts_are_ever_best(model, encoding, ener
         profile_of(graph, {1: server_ns}, rounds=1),
         **(FIELDS | more | {"feature_encoding": encoding}),
     )
-    certificate = found.certificate()
+    dominance = found.dominance()
     factor = 5 if energy else 1  # 5 W against 1 W
     premise = all(s <= factor * e for e, s in zip(edge_ns, server_ns, strict=True))
-    assert certificate.holds == premise
+    assert dominance.holds == premise
     rates = found.envelopes[0].switching_rates_bps
     # A rate of 10^15 bit/s and more is one of roundings: an element takes a nanosecond and more.
     best = {found.splits[i] for i in found.envelopes[0].best_split([1e-9, *rates[rates < 1e15]])}
-    if certificate.holds:
-        assert best <= set(certificate.record_low)
-        assert certificate.needed == ()
-    assert best <= set(certificate.record_low) | set(certificate.needed)
+    if dominance.holds:
+        assert best <= set(dominance.record_low)
+        assert dominance.needed == ()
+    assert best <= set(dominance.record_low) | set(dominance.needed)
 
 
 @MANY
@@ -191,11 +191,11 @@ def test_a_planted_slow_layer_is_named_with_what_becomes_best(model, at):
         profile_of(graph, {1: server_ns}, rounds=1),
         **FIELDS,
     )
-    certificate = found.certificate()
-    assert not certificate.holds
-    assert [one.after for one in certificate.slower] == [found.splits[at]]
+    dominance = found.dominance()
+    assert not dominance.holds
+    assert [one.after for one in dominance.slower] == [found.splits[at]]
     # At an endless rate only what must be computed counts, and all behind it is faster there.
     behind = found.splits[at + 1]
     assert found.splits[found.envelopes[0].splits[-1]] == behind
-    assert behind not in certificate.record_low
-    assert behind in certificate.needed
+    assert behind not in dominance.record_low
+    assert behind in dominance.needed

@@ -1,4 +1,4 @@
-"""Decisions: latency lines go in, lower envelope, exact switching rates and best splits come out.
+"""Which split is best at which data rate, exactly, and where the best one changes.
 
 For a fixed batch size the latency of split l is a line in x = 1/r, T_l = a_l + s_l·x, with r the
 data rate. The best split at every rate is therefore the lower envelope of these lines, and the
@@ -7,12 +7,14 @@ rates at which it changes are known exactly; a grid of rates only samples them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Floats = NDArray[np.float64]
+from dscwb.cost import Floats, checked_rates
+
 Integers = NDArray[np.intp]
 
 
@@ -126,43 +128,15 @@ def best_split(intercepts_s: ArrayLike, slopes: ArrayLike, data_rates_bps: Array
     return np.stack([e.best_split(rates) for e in envelopes(intercepts_s, slopes)])
 
 
-def checked_rates(data_rates_bps: ArrayLike) -> Floats:
-    """Data rates as a row of floats.
+def best_at(
+    rows: Sequence[Envelope], intercepts: Floats, bits: Floats, data_rates_bps: Floats
+) -> Integers:
+    """Index of the best split at every point, ``(batch, rate)``.
 
-    Raises:
-        ValueError: A rate is not finite, or below zero; zero is a link that is down.
+    At rate 0 the one with the fewest bits, which is no offloading wherever that is possible.
     """
-    rates = np.atleast_1d(np.asarray(data_rates_bps, dtype=np.float64))
-    wrong = rates[~(np.isfinite(rates) & (rates >= 0))]
-    if rates.ndim != 1 or not rates.size:
-        raise ValueError(f"data rates have shape {rates.shape}; give one row of bit/s.")
-    if wrong.size:
-        raise ValueError(
-            f"Data rate {wrong[0]:g} bit/s; give finite rates, 0 for a link that is down."
-        )
-    return rates
-
-
-def cost_at(intercepts: ArrayLike, slopes: ArrayLike, data_rates_bps: ArrayLike) -> Floats:
-    """Cost of lines a + s/r, which broadcast with the rates.
-
-    At r = 0, a link that is down, the limit: a where there is nothing to send, else infinite.
-    """
-    slope = np.asarray(slopes, dtype=np.float64)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        sending = np.where(slope == 0, 0.0, slope / np.asarray(data_rates_bps, dtype=np.float64))
-    cost: Floats = np.asarray(intercepts, dtype=np.float64) + sending
-    return cost
-
-
-def gain(latency_s: Floats, baseline_s: Floats) -> Floats:
-    """Relative gain (T_baseline - T) / T_baseline, never clipped (arXiv 2205.11269).
-
-    Zero where both are equal, though they be zero, as energy may, or infinite; 1 over a baseline
-    that never ends.
-    """
-    endless = np.isposinf(baseline_s)
-    baseline = np.where(endless, 1.0, baseline_s)
-    saved: Floats = np.asarray(baseline - np.where(endless, np.isposinf(latency_s), latency_s))
-    gained: Floats = np.divide(saved, baseline, out=np.zeros_like(saved), where=saved != 0)
-    return gained
+    best = np.stack([envelope.best_split(data_rates_bps) for envelope in rows])
+    fewest = np.where(np.isnan(intercepts), np.inf, bits)
+    tied = np.where(fewest == fewest.min(axis=1, keepdims=True), intercepts, np.inf)
+    best[:, data_rates_bps == 0] = np.argmin(tied, axis=1)[:, None]
+    return best

@@ -43,7 +43,7 @@ from .scenario import PowerModel as PowerModel
 from .scenario import Scenario as Scenario
 from .study.confidence import Confidence as Confidence
 from .study.conventions import conventions as conventions
-from .study.states import Decision as Decision
+from .study.decision import Decision as Decision
 from .study.study import Study as Study
 from .study.sureness import HowSure as HowSure
 from .study.sweeps import sweep as sweep

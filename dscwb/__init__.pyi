@@ -22,8 +22,8 @@ from .figures import plot_regret as plot_regret
 from .figures import save_figure as save_figure
 from .graph import ModelGraph as ModelGraph
 from .measuring.measure import profile as profile
-from .optimise import best_split as best_split
-from .optimise import lower_envelope as lower_envelope
+from .envelope import best_split as best_split
+from .envelope import lower_envelope as lower_envelope
 from .policy import Policy as Policy
 from .policy import PolicyError as PolicyError
 from .policy import load_policy as load_policy

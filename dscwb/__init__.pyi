@@ -9,6 +9,8 @@ from .devices.datasheets import Device as Device
 from .devices.datasheets import catalogue as catalogue
 from .devices.roofline import fit_efficiency as fit_efficiency
 from .devices.roofline import model_profile as model_profile
+from .envelope import best_split as best_split
+from .envelope import lower_envelope as lower_envelope
 from .figures import plot_best_split as plot_best_split
 from .figures import plot_compression as plot_compression
 from .figures import plot_conventions as plot_conventions
@@ -22,8 +24,6 @@ from .figures import plot_regret as plot_regret
 from .figures import save_figure as save_figure
 from .graph import ModelGraph as ModelGraph
 from .measuring.measure import profile as profile
-from .envelope import best_split as best_split
-from .envelope import lower_envelope as lower_envelope
 from .policy import Policy as Policy
 from .policy import PolicyError as PolicyError
 from .policy import load_policy as load_policy

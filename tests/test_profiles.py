@@ -183,3 +183,23 @@ def test_the_whole_next_to_halves_takes_out_drift():
     np.testing.assert_allclose(profile(one).tail_s(1), np.array([np.nan, 80, np.nan, 0]) * 1e-9)
     assert profile(one).passes[0].rounds == 2
     assert profile(one).status(1) == "ok"
+
+
+def test_a_profile_prints_itself_in_a_few_lines():
+    oom = Passes(2, np.zeros(0, np.int64), np.zeros((0, 4), np.int64), oom=True)
+    rough = passes([2000, 2000, 2400, 2400], [[0, 100, 200, 300]] * 4, 4)
+    tiny = profile(passes([1000], [[0, 1, 2, 3]]), oom, rough)
+    assert repr(tiny).splitlines() == [
+        "Profile of tiny: 3 layers, 3 blocks",
+        "on bench clock, 1 thread, float32 (measured)",
+        "2 batch sizes: T = 1 µs at 1 to T = 2.2 µs at 4; oom at 2; noisy at 4",
+    ]
+    assert repr(profile_of(tiny_graph(), {3: [1, 2, 3]})).endswith("T = 6 ns at 3; all ok")
+
+
+def test_a_notebook_shows_a_small_table():
+    html = profile_of(tiny_graph("a<b"), {size: [size] * 3 for size in range(1, 63)})._repr_html_()
+    assert "<b>a&lt;b</b> on bench clock, float32 (measured); 12 of 62 batch sizes" in html
+    assert html.count("<tr>") == 12
+    for cell in ("batch size", "state", "1", "62", "3 ns", "186 ns", "ok"):
+        assert f">{cell}</t" in html

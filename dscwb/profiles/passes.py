@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ NORMAL_95 = 1.959964  # standard deviations on either side that hold 95 % of a n
 MEDIAN_OVER_MEAN, IQR_OVER_SIGMA = math.sqrt(math.pi / 2), 1.348980
 # Heads or tails that lie further from really executed ones, as a share of T, are not right.
 APART_ABOVE = 0.03
+STAMPS_COST_ABOVE = 0.10  # share of a pass; no further pass of the same kind mends that
 SURELY = 4.0  # standard errors: of two dozen medians looked at, noise alone moves none so far
 FEWEST_FOR_SPREAD = 6  # stamps at one cut; fewer tell no spread, so the typical cut's stands for it
 
@@ -49,6 +50,10 @@ class Separate:
     def times(self) -> tuple[Nanoseconds, Nanoseconds, Nanoseconds]:
         """Head, tail and whole, each ``(repeat,)``."""
         return self.head_ns, self.tail_ns, self.whole_ns
+
+    def shares(self) -> tuple[Floats, Floats]:
+        """Head and tail over the whole next to them, ``(repeat,)`` each: free of drift."""
+        return self.head_ns / self.whole_ns, self.tail_ns / self.whole_ns
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +93,62 @@ class Passes:
         inner = self.stamped_ns[:, 1:-1] != NOT_STAMPED
         return int(inner.sum(axis=1).max(initial=0))
 
+    @cached_property
+    def whole_ns(self) -> Nanoseconds:
+        """Times of the whole model, ``(repeat,)``: plain passes, or heads that end at the output.
+
+        Empty where neither was run.
+        """
+        if len(self.plain_ns):
+            return self.plain_ns
+        output = self.stamped_ns.shape[1] - 1
+        at_output = (one.head_ns for one in self.separate if one.cut == output)
+        return next(at_output, self.plain_ns)
+
+    @cached_property
+    def medians_ns(self) -> tuple[Floats, Floats]:
+        """Head and tail at each cut, ``(cut,)``; NaN where nothing was measured."""
+        if len(self.stamped_ns):
+            total = float(np.median(self.plain_ns))
+            head = head_shares(self.stamped_ns) * total
+            return head, total - head
+        head, tail = np.full((2, self.stamped_ns.shape[1]), np.nan)
+        for one in self.separate:
+            if len(one.whole_ns) and len(self.whole_ns):  # takes out drift, as above
+                middle = np.median(one.shares(), axis=1) * np.median(self.whole_ns)
+                head[one.cut], tail[one.cut] = middle
+            else:
+                head[one.cut], tail[one.cut] = np.median(one.head_ns), np.median(one.tail_ns)
+        return head, tail
+
+    @cached_property
+    def spread(self) -> float:
+        """Interquartile range over median of the whole passes; NaN below two of them."""
+        if len(self.whole_ns) < 2:
+            return math.nan
+        low, middle, high = np.quantile(self.whole_ns, [0.25, 0.5, 0.75])
+        return float((high - low) / middle)
+
+    @cached_property
+    def bias(self) -> tuple[str, ...]:
+        """What is wrong with the times in one direction, in words."""
+        ratio = overhead(self.plain_ns, self.stamped_ns)[0]
+        words = []
+        if ratio > 1 + STAMPS_COST_ABOVE:
+            words.append(f"stamps cost {ratio - 1:.0%} of a pass")
+        error = error_of_passes(self)
+        halves = (
+            ("heads", error.head, error.head_worst, error.head_surely),
+            ("tails", error.tail, error.tail_worst, error.tail_surely),
+        )
+        for name, middle, worst, surely in halves:
+            if abs(middle) > APART_ABOVE or surely > APART_ABOVE:
+                words.append(
+                    f"{name} lie {middle:+.1%} of T from executed ones in the median, {worst:.1%} "
+                    "at the worst cut"
+                )
+        return tuple(words)
+
 
 @dataclass(frozen=True)
 class ModelError:
@@ -110,11 +171,11 @@ class ModelError:
         tail_surely: The same for tails.
     """
 
-    head: float
-    tail: float
-    head_half_width: float
-    tail_half_width: float
-    cuts: int
+    head: float = math.nan
+    tail: float = math.nan
+    head_half_width: float = math.nan
+    tail_half_width: float = math.nan
+    cuts: int = 0
     head_worst: float = math.nan
     tail_worst: float = math.nan
     head_surely: float = math.nan
@@ -175,47 +236,21 @@ def quantile(samples: Floats, share: float) -> Floats:
     return values
 
 
-def medians(passes: Passes) -> tuple[Floats, Floats]:
-    """Head and tail in nanoseconds at each cut, ``(cut,)``; NaN where nothing was measured."""
-    if len(passes.stamped_ns):
-        total = float(np.median(passes.plain_ns))
-        head = head_shares(passes.stamped_ns) * total
-        return head, total - head
-    cuts = passes.stamped_ns.shape[1]
-    head, tail = np.full(cuts, np.nan), np.full(cuts, np.nan)
-    whole = whole_passes(passes)
-    for one in passes.separate:
-        if len(one.whole_ns) and len(whole):  # the whole next to it takes out drift, as above
-            head[one.cut] = np.median(one.head_ns / one.whole_ns) * np.median(whole)
-            tail[one.cut] = np.median(one.tail_ns / one.whole_ns) * np.median(whole)
-        else:
-            head[one.cut], tail[one.cut] = np.median(one.head_ns), np.median(one.tail_ns)
-    return head, tail
-
-
-def whole_passes(passes: Passes) -> Nanoseconds:
-    """Times of the whole model, ``(repeat,)``: plain passes, or else heads that end at the output.
-
-    Empty where neither was run.
-    """
-    if len(passes.plain_ns):
-        return passes.plain_ns
-    output = passes.stamped_ns.shape[1] - 1
-    at_output = (one.head_ns for one in passes.separate if one.cut == output)
-    return next(at_output, passes.plain_ns)
-
-
 def precision(passes: Passes) -> Floats:
     """95 % half-width of the head at each cut, as a share of T, ``(cut,)``; NaN where unknown.
 
     A median of n samples of standard deviation s scatters by s √(π / 2n) (normal samples, n
     large); s is the interquartile range over 1.349, of T and of the cut's own shares; where a cut
     has fewer than six, the median of the other cuts' s stands for its own. T and share f scatter
-    independently: w² = (f · w_T)² + w_f².
+    independently: w² = (f · w_T)² + w_f². Of halves run on their own, only w_f is known.
     """
-    if not len(passes.stamped_ns):
-        return _precision_of_halves(passes)
-    return _half_widths(passes.plain_ns, passes.stamped_ns)
+    if len(passes.stamped_ns):
+        return _half_widths(passes.plain_ns, passes.stamped_ns)
+    widths = np.full(passes.stamped_ns.shape[1], np.nan)
+    for one in passes.separate:
+        if len(one.whole_ns) >= FEWEST_FOR_SPREAD:
+            widths[one.cut] = NORMAL_95 * error_of_median(one.shares()[0])
+    return widths
 
 
 def _half_widths(plain_ns: Nanoseconds, stamped_ns: Nanoseconds) -> Floats:
@@ -229,20 +264,15 @@ def _half_widths(plain_ns: Nanoseconds, stamped_ns: Nanoseconds) -> Floats:
         sigma[~enough] = np.median(sigma[1:-1][enough[1:-1]])
     else:
         sigma[1:-1] = np.nan
-    of_total = sigma_of(plain_ns / np.median(plain_ns)) / math.sqrt(len(plain_ns))
-    both = np.hypot(quantile(shares, 0.5) * of_total, sigma / np.sqrt(taken))
-    widths[known] = NORMAL_95 * MEDIAN_OVER_MEAN * both
+    of_total = error_of_median(plain_ns / np.median(plain_ns))
+    of_share = MEDIAN_OVER_MEAN * sigma / np.sqrt(taken)
+    widths[known] = NORMAL_95 * np.hypot(quantile(shares, 0.5) * of_total, of_share)
     return widths
 
 
-def _precision_of_halves(passes: Passes) -> Floats:
-    """The same of heads that were run on their own."""
-    widths = np.full(passes.stamped_ns.shape[1], np.nan)
-    for one in passes.separate:
-        if len(one.whole_ns) >= FEWEST_FOR_SPREAD:
-            sigma = sigma_of(one.head_ns / one.whole_ns)
-            widths[one.cut] = NORMAL_95 * MEDIAN_OVER_MEAN * sigma / math.sqrt(len(one.whole_ns))
-    return widths
+def error_of_median(samples: Floats) -> float:
+    """Standard error of the median of normal samples, ``(sample,)``."""
+    return MEDIAN_OVER_MEAN * sigma_of(samples) / math.sqrt(len(samples))
 
 
 def half_width(
@@ -268,33 +298,33 @@ def half_width(
 def error_of_passes(passes: Passes) -> ModelError:
     """How far heads and tails as read off one pass lie from those run on their own.
 
-    The latter are divided by the whole pass next to them, as a head by its own pass: both are
-    shares of T, free of the machine's drift. A profile of halves alone has nothing to compare.
+    Both are shares of T. A profile of halves alone has nothing to compare.
     """
-    run = [one for one in passes.separate if len(one.whole_ns)]
-    if run and len(passes.stamped_ns):
-        shares = head_shares(passes.stamped_ns)
-        run = [one for one in run if np.isfinite(shares[one.cut])]
-    if not run or not len(passes.stamped_ns):
-        nan = math.nan
-        return ModelError(nan, nan, nan, nan, 0)
-    heads = [shares[one.cut] - one.head_ns / one.whole_ns for one in run]
-    tails = [1 - shares[one.cut] - one.tail_ns / one.whole_ns for one in run]
+    apart = _apart(passes)
+    if not apart:
+        return ModelError()
     # A half and the whole next to it each scatter as whole passes do.
     noise = math.sqrt(2) * sigma_of(passes.plain_ns / np.median(passes.plain_ns))
-    head, head_low, head_high = median_interval(np.concatenate(heads))
-    tail, tail_low, tail_high = median_interval(np.concatenate(tails))
-    return ModelError(
-        head,
-        tail,
-        (head_high - head_low) / 2,
-        (tail_high - tail_low) / 2,
-        len(run),
-        max(abs(float(np.median(one))) for one in heads),
-        max(abs(float(np.median(one))) for one in tails),
-        max(_surely(one, noise) for one in heads),
-        max(_surely(one, noise) for one in tails),
-    )
+    found: dict[str, float] = {}
+    for name, differences in zip(("head", "tail"), zip(*apart.values(), strict=True), strict=True):
+        middle, low, high = median_interval(np.concatenate(differences))
+        found[name], found[f"{name}_half_width"] = middle, (high - low) / 2
+        found[f"{name}_worst"] = max(abs(float(np.median(one))) for one in differences)
+        found[f"{name}_surely"] = max(_surely(one, noise) for one in differences)
+    return ModelError(cuts=len(apart), **found)
+
+
+def _apart(passes: Passes) -> dict[int, tuple[Floats, Floats]]:
+    """By cut how far head and tail of one pass lie from each of those run, as shares of T."""
+    if not len(passes.stamped_ns):
+        return {}
+    shares = head_shares(passes.stamped_ns)
+    run = [one for one in passes.separate if len(one.whole_ns) and np.isfinite(shares[one.cut])]
+    return {
+        one.cut: (shares[one.cut] - head, 1 - shares[one.cut] - tail)
+        for one in run
+        for head, tail in (one.shares(),)
+    }
 
 
 def _surely(differences: Floats, noise: float) -> float:
@@ -309,13 +339,11 @@ def suspects(passes: Passes, apart: float = APART_ABOVE) -> tuple[int, ...]:
 
     Six runs tell a cut's own scatter.
     """
-    shares = head_shares(passes.stamped_ns)
-    few = [one for one in passes.separate if 0 < len(one.whole_ns) < FEWEST_FOR_SPREAD]
     return tuple(
-        one.cut
-        for one in few
-        if abs(np.median(shares[one.cut] - one.head_ns / one.whole_ns)) > apart
-        or abs(np.median(1 - shares[one.cut] - one.tail_ns / one.whole_ns)) > apart
+        cut
+        for cut, halves in _apart(passes).items()
+        if len(halves[0]) < FEWEST_FOR_SPREAD
+        and any(abs(np.median(differences)) > apart for differences in halves)
     )
 
 
@@ -356,14 +384,7 @@ def median_interval(samples: Floats, tail: float = TAIL) -> tuple[float, float, 
 @lru_cache(maxsize=4096)
 def _left_out(samples: int, tail: float) -> int:
     """How many of the smallest leave at most `tail` for a median below the rest."""
+    from scipy.special import bdtr
 
-    def chance(k: int) -> float:
-        """That k samples lie below the median; by logarithms, since 2**-1100 is 0."""
-        ways = math.lgamma(samples + 1) - math.lgamma(k + 1) - math.lgamma(samples - k + 1)
-        return math.exp(ways - samples * math.log(2))
-
-    out, at_most = 0, chance(0)
-    while at_most + chance(out + 1) <= tail:
-        out += 1
-        at_most += chance(out)
-    return out
+    chances = bdtr(np.arange(samples // 2 + 1), samples, 0.5)  # that so many lie below the median
+    return max(0, int(np.searchsorted(chances, tail, side="right")) - 1)

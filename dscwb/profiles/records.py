@@ -1,4 +1,4 @@
-"""The measured truth: raw passes with provenance go in, times of every head and tail come out.
+"""A profile: raw passes of one model on one device, and the times of every head and tail.
 
 The torch arm ends here and the analysis arm begins here.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from html import escape
 from typing import Literal
 
 import numpy as np
@@ -16,7 +17,6 @@ from dscwb.cuts import all_cuts
 from dscwb.graph import ModelGraph
 from dscwb.profiles.checks import fault_of_passes
 from dscwb.profiles.passes import (
-    APART_ABOVE,
     NOT_STAMPED,
     NS,
     ModelError,
@@ -24,10 +24,8 @@ from dscwb.profiles.passes import (
     Passes,
     Separate,
     error_of_passes,
-    medians,
     overhead,
     precision,
-    whole_passes,
 )
 from dscwb.profiles.transfers import Transfers, payload_bytes, payload_terms
 from dscwb.units import format_seconds
@@ -51,7 +49,7 @@ Status = Literal["ok", "noisy", "unreliable", "biased", "oom"]
 # Interquartile range over median of the plain passes (MEASURING protocol, step 4).
 NOISY_ABOVE = 0.10
 UNRELIABLE_ABOVE = 0.25
-STAMPS_COST_ABOVE = 0.10  # share of a pass; no further pass of the same kind mends that
+MOST_ROWS = 12  # of the table that a notebook shows
 
 
 class ProfileError(ValueError):
@@ -111,7 +109,7 @@ class Provenance:
         return f"{self.machine()}, {self.dtype} ({self.origin}{': ' if notes else ''}{notes})"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Profile:
     """Times of one model on one device.
 
@@ -132,7 +130,58 @@ class Profile:
 
     def __post_init__(self) -> None:
         """Refuse what no measurement can give."""
-        _validate(self)
+        sizes = [p.batch_size for p in self.passes]
+        who = f"Profile of {self.graph.model!r}"
+        if sizes != sorted(set(sizes)) or any(size < 1 for size in sizes):
+            raise ProfileError(
+                f"{who}: batch sizes {sizes} must be positive, ascending, each once; measure it "
+                "again."
+            )
+        if not (np.isfinite(self.time_scale) and self.time_scale > 0):
+            raise ProfileError(
+                f"{who}: time_scale {self.time_scale} must be finite and above zero."
+            )
+        faults = [
+            (f", batch size {p.batch_size}", fault_of_passes(p, self.cuts)) for p in self.passes
+        ]
+        if self.transfers is not None:
+            faults.append((", copies to and from the accelerator", self.transfers.fault()))
+        for where, reason in faults:
+            if reason:
+                raise ProfileError(f"{who}{where}: {reason}; measure it again.")
+
+    def __repr__(self) -> str:
+        """Model, machine, and times and states of the batch sizes, in three lines."""
+        graph, sizes = self.graph, self.batch_sizes
+        ends = dict.fromkeys((*sizes[:1], *sizes[-1:]))
+        times = " to ".join(f"T = {format_seconds(self.total_s(n))} at {n}" for n in ends)
+        states: dict[str, list[str]] = {}
+        for p in self.passes:
+            states.setdefault(self.status(p.batch_size), []).append(f"{p.batch_size}")
+        marks = [f"{state} at {', '.join(at)}" for state, at in states.items() if state != "ok"]
+        return (
+            f"Profile of {graph.model}: {len(graph.layers)} layers, {len(graph.blocks)} blocks\n"
+            f"on {self.provenance.label()}\n"
+            f"{len(sizes)} batch sizes: {times or 'none'}; {'; '.join(marks) or 'all ok'}"
+        )
+
+    def _repr_html_(self) -> str:
+        """A small table for notebooks: time and state of up to a dozen batch sizes."""
+        import pandas as pd
+
+        some = np.unique(np.linspace(0, len(self.passes) - 1, MOST_ROWS).round().astype(int))
+        shown = [self.passes[i].batch_size for i in some if self.passes]
+        rows = [
+            (n, format_seconds(self.total_s(n)) if n in self.batch_sizes else "–", self.status(n))
+            for n in shown
+        ]
+        table = pd.DataFrame(rows, columns=["batch size", "T", "state"])
+        more = f"; {len(shown)} of {len(self.passes)} batch sizes" * (len(shown) < len(self.passes))
+        where = escape(self.provenance.label())
+        return (
+            f"<p><b>{escape(self.graph.model)}</b> on {where}{more}</p>"
+            f"{table.to_html(index=False, border=0)}"
+        )
 
     @property
     def batch_sizes(self) -> tuple[int, ...]:
@@ -152,17 +201,30 @@ class Profile:
         """Number of cuts, input and output included."""
         return len(self.graph.layers) + 1
 
+    def at(self, batch_size: int) -> Passes:
+        """What was measured at a batch size.
+
+        Raises:
+            ProfileError: There are no times at this batch size.
+        """
+        for passes in self.passes:
+            if passes.batch_size == batch_size and not passes.oom:
+                return passes
+        raise ProfileError(
+            f"No times at batch size {batch_size} in the profile of {self.graph.model!r} on "
+            f"{self.provenance.device}; it holds {list(self.batch_sizes)}."
+        )
+
     def head_s(self, batch_size: int) -> Seconds:
         """Median seconds of the head at each cut, ``(cut,)``; NaN where nothing was measured.
 
-        T(B) times the median over passes of the cut's share of its own pass: dividing by the own
-        pass takes out the machine's slow drift.
+        T(B) times the median over passes of the cut's share of its own pass.
         """
-        return self._times(batch_size)[0].copy()
+        return self.at(batch_size).medians_ns[0] * (NS * self.time_scale)
 
     def tail_s(self, batch_size: int) -> Seconds:
         """Median seconds of the tail at each cut, ``(cut,)``; NaN where nothing was measured."""
-        return self._times(batch_size)[1].copy()
+        return self.at(batch_size).medians_ns[1] * (NS * self.time_scale)
 
     def total_s(self, batch_size: int) -> float:
         """Median seconds T(B) of the whole model."""
@@ -175,10 +237,7 @@ class Profile:
         measured sizes times are interpolated linearly; NaN beyond them. Zero at the input, which
         the host has already, at the output, which is not sent, and everywhere without `transfers`.
         """
-        copies = self.transfers
-        if copies is None:
-            return np.zeros(self.cuts)
-        seconds = self._copied_s(copies, copies.to_host_ns, batch_size)
+        seconds = self._copied_s("to_host_ns", batch_size)
         seconds[0] = 0
         return seconds
 
@@ -187,15 +246,15 @@ class Profile:
 
         As `to_host_s`, but at the input too: a server that runs everything must copy it.
         """
-        copies = self.transfers
-        if copies is None:
-            return np.zeros(self.cuts)
-        return self._copied_s(copies, copies.to_device_ns, batch_size)
+        return self._copied_s("to_device_ns", batch_size)
 
-    def _copied_s(self, copies: Transfers, times_ns: Nanoseconds, batch_size: int) -> Seconds:
+    def _copied_s(self, direction: str, batch_size: int) -> Seconds:
+        if self.transfers is None:
+            return np.zeros(self.cuts)
         payload = payload_bytes(self._payload_terms, batch_size)
         payload[-1] = 0
-        return copies.median_ns(times_ns, payload) * NS * self.time_scale
+        times_ns = getattr(self.transfers, direction)
+        return self.transfers.median_ns(times_ns, payload) * NS * self.time_scale
 
     @cached_property
     def _payload_terms(self) -> Seconds:
@@ -203,11 +262,16 @@ class Profile:
 
     def spread(self, batch_size: int) -> float:
         """Interquartile range over median of the whole passes, the raw noise of this machine."""
-        whole = whole_passes(self._at(batch_size))
-        if len(whole) < 2:
-            return float("nan")
-        low, middle, high = np.quantile(whole, [0.25, 0.5, 0.75])
-        return float((high - low) / middle)
+        return self.at(batch_size).spread
+
+    def precision(self, batch_size: int) -> Seconds:
+        """95 % half-width of each head, as a share of T, ``(cut,)``; NaN where unknown.
+
+        From the scatter of this session's passes only (`passes.precision` has the formula). Where
+        stamps cost much, cuts after blocks and record-low ones have the most stamps and the
+        smallest half-widths.
+        """
+        return precision(self.at(batch_size))
 
     def status(self, batch_size: int) -> Status:
         """How far the times at this batch size can be trusted; `caution` says why and what to do.
@@ -219,23 +283,14 @@ class Profile:
             the whole passes' interquartile range is above 25 % of their median, ``noisy`` where it
             is above 10 %.
         """
-        if batch_size not in self._statuses:
-            self._statuses[batch_size] = self._status(batch_size)
-        return self._statuses[batch_size]
-
-    @cached_property
-    def _statuses(self) -> dict[int, Status]:
-        return {}
-
-    def _status(self, batch_size: int) -> Status:
         if any(p.oom and p.batch_size == batch_size for p in self.passes):
             return "oom"
-        if self._bias(batch_size):  # which no quieter machine mends
+        passes = self.at(batch_size)
+        if passes.bias:  # which no quieter machine mends
             return "biased"
-        spread = self.spread(batch_size)
-        if spread > UNRELIABLE_ABOVE:
+        if passes.spread > UNRELIABLE_ABOVE:
             return "unreliable"
-        return "noisy" if spread > NOISY_ABOVE else "ok"
+        return "noisy" if passes.spread > NOISY_ABOVE else "ok"
 
     def caution(self, batch_size: int) -> str:
         """Why the times at this batch size are not ``ok``, and what to do; empty where they are.
@@ -247,12 +302,13 @@ class Profile:
             return "oom: the device ran out of memory; take a smaller batch size"
         if status == "ok":
             return self._partly(batch_size)
+        passes = self.at(batch_size)
         why, remedies = [], []
-        if (spread := self.spread(batch_size)) > NOISY_ABOVE:
-            why.append(f"the middle half of the passes spans {spread:.0%} of their median")
+        if passes.spread > NOISY_ABOVE:
+            why.append(f"the middle half of the passes spans {passes.spread:.0%} of their median")
             remedies.append("measure again while nothing else runs there")
-        if bias := self._bias(batch_size):
-            why += bias
+        if passes.bias:
+            why += passes.bias
             remedies.append(
                 "measure more passes (passes=, --passes), or executed halves only (stamps=False, "
                 "--no-stamps)"
@@ -261,58 +317,16 @@ class Profile:
 
     def _partly(self, batch_size: int) -> str:
         """At how many cuts inside the model there are times, where not at all of them."""
+        inner = np.isfinite(self.head_s(batch_size)[1:-1])
         if self.provenance.origin != "measured":
             return ""
-        inner = self.head_s(batch_size)[1:-1]
-        known = int(np.isfinite(inner).sum())
-        if not len(self._at(batch_size).stamped_ns):
-            return f"of really executed halves at {known} of {len(inner)} cuts"
-        if known == len(inner):
+        if not len(self.at(batch_size).stamped_ns):
+            return f"of really executed halves at {inner.sum()} of {len(inner)} cuts"
+        if inner.all():
             return ""
-        return f"known at {known} of {len(inner)} cuts, the others had no stamp yet; measure longer"
-
-    def _bias(self, batch_size: int) -> list[str]:
-        """What is wrong with the times in one direction, in words; found once a batch size."""
-        if batch_size not in self._biases:
-            self._biases[batch_size] = _bias(self._at(batch_size))
-        return self._biases[batch_size]
-
-    @cached_property
-    def _biases(self) -> dict[int, list[str]]:
-        return {}
-
-    def precision(self, batch_size: int) -> Seconds:
-        """95 % half-width of each head, as a share of T, ``(cut,)``; NaN where unknown.
-
-        From the scatter of this session's passes only (`passes.precision` has the formula). Where
-        stamps cost much, cuts after blocks and record-low ones have the most stamps and the
-        smallest half-widths.
-        """
-        return precision(self._at(batch_size))
-
-    @cached_property
-    def _medians(self) -> dict[int, tuple[Seconds, Seconds]]:
-        scale = NS * self.time_scale
-        return {
-            p.batch_size: (head * scale, tail * scale)
-            for p in self.passes
-            if not p.oom
-            for head, tail in (medians(p),)
-        }
-
-    def _times(self, batch_size: int) -> tuple[Seconds, Seconds]:
-        self._at(batch_size)
-        return self._medians[batch_size]
-
-    def _at(self, batch_size: int) -> Passes:
-        for passes in self.passes:
-            if passes.batch_size == batch_size:
-                if passes.oom:
-                    break
-                return passes
-        raise ProfileError(
-            f"No times at batch size {batch_size} in the profile of {self.graph.model!r} on "
-            f"{self.provenance.device}; it holds {list(self.batch_sizes)}."
+        return (
+            f"known at {inner.sum()} of {len(inner)} cuts, the others had no stamp yet; measure "
+            "longer"
         )
 
 
@@ -324,7 +338,7 @@ def model_error(profile: Profile, batch_size: int) -> ModelError:
     Raises:
         ProfileError: The profile has no times at this batch size.
     """
-    return error_of_passes(profile._at(batch_size))
+    return error_of_passes(profile.at(batch_size))
 
 
 def calibration(profile: Profile, batch_size: int) -> tuple[float, float, float]:
@@ -335,27 +349,8 @@ def calibration(profile: Profile, batch_size: int) -> tuple[float, float, float]
     Raises:
         ProfileError: The profile has no times at this batch size.
     """
-    passes = profile._at(batch_size)
+    passes = profile.at(batch_size)
     return overhead(passes.plain_ns, passes.stamped_ns)
-
-
-def _bias(passes: Passes) -> list[str]:
-    ratio = overhead(passes.plain_ns, passes.stamped_ns)[0]
-    words = []
-    if ratio > 1 + STAMPS_COST_ABOVE:
-        words.append(f"stamps cost {ratio - 1:.0%} of a pass")
-    error = error_of_passes(passes)
-    halves = (
-        ("heads", error.head, error.head_worst, error.head_surely),
-        ("tails", error.tail, error.tail_worst, error.tail_surely),
-    )
-    for name, middle, worst, surely in halves:
-        if abs(middle) > APART_ABOVE or surely > APART_ABOVE:
-            words.append(
-                f"{name} lie {middle:+.1%} of T from executed ones in the median, {worst:.1%} at "
-                "the worst cut"
-            )
-    return words
 
 
 def scale_profile(profile: Profile, speedup: float) -> Profile:
@@ -378,22 +373,3 @@ def scale_profile(profile: Profile, speedup: float) -> Profile:
         note = f"{1 / scale:g} × as fast as {source.note.split(' × as fast as ', 1)[-1]}"
     provenance = replace(source, origin="assumed", device=device, threads=None, note=note)
     return replace(profile, provenance=provenance, time_scale=scale)
-
-
-def _validate(profile: Profile) -> None:
-    sizes = [p.batch_size for p in profile.passes]
-    who = f"Profile of {profile.graph.model!r}"
-    if sizes != sorted(set(sizes)) or any(size < 1 for size in sizes):
-        raise ProfileError(
-            f"{who}: batch sizes {sizes} must be positive, ascending, each once; measure it again."
-        )
-    if not (np.isfinite(profile.time_scale) and profile.time_scale > 0):
-        raise ProfileError(f"{who}: time_scale {profile.time_scale} must be finite and above zero.")
-    if profile.transfers is not None and (reason := profile.transfers.fault()):
-        raise ProfileError(f"{who}, copies to and from the accelerator: {reason}; measure again.")
-    for passes in profile.passes:
-        reason = fault_of_passes(passes, profile.cuts)
-        if reason:
-            raise ProfileError(
-                f"{who}, batch size {passes.batch_size}: {reason}; measure it again."
-            )

@@ -20,7 +20,6 @@ def test_it_sends_the_study_as_the_browser_reads_it():
     sent = Canvas().picture(study(), at(), None, "Split after a.")
     lines = np.frombuffer(sent["lines"], "<f4").reshape(len(LINES), 4, 4)
     np.testing.assert_allclose(lines[LINES.index("intercept"), 0], [0.006, 0.015, 0.033, 0.06])
-    assert len(sent["gain"]) == 4 * 4 * sent["scene"]["columns"]
     assert (sent["probability"], sent["doubt"]) == (b"", b"")
     expected = {"batch_size": 1, "data_rate_bps": 1e5, "answer": "Split after a."}
     assert expected.items() <= sent["at"].items()
@@ -39,7 +38,7 @@ def test_a_study_is_one_message_and_a_move_a_small_one(monkeypatch):
     bench.update(data_rate_bps=2e5, batch_size=4)
     bench.update(baseline="full offloading")
     # Another baseline sends no lines.
-    assert messages == [{"scene", "lines", "gain", "at"}, {"at"}, {"scene", "gain", "at"}]
+    assert messages == [{"scene", "lines", "at"}, {"at"}, {"scene", "at"}]
 
 
 def test_misuse_is_refused():

@@ -68,7 +68,7 @@ def test_a_wheel_carries_notebooks_data_and_scripts(wheel):
     assert {f"dscwb/notebooks/{name}" for name in NOTEBOOKS} <= set(names)
     profiles = [name for name in names if name.startswith("dscwb/data/profiles/")]
     assert len(profiles) == len(list((ROOT / "data" / "profiles").glob("*.parquet")))
-    assert {f"dscwb/workbench/{name}" for name in SCRIPTS} <= set(names)
+    assert {f"dscwb/workbench/{name}" for name in (*SCRIPTS, "canvas.css")} <= set(names)
     assert {"dscwb/devices/devices.toml", "dscwb/py.typed"} <= set(names)
 
 

@@ -417,7 +417,7 @@ def test_the_text_on_the_screen_is_the_state_and_can_be_replaced(bench):
     bench.update(feature_encoding="int8", data_rate_bps=3e6)
     assert '"feature_encoding": "int8"' in bench._text.value
     bench._text.value = text
-    bench._guarded(bench._load_text)
+    press(bench, "Load")
     assert bench.state.scenario.feature_encoding.name == "float32"
 
 
@@ -531,7 +531,7 @@ def test_confidence_comes_with_the_answer_and_hatches_the_map(bench):
     assert "Sure: >99 % by the device's measurements, and" in bench.answer
     confidence = bench.check_confidence()
     assert not confidence.undecided.any()
-    assert "Undecided states from 400 bootstrap" in bench._view.scene["caption"]
+    assert "of 400 bootstrap replicates" in bench._view.scene["caption"]
     assert "Hatched:" in caption_of(bench.figure())
     bench.update(server_load=2.0)
     caption = bench._view.scene["caption"]

@@ -11,6 +11,7 @@ from dscwb.units import (
     FULL_OFFLOADING,
     NO_OFFLOADING,
     format_bytes,
+    format_cost,
     format_number,
     format_percent,
     format_seconds,
@@ -61,8 +62,7 @@ def _cost(study: Study, best: Decision) -> str:
     words = f"{format_seconds(best.latency_s)} ({spent})"
     if study.unit == "J":
         costs = study.cost_at(best.batch_size, best.data_rate_bps)[:, 0]
-        joules = costs[study.splits.index(best.split)]
-        return f"{joules:.3g} J, {words}"
+        return f"{format_cost(costs[study.splits.index(best.split)], study.unit)}, {words}"
     return words
 
 

@@ -11,37 +11,6 @@ const KEY_STEP = 0.02; // of the exponent of ten, as the slider of data rates
 const LOST = "The kernel behind this picture is gone or was started anew; run the cell again.";
 const AIM_MS = 1000; // so long a wish that Python has not answered counts as the state
 
-const STYLE = `
-.dscwb-canvas { position: relative; font: 13px var(--jp-ui-font-family, system-ui, sans-serif);
-  color: var(--jp-ui-font-color1, #222); box-sizing: border-box; padding: 2px;
-  overflow-x: auto; overflow-y: hidden; }
-.dscwb-canvas .row { display: grid; column-gap: 16px; margin-bottom: 6px; }
-.dscwb-canvas section { min-width: 0; }
-.dscwb-canvas h4 { font: 600 14px/20px var(--jp-ui-font-family, system-ui, sans-serif); margin: 0; }
-.dscwb-canvas h4, .dscwb-canvas .sub { white-space: nowrap; overflow: hidden;
-  text-overflow: ellipsis; }
-.dscwb-canvas .sub { font-size: 12px; line-height: 17px; height: 17px;
-  color: var(--jp-ui-font-color2, #555); }
-.dscwb-canvas .key { font-size: 11px; line-height: 16px; min-height: 16px;
-  color: var(--jp-ui-font-color2, #555); }
-.dscwb-canvas .low .key { height: var(--key-height); overflow: hidden; }
-.dscwb-canvas .key span { display: inline-block; margin-right: 10px; white-space: nowrap; }
-.dscwb-canvas .key i { display: inline-block; width: 10px; height: 10px; margin-right: 4px;
-  vertical-align: -1px; }
-.dscwb-canvas canvas { display: block; width: 100%; border-radius: 2px; }
-.dscwb-canvas canvas[data-drag] { cursor: crosshair; touch-action: pan-y; }
-.dscwb-canvas canvas:focus-visible { outline: 2px solid var(--jp-brand-color1, #1976d2); }
-.dscwb-canvas .caption { font-size: 11px; line-height: 15px; user-select: text; cursor: text;
-  color: var(--jp-ui-font-color2, #555); max-width: 130ch; }
-.dscwb-canvas .tip { position: absolute; z-index: 10; pointer-events: none; max-width: 340px;
-  width: max-content; padding: 5px 8px; font-size: 12px; line-height: 16px; white-space: pre-line;
-  background: var(--jp-layout-color1, #fff); border: 1px solid var(--jp-border-color0, #888);
-  border-radius: 3px; box-shadow: 0 1px 4px rgba(0, 0, 0, 0.35); }
-.dscwb-canvas .tip::first-line { font-weight: 600; }
-.dscwb-canvas .lost { margin: 4px 0; padding: 5px 8px; border-radius: 3px;
-  border: 1px solid var(--jp-error-color1, #b00020); color: var(--jp-error-color1, #b00020); }
-`;
-
 // --- the five views ------------------------------------------------------------------------------
 
 const swatch = (colour) => `background: ${colour}`;
@@ -78,7 +47,8 @@ const VIEWS = {
   gains: {
     upper: true, drag: true, still: drawGainMap, mark: markState,
     heading: (study) => study.gain_heading,
-    key: ({ cells, gain_over: over }) => (cells.some(isNaN) ? [[HATCHED, `${over} is not possible`]] : []),
+    key: (study) => (study.rows.every((_, row) => study.gains(row)) ? []
+      : [[HATCHED, `${study.gain_over} is not possible`]]),
     tip: rowWords,
   },
   curves: {
@@ -193,7 +163,6 @@ class View {
   constructor(model, parent) {
     this.model = model;
     this.root = element("div", "dscwb-canvas", parent);
-    element("style", "", this.root).textContent = STYLE;
     this.lost = element("div", "lost", this.root);
     this.lost.setAttribute("role", "status");
     this.lost.textContent = LOST;

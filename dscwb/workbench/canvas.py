@@ -18,6 +18,7 @@ from dscwb.study.confidence import Confidence
 from dscwb.workbench.picture import ModelPicture, mark, picture
 from dscwb.workbench.state import State
 
+HERE = Path(__file__).parent
 SCRIPTS = ("study.js", "pen.js", "drawing.js", "canvas.js")
 """The browser's side, in the order in which it reads it: one module."""
 
@@ -32,11 +33,11 @@ class Canvas(anywidget.AnyWidget):
             ``serial`` number, since one may point twice at the same place.
     """
 
-    _esm = "\n".join((Path(__file__).parent / name).read_text("utf-8") for name in SCRIPTS)
+    _esm = "\n".join((HERE / name).read_text("utf-8") for name in SCRIPTS)
+    _css = HERE / "canvas.css"
 
     scene = traitlets.Dict().tag(sync=True)
     lines = traitlets.Bytes().tag(sync=True)
-    gain = traitlets.Bytes().tag(sync=True)
     probability = traitlets.Bytes().tag(sync=True)
     doubt = traitlets.Bytes().tag(sync=True)
     at = traitlets.Dict().tag(sync=True)
@@ -55,15 +56,12 @@ class Canvas(anywidget.AnyWidget):
     ) -> dict[str, Any]:
         """What the traits must be to show a state; they stay as they are.
 
-        Args:
-            study: What to draw.
-            state: The point to mark, and what the gain is over.
-            confidence: Of this study; undecided states are hatched, fragile ones dotted.
-            answer: What the state means in words, for those who do not see the picture.
-            moved: Whether the study is shown already, with this baseline and confidence.
+        Confidence is that of the study: undecided states are hatched, fragile ones dotted. The
+        answer is for those who do not see the picture. Where only the point has `moved`, the rest
+        is shown already.
 
         Raises:
-            ValueError: The baseline is not a candidate, or the confidence is of another grid.
+            ValueError: The baseline is not a candidate.
         """
         at = mark(study, state, answer)
         if moved:

@@ -112,19 +112,13 @@ class Controls:
         self._preset = _dropdown("Kind of link", [NO_PRESET, *PRESETS])
         self._preset.observe(lambda _: self._chose_preset(), "value")
         first = [self._family, self["model"], self._preset, self["batch_size"]]
-        folded = widgets.Accordion(
-            [widgets.GridBox([self[name] for name in FOLDED], layout=GRID)],
-            titles=("More of the scenario",),
-            selected_index=None,
-        )
-        self.widget = widgets.VBox(
-            [
-                widgets.HBox([rate, number, self._rate_words], layout=FULL),
-                widgets.GridBox([*first, *(self[name] for name in COMMON)], layout=GRID),
-                folded,
-            ],
-            layout=FULL,
-        )
+        common, rest = ([self[name] for name in names] for names in (COMMON, FOLDED))
+        parts = [
+            widgets.HBox([rate, number, self._rate_words], layout=FULL),
+            widgets.GridBox([*first, *common], layout=GRID),
+            folded("More of the scenario", [widgets.GridBox(rest, layout=GRID)]),
+        ]
+        self.widget = widgets.VBox(parts, layout=FULL)
 
     def __getitem__(self, field: str) -> Any:
         """The widget of a field; of the data rate the slider."""
@@ -263,6 +257,11 @@ class Line:
         role, colour = ("role='alert'", "var(--jp-error-color1, #b00020)") if error else ("", "")
         look = f"style='line-height: 1.4; padding: 2px; color: {colour}'"
         self.widget.value = f"<div {role} {look}>{html.escape(text)}</div>" if text else ""
+
+
+def folded(title: str, parts: Sequence[widgets.Widget]) -> widgets.Accordion:
+    """Widgets under a title that opens them."""
+    return widgets.Accordion([widgets.VBox(parts)], titles=(title,), selected_index=None)
 
 
 def button(label: str, tooltip: str, action: Callable[[], object]) -> widgets.Button:

@@ -2,6 +2,7 @@
 
 const BAR_GAP = 10, BAR_PX = 14; // between a map and its colour bar, and the bar itself
 const SAMPLES = 120; // points of a cost line
+const COLUMNS = 200; // cells of the map of gains from left to right
 const IMPOSSIBLE = "rgba(140, 140, 140, 0.85)";
 
 // --- axes ----------------------------------------------------------------------------------------
@@ -159,15 +160,17 @@ function drawSplitBar(pen, study, best) {
 }
 
 function drawGainMap(pen, study) {
-  const rows = study.rows.length, { columns, gain_colours: shades } = study;
-  const image = new ImageData(columns, rows);
-  study.cells.forEach((gain, k) => {
-    if (isNaN(gain)) return; // stays clear
-    const row = rows - 1 - Math.floor(k / columns), at = 4 * (row * columns + (k % columns));
-    image.data.set([...shades[Math.round(255 * Math.min(1, Math.max(0, gain)))], 255], at);
+  const { rows, gain_colours: shades } = study, image = new ImageData(COLUMNS, rows.length);
+  rows.forEach((_, row) => {
+    if (!study.gains(row)) return; // stays clear
+    for (let column = 0; column < COLUMNS; column += 1) {
+      const gain = study.gainAt(row, study.rateAt((column + 0.5) / COLUMNS));
+      const at = 4 * ((rows.length - 1 - row) * COLUMNS + column);
+      image.data.set([...shades[Math.round(255 * Math.min(1, Math.max(0, gain)))], 255], at);
+    }
   });
   const small = document.createElement("canvas");
-  Object.assign(small, { width: columns, height: rows });
+  Object.assign(small, { width: COLUMNS, height: rows.length });
   small.getContext("2d").putImageData(image, 0, 0);
   pen.box(pen.x, pen.y, pen.w, pen.h, pen.hatch([IMPOSSIBLE]));
   pen.ctx.imageSmoothingEnabled = false;
@@ -314,7 +317,7 @@ function drawPlaces(pen, study) {
     });
   }
   pen.frame();
-  depthAxis(pen, study, places, study.places.map((place) => place.depth_label));
+  depthAxis(pen, study, places, places.map((_, k) => (k < places.length - 1 ? `${k}` : "all")));
 }
 
 function drawPlace(pen, { kind, colour, label }, x, y) {

@@ -15,19 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 from plotly.colors import sample_colorscale, unlabel_rgb
 
-from dscwb.cuts import Granularity, all_cuts, bottlenecks
+from dscwb.cuts import Cut, Granularity, all_cuts, bottlenecks
 from dscwb.envelope import lower_envelope
+from dscwb.figures.best_split import about_lines, best_split_heading
 from dscwb.figures.colours import split_colours
-from dscwb.figures.gain import GAIN_COLOURS
+from dscwb.figures.gain import GAIN_COLOURS, gain_heading, gain_over
 from dscwb.figures.latency_breakdown import PARTS
 from dscwb.figures.latency_vs_rate import WORDS
-from dscwb.figures.layout import log_ticks, row_ticks, shortened
-from dscwb.figures.state_map import COLUMNS
+from dscwb.figures.layout import in_unit, log_ticks, row_ticks, shortened
+from dscwb.figures.state_map import RIGHT, Cells
 from dscwb.graph import ModelGraph
 from dscwb.study import Study
 from dscwb.study.confidence import Confidence
-from dscwb.study.sureness import about_models, about_times, robust, undecided
-from dscwb.units import BITS_PER_BYTE, format_number, format_percent, format_rate, shown_name
+from dscwb.study.sureness import robust, undecided
+from dscwb.units import BITS_PER_BYTE, format_number, format_rate, shown_name
 from dscwb.workbench.state import State
 
 LINES = ("head", "tail", "link", "bits", "intercept", "slope")
@@ -39,8 +40,14 @@ ABOVE_BEST = 4.0  # the axis of costs ends at so many times the dearest best spl
 BELOW_BEST = 1.5  # and starts so many times under the cheapest
 ABOVE_LOCAL = 1.25  # bars up to so many times the time without offloading are shown whole
 LINEAR_TICKS = 6
-PREFIXES = ((1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
 FEW_RATIOS = 12  # more compressive bottlenecks than these have no room for their ratios
+
+KINDS = {
+    "none": "no bottleneck: c ≥ 1",
+    "natural": "natural bottleneck: c < 1",
+    "compressive": "compressive bottleneck: c below all before",
+}
+"""What a tip says of the kinds of cuts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,37 +69,28 @@ class ModelPicture:
     @classmethod
     def of(cls, graph: ModelGraph, granularity: Granularity) -> ModelPicture:
         """Find it."""
-        shown: Granularity = granularity
-        if granularity == "compressive":
-            shown = "block" if graph.blocks else "op"
+        shown: Granularity = "auto" if granularity == "compressive" else granularity
         cuts = {cut.index: cut for cut in (*all_cuts(graph, shown), *all_cuts(graph, granularity))}
         colours = dict(zip(cuts, split_colours(graph, list(cuts.values())), strict=True))
         table = bottlenecks(graph, shown)
-        few = table["compressive"].sum() <= FEW_RATIOS
-        places: list[dict[str, Any]] = [
-            {"cut": 0, "ratio": 1.0, "depth_label": "0", "words": "input\nfull offloading: c = 1"}
+        natural = np.where(table["natural"], "natural", "none")
+        kinds = np.where(table["compressive"], "compressive", natural).tolist()
+        labelled = kinds.count("compressive") <= FEW_RATIOS
+        rows = zip(table["cut"], table["name"], table["ratio"], kinds, strict=True)
+        inner = [
+            {
+                "cut": int(cut),
+                "ratio": float(ratio),
+                "kind": kind,
+                "colour": colours[int(cut)],
+                "label": f"{ratio:.2g}" if labelled else "",
+                "words": f"{shown_name(name)}\nc = {format_number(ratio)}\n{KINDS[kind]}",
+            }
+            for cut, name, ratio, kind in rows
         ]
-        columns = (table[name] for name in ("cut", "name", "ratio", "natural", "compressive"))
-        for cut, name, ratio, natural, compressive in zip(*columns, strict=True):
-            kind = "compressive" if compressive else "natural" if natural else "none"
-            words = {
-                "none": "no bottleneck: c ≥ 1",
-                "natural": "natural bottleneck: c < 1",
-                "compressive": "compressive bottleneck: c below all before",
-            }[kind]
-            places.append(
-                {
-                    "cut": int(cut),
-                    "ratio": float(ratio),
-                    "kind": kind,
-                    "colour": colours[int(cut)],
-                    "label": f"{ratio:.2g}" if few else "",
-                    "depth_label": f"{len(places)}",
-                    "words": f"{name}\nc = {format_number(ratio)}\n{words}",
-                }
-            )
-        end = {"cut": -1, "depth_label": "all", "words": "output\nno offloading: nothing is sent"}
-        return cls(graph, granularity, colours, (*places, end))
+        start = {"cut": 0, "ratio": 1.0, "words": "input\nfull offloading: c = 1 by definition"}
+        end = {"cut": -1, "words": "output\nno offloading: nothing is sent"}
+        return cls(graph, granularity, colours, (start, *inner, end))
 
     def fits(self, study: Study) -> bool:
         """Whether it is that of this study."""
@@ -103,22 +101,23 @@ class ModelPicture:
         """Whether depth is counted in blocks, not in layers."""
         return bool(self.graph.blocks) and self.granularity != "op"
 
-    def candidate(self, study: Study, index: int) -> dict[str, Any]:
-        """A candidate as the browser knows it."""
-        cut, name = study.lines.splits[index], study.splits[index]
+    def candidate(self, cut: Cut, name: str) -> dict[str, Any]:
+        """A candidate as the browser knows it; ``place`` is that of the compression plot."""
         ends = [block.end for block in self.graph.blocks]
-        depth, depths, layers = cut.index, len(self.graph.layers), f"{cut.index} layers"
+        of_layers, of_blocks = f"{cut.index} of {len(self.graph.layers)} layers", ""
+        depth = cut.index
         if self.in_blocks:
-            depth, depths = sum(end <= cut.index for end in ends), len(ends)
-        places = [i for i, one in enumerate(self.places) if one["cut"] == cut.index]
+            depth = sum(end <= cut.index for end in ends)
+            of_blocks = f"{depth} of {len(ends)} blocks, "
+        places = {one["cut"]: i for i, one in enumerate(self.places)}
         return {
             "name": name,
             "shown": shown_name(name),
-            "short": shortened(shown_name(name)),
+            "short": shown_name(shortened(name)),
             "colour": self.colours[cut.index],
-            "place": places[0] if places and not cut.is_output else len(self.places) - 1,
+            "place": places[-1] if cut.is_output else places.get(cut.index, places[-1]),
             "depth_label": "all" if cut.is_output else f"{depth}",
-            "runs": f"{depth} of {depths} " + (f"blocks, {layers}" if self.in_blocks else "layers"),
+            "runs": f"{of_blocks}{of_layers}",
         }
 
 
@@ -129,22 +128,20 @@ def mark(study: Study, state: State, answer: str) -> dict[str, Any]:
     it moves in steps while the rate falls.
     """
     row, rate, lines = study.row(state.batch_size), float(state.data_rate_bps), study.lines
-    whole = lines.intercept_s[row]
-    usual = whole - lines.link_s[row]  # nothing is sent without offloading
+    usual = lines.intercept_s[row] - lines.link_s[row]  # nothing is sent without offloading
     high = ABOVE_LOCAL * float(usual[-1] if np.isfinite(usual[-1]) else np.nanmax(usual))
     best = study.envelopes[row].best_split(np.array([rate]))[0]
-    needed = 1.1 * float(whole[best] + lines.bits[row, best] / rate)
+    needed = 1.1 * float(study.latency_at(state.batch_size, rate)[best, 0])
     if needed > high:
         decade = 10.0 ** math.floor(math.log10(needed))
         high = next(m * decade for m in (1, 1.5, 2, 3, 5, 7, 10) if m * decade >= needed)
-    factor, name = _prefixed(high, "s")
-    bars = _axis(0.0, high or 1.0, _linear_ticks(high), f"Latency in {name}", factor)
+    high = high or 1.0  # nothing may take any time
     return {
         "batch_size": state.batch_size,
         "data_rate_bps": rate,
         "rate_words": format_rate(rate, in_bytes=False),
         "answer": answer,
-        "bars": bars,
+        "bars": _axis(0.0, high, "Latency", "s", _linear_ticks(high)),
     }
 
 
@@ -155,35 +152,27 @@ def picture(
 
     ``scene`` holds words and numbers, rows in the study's order. Arrays are little-endian, as every
     browser reads them: ``lines``, as `LINES` says, ``(6, batch, split)``, NaN where a candidate has
-    no times; ``gain`` over the baseline, ``(batch, COLUMNS)`` of equal ratio from the lowest to the
-    highest rate, NaN where the baseline is not possible; ``probability`` that the best split is
-    best, ``(batch, rate)``; ``doubt``, `UNDECIDED` where that is too low, `FRAGILE` where it is
-    not, but another split is best if a model is off. These two are empty without confidence.
+    no times; ``probability`` that the best split is best, ``(batch, rate)``; ``doubt``, `UNDECIDED`
+    where that is too low, `FRAGILE` where it is not, but another split is best if a model is off.
+    The last two are empty without confidence.
 
     Raises:
-        ValueError: The baseline is not a candidate, or the confidence is of another grid.
+        ValueError: The baseline is not a candidate.
     """
-    (low, high), lines = study.rate_range, study.lines
+    (low, high), lines, cells = study.rate_range, study.lines, Cells.of(study)
     split = study.splits.index(study.baseline_split(baseline))
     kept = _kept(study, split)
     place = {index: i for i, index in enumerate(kept)}
-    edges = np.geomspace(low, high, COLUMNS + 1)
-    shown = study.at_rates(np.sqrt(edges[:-1] * edges[1:]))
     arrays = (lines.head_s, lines.tail_s, lines.link_s, lines.bits, study.intercepts, study.slopes)
     measured = (~lines.interpolated).tolist()
-    kinds = [one.get("kind") for one in model.places[1:-1]]
+    kinds = [one["kind"] for one in model.places[1:-1]]
     natural = len(kinds) - kinds.count("none")
-    parts = [name for name in PARTS if name not in ("wait", "link")]
-    parts += [
-        name for name, values in (("wait", lines.wait_s), ("link", lines.link_s)) if values.any()
-    ]
+    sometimes = {"wait": lines.wait_s, "link": lines.link_s}
+    unused = [name for name, seconds in sometimes.items() if not seconds.any()]
     probability, doubt, doubt_edges = _doubt(study, confidence)
     scene = {
-        "split_heading": (
-            f"Best split of {model.graph.model}",
-            f"a split is best in {format_percent(study.usefulness())} of the states shown",
-        ),
-        "gain_heading": _gain_heading(study, baseline),
+        "split_heading": best_split_heading(study),
+        "gain_heading": _gain_heading(cells, baseline),
         "ratio_heading": (
             "Compression ratio over depth",
             f"{natural} of {len(kinds)} natural, {kinds.count('compressive')} compressive",
@@ -195,8 +184,8 @@ def picture(
         "origins": (
             f"device {study.edge.provenance.origin}, server {study.server.provenance.origin}"
         ),
-        "caption": " ".join(_caption(study, confidence, len(kept))),
-        "candidates": [model.candidate(study, index) for index in kept],
+        "caption": _caption(cells, confidence, len(kept)),
+        "candidates": [model.candidate(lines.splits[i], study.splits[i]) for i in kept],
         "rows": [_row(study, row, place) for row in range(len(measured))],
         "row_ticks": row_ticks(study.batch_sizes, measured, MAP_PX / len(measured)),
         "baseline": place[split],
@@ -205,15 +194,13 @@ def picture(
         "costs": _cost_axis(study, low, high),
         "ratios": _ratio_axis(model),
         "places": model.places,
-        "parts": {name: PARTS[name] for name in PARTS if name in parts},
+        "parts": {name: PARTS[name] for name in PARTS if name not in unused},
         "gain_colours": GAIN_SHADES,
-        "columns": COLUMNS,
         "doubt_edges_bps": doubt_edges,
     }
     return {
         "scene": scene,
         "lines": np.stack([array[:, kept] for array in arrays]).astype("<f4").tobytes(),
-        "gain": shown.gain(study.splits[split]).to_numpy().astype("<f4").tobytes(),
         "probability": probability.astype("<f4").tobytes(),
         "doubt": doubt.astype(np.uint8).tobytes(),
     }
@@ -260,31 +247,28 @@ def _row(study: Study, row: int, place: Mapping[int, int]) -> dict[str, Any]:
 
 
 def _axis(
-    low: float, high: float, ticks: tuple[float, ...], title: str, unit: float = 1.0
+    low: float, high: float, title: str, unit: str, ticks: tuple[float, ...] = ()
 ) -> dict[str, Any]:
-    labels = [format_number(tick / unit) for tick in ticks]
+    """An axis that is logarithmic unless it starts from zero; then its ticks are given."""
+    ticks = ticks or log_ticks(low, high)
+    labels = [in_unit(tick, unit) for tick in ticks]
     return {"low": low, "high": high, "ticks": ticks, "labels": labels, "title": title}
-
-
-def _prefixed(value: float, unit: str) -> tuple[float, str]:
-    """Factor and name of the largest prefix not above a value: ``0.02`` s gives ``1e-3, ms``."""
-    factor, name = next((one for one in PREFIXES if abs(value) >= one[0]), PREFIXES[-1])
-    return factor, name + unit
 
 
 def _linear_ticks(high: float) -> tuple[float, ...]:
     """Multiples of 1, 2 or 5 times a power of ten from zero to `high`, at most six steps."""
-    if not high > 0:
-        return (0.0,)
     decade = 10.0 ** math.floor(math.log10(high / LINEAR_TICKS))
     step = next(m * decade for m in (1, 2, 5, 10) if high / (m * decade) <= LINEAR_TICKS)
     return tuple(k * step for k in range(int(high / step * (1 + 1e-9)) + 1))
 
 
 def _rate_axis(low: float, high: float) -> dict[str, Any]:
-    ticks = log_ticks(low, high)
-    axis = _axis(low, high, ticks, "Data rate in Mbit/s, below in MB/s", 1e6)
-    return axis | {"below": [format_number(tick / 1e6 / BITS_PER_BYTE) for tick in ticks]}
+    axis = _axis(low, high, "Data rate in Mbit/s, below in MB/s", "")
+    mbit = [tick / 1e6 for tick in axis["ticks"]]
+    return axis | {
+        "labels": [format_number(tick) for tick in mbit],
+        "below": [format_number(tick / BITS_PER_BYTE) for tick in mbit],
+    }
 
 
 def _cost_axis(study: Study, low_bps: float, high_bps: float) -> dict[str, Any]:
@@ -292,14 +276,12 @@ def _cost_axis(study: Study, low_bps: float, high_bps: float) -> dict[str, Any]:
     ends = study.at_rates((low_bps, high_bps)).cost
     high = float(ends.max()) * ABOVE_BEST or 1.0  # nothing may cost anything
     low = max(float(ends.min()) / BELOW_BEST, high * 1e-12)
-    factor, name = _prefixed(math.sqrt(low * high), study.unit)
-    return _axis(low, high, log_ticks(low, high), f"{WORDS[study.unit]} in {name}", factor)
+    return _axis(low, high, WORDS[study.unit], study.unit)
 
 
 def _ratio_axis(model: ModelPicture) -> dict[str, Any]:
     ratios = [one["ratio"] for one in model.places if "ratio" in one]
-    low, high = min(ratios) / 1.8, max(ratios) * 1.3
-    return _axis(low, high, log_ticks(low, high), "Compression ratio c")
+    return _axis(min(ratios) / 1.8, max(ratios) * 1.3, "Compression ratio c", "")
 
 
 def _doubt(
@@ -308,49 +290,26 @@ def _doubt(
     """Probabilities, marks, and the borders of their cells, half way between two rates."""
     if confidence is None:
         return np.empty(0), np.empty(0, dtype=np.int_), []
-    if confidence.probability.shape != study.best.shape:
-        raise ValueError(
-            f"The confidence is of a grid of {confidence.probability.shape} states, the study of "
-            f"{study.best.shape}; compute it for this study."
-        )
     hatched = undecided(study, confidence.undecided)
     marks = np.where(hatched, UNDECIDED, np.where(robust(study), 0, FRAGILE))
     (low, high), rates = study.rate_range, study.data_rates_bps
     return confidence.probability, marks, [low, *np.sqrt(rates[:-1] * rates[1:]).tolist(), high]
 
 
-def _gain_heading(study: Study, baseline: str) -> tuple[str, str]:
-    split, gains = study.baseline_split(baseline), study.gain(baseline).to_numpy()
-    missing = int(np.isnan(gains).all(axis=1).sum())
-    short = shortened(shown_name(split))
-    heading = f"Gain over {short}" if split == baseline else f"Gain over {baseline} ({short})"
-    if missing == len(gains):
-        return heading, "not possible at any batch size"
-    mean, most = (format_percent(float(of(gains))) for of in (np.nanmean, np.nanmax))
-    low, high = (format_rate(rate, in_bytes=False) for rate in study.rate_range)
-    words = f"mean {mean}, at most {most}, from {low} to {high}"
-    if missing:
-        words += f"; not possible at {missing} of {len(gains)} batch sizes"
-    return heading, words
+def _gain_heading(cells: Cells, baseline: str) -> tuple[str, str]:
+    """As in `plot_gain`; a mean hangs on the range of rates, which stands beside it."""
+    heading, words = gain_heading(gain_over(cells, baseline, RIGHT))
+    low, high = (format_rate(rate, in_bytes=False) for rate in cells.study.rate_range)
+    return heading, f"{words}, from {low} to {high}"
 
 
-def _caption(study: Study, confidence: Confidence | None, drawn: int) -> list[str]:
-    parts = [study.label(), "White lines: the exact rates at which the best split changes."]
-    between = study.lines.interpolated
-    if between.any():
-        sizes = zip(study.batch_sizes, between, strict=True)
-        own = ", ".join(f"{size}" for size, mark in sizes if not mark)
-        parts.append(
-            f"Batch sizes with times of their own: {own or 'none'} (bold); those between (≈) are "
-            "interpolated linearly."
-        )
-    if drawn < len(study.splits):
-        parts.append(
-            f"Lines and bars: {drawn} of {len(study.splits)} candidates, among them all that are "
-            "best or second best in any state."
-        )
-    if confidence is not None:
-        doubted = about_times(study)
-        parts.append(f"Undecided states from {confidence.label()}{doubted and f', or {doubted}'}.")
-        parts += filter(None, [about_models(study)])
-    return [*parts, "c: elements sent, over those of the input."]
+def _caption(cells: Cells, confidence: Confidence | None, drawn: int) -> str:
+    few = (
+        f"Lines and bars: {drawn} of {len(cells.study.splits)} candidates, among them all that are "
+        "best or second best in any state. "
+    )
+    return (
+        f"{cells.caption()} {about_lines(confidence)} "
+        f"{few if drawn < len(cells.study.splits) else ''}"
+        "c: elements sent, over those of the input."
+    )

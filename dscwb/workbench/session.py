@@ -26,7 +26,7 @@ from dscwb.study.confidence import Confidence
 from dscwb.study.tables import FORMATS
 from dscwb.units import BITS_PER_BYTE, format_number
 from dscwb.workbench.canvas import Canvas
-from dscwb.workbench.controls import Controls, KeepKeys, Line, button
+from dscwb.workbench.controls import Controls, KeepKeys, Line, button, folded
 from dscwb.workbench.hatching import REPLICATES, Hatching
 from dscwb.workbench.shown import Shown, View, completed, shown
 from dscwb.workbench.state import KNOBS, State, Value
@@ -77,11 +77,10 @@ class SplitWorkbench:
         """
         if backend not in BACKENDS:
             raise ValueError(f"Unknown backend {backend!r}; choose one of {', '.join(BACKENDS)}.")
-        self._library = Library(profiles)
+        self._library, self._view = Library(profiles), BACKENDS[backend]()
         self._past: list[State] = []
         self._future: list[State] = []
         self._moving: frozenset[str] = frozenset()
-        self._view = BACKENDS[backend]()
         state = State(model or self._library.models[0], server_speedup=server_speedup)
         self._shown = shown(self._library, self._view, state)
         self._start = self.state
@@ -90,14 +89,13 @@ class SplitWorkbench:
             self.state.values(),
             lambda changes: self._guarded(lambda: self.update(**changes)),
         )
-        self._answer, self._message, self._text = Line(), Line(), widgets.Textarea()
-        self._text.layout = {"width": "100%", "height": "80px"}
+        self._answer, self._message = Line(), Line()
+        self._text = widgets.Textarea(layout={"width": "100%", "height": "80px"})
         self._hatching = Hatching(self._hatch, lambda: self._message.say(UNCHECKED))
-        self._undo = button("Undo", "Back to the state before", lambda: self._guarded(self.undo))
-        self._redo = button("Redo", "Forth again", lambda: self._guarded(self.redo))
+        self._undo = self._button("Undo", "Back to the state before", self.undo)
+        self._redo = self._button("Redo", "Forth again", self.redo)
         self._box = self._layout()
         self._show(self._shown)
-        self._text.value = self.state.to_json()
         self._message.say(" ".join(self._library.left_out))
         if backend == "canvas":
             self._view.observe(lambda change: self._pointed(change["new"]), "clicked")
@@ -150,11 +148,9 @@ class SplitWorkbench:
         if not changed:
             return
         # A number on its way, or the mark in a map, is one step to undo; choices are one each.
-        on_its_way = changed == self._moving and (
-            changed <= {"data_rate_bps", "batch_size"}
-            or (len(changed) == 1 and all(KNOBS[name].high is not None for name in changed))
-        )
-        if not (on_its_way and self._past):
+        numbers = [name for name in changed if KNOBS[name].high is not None]
+        on_its_way = changed <= {"data_rate_bps", "batch_size"} or len(changed) == len(numbers) == 1
+        if not (on_its_way and changed == self._moving):
             self._past.append(before)
         self._moving = changed
         self._future.clear()
@@ -238,29 +234,29 @@ class SplitWorkbench:
             button(kind, f"Save as {kind} in the notebook's folder", partial(self._export, kind))
             for kind in EXPORTS
         ]
-        reset = button("Reset", "Back to the start", lambda: self._guarded(self.reset))
-        load = button("Load", "Go to the state in the text", lambda: self._guarded(self._load_text))
-        share = widgets.Accordion(
-            [widgets.VBox([self._text, load])],
-            titles=("Share: this text brings a colleague to the same picture",),
-            selected_index=None,
+        reset = self._button("Reset", "Back to the start", self.reset)
+        load = self._button(
+            "Load", "Go to the state in the text", lambda: self.load_state(self._text.value)
         )
-        actions = widgets.HBox(
-            [self._undo, self._redo, reset, *exports, self._hatching.widget],
-            layout={"flex_flow": "wrap"},
+        share = folded(
+            "Share: this text brings a colleague to the same picture", [self._text, load]
         )
+        actions = [self._undo, self._redo, reset, *exports, self._hatching.widget]
+        parts = [
+            KeepKeys(),
+            self._controls.widget,
+            self._answer.widget,
+            self._view,
+            widgets.HBox(actions, layout={"flex_flow": "wrap"}),
+            self._message.widget,
+            share,
+        ]
+        self._text.value = self.state.to_json()
         self._allow_steps()
-        return widgets.VBox(
-            [
-                KeepKeys(),
-                self._controls.widget,
-                self._answer.widget,
-                self._view,
-                actions,
-                self._message.widget,
-                share,
-            ]
-        ).add_class("dscwb")
+        return widgets.VBox(parts).add_class("dscwb")
+
+    def _button(self, label: str, tooltip: str, action: Callable[[], None]) -> widgets.Button:
+        return button(label, tooltip, lambda: self._guarded(action))
 
     def _show(self, new: Shown) -> None:
         """Put it on the screen."""
@@ -290,9 +286,6 @@ class SplitWorkbench:
                 "batch_size": int(at["batch_size"]),
             }
             self._guarded(lambda: self.update(**changes))
-
-    def _load_text(self) -> None:
-        self.load_state(self._text.value)
 
     def _export(self, kind: str) -> None:
         path = _unused(Path.cwd(), self.state.model, EXPORTS[kind])

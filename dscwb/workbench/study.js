@@ -44,7 +44,6 @@ const line = (a, s, rate) => a + s / rate;
 class Study {
   constructor(model) {
     Object.assign(this, model.get("scene"));
-    this.cells = numbers(model.get("gain"), Float32Array);
     this.probability = numbers(model.get("probability"), Float32Array);
     this.doubt = numbers(model.get("doubt"), Uint8Array);
     const lines = numbers(model.get("lines"), Float32Array);
@@ -103,6 +102,9 @@ class Study {
     const fixed = this.costAt(row, this.baseline, rate);
     return (fixed - this.costAt(row, this.bestAt(row, rate), rate)) / fixed;
   }
+
+  // Whether the baseline is possible at a batch size.
+  gains(row) { return !isNaN(this.gainAt(row, this.low)); }
 
   doubtAt(row, rate) {
     const edges = this.doubt_edges_bps;

@@ -6,7 +6,7 @@ notebook: whatever else is used here is imported where it is used.
 
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +40,19 @@ def _seeded() -> None:
     np.random.seed(SEED)
     if torch := sys.modules.get("torch"):
         torch.manual_seed(SEED)
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, list[str], str]]:
+    """The command line in this process: exit status, lines on stdout, text on stderr."""
+    from dscwb.__main__ import main
+
+    def run(*arguments: object) -> tuple[int, list[str], str]:
+        status = main([str(word) for word in arguments])
+        shown = capsys.readouterr()
+        return status, shown.out.splitlines(), shown.err
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -8,33 +8,16 @@ import pytest
 from torch import nn
 
 import dscwb
-from dscwb import __main__ as cli
 from dscwb.capturing.errors import CaptureError
-from dscwb.profiles.records import Passes
+from dscwb.cli.lab import LabError
+from dscwb.cli.options import whole_numbers
+from dscwb.figures.save import FigureError
+from dscwb.policy import PolicyError
+from dscwb.profiles.records import Passes, ProfileError
+from tests.command import refused
 from tests.tiny import profile_of, tiny_graph
 
 SMALL = "mobilenetv3_small_050"  # of timm's smallest and quickest
-
-
-@pytest.fixture
-def run(capsys):
-    """The command line in this process: exit status, lines on stdout, text on stderr."""
-
-    def run(*arguments):
-        status = cli.main([str(word) for word in arguments])
-        shown = capsys.readouterr()
-        return status, shown.out.splitlines(), shown.err
-
-    return run
-
-
-def refused(result):
-    """The one line on stderr, without the program's name."""
-    status, out, error = result
-    assert (status, out) == (2, [])
-    assert error.startswith("dscwb: ")
-    assert error.count("\n") == 1
-    return error.removeprefix("dscwb: ").strip()
 
 
 # Help
@@ -129,10 +112,15 @@ def test_verify_names_a_wrong_number_of_cuts(run, cuts):
     assert refused(run("verify", SMALL, f"--cuts={cuts}")).startswith(f"--cuts is {cuts!r}")
 
 
-def test_verify_takes_all_cuts(monkeypatch):
-    graph = dscwb.capture(nn.Sequential(nn.ReLU(), nn.Tanh()).eval(), (3,)).graph
-    assert [cut.index for cut in cli._sample(graph, None)] == [0, 1, 2]
-    assert [cut.index for cut in cli._sample(graph, 2)] == [0, 2]
+@pytest.mark.parametrize(("cuts", "tried"), [("all", [0, 1, 2]), ("2", [0, 2])])
+def test_verify_takes_all_cuts_or_some(run, monkeypatch, cuts, tried):
+    captured = dscwb.capture(nn.Sequential(nn.ReLU(), nn.Tanh()).eval(), (3,))
+    asked = []
+    monkeypatch.setattr(dscwb, "capture", lambda *args, **options: captured)
+    monkeypatch.setattr(dscwb, "verify", lambda captured, cuts, size: asked.extend(cuts) or [])
+    _, out, _ = run("verify", SMALL, "--cuts", cuts)
+    assert [cut.index for cut in asked] == tried
+    assert out == [f"{len(tried)} of {len(tried)} cuts equal"]
 
 
 # Profile
@@ -153,7 +141,7 @@ def test_profile_writes_a_file_and_shows_how_far_to_believe_it(run, tmp_path):
     assert "bfloat16" in out[0]
     assert out[1].split()[:2] == ["batch", "T"]
     assert [line.split()[0] for line in out[2:5]] == ["1", "2", "4"]
-    assert [line.split()[4] for line in out[2:5]] == ["10"] * 3
+    assert all(int(line.split()[5]) >= 10 for line in out[2:5])
     assert out[-1] == f"saved {path}"
     assert "measuring" in error
 
@@ -170,19 +158,10 @@ def test_profile_says_where_memory_ran_out_and_where_it_was_interrupted(run, tmp
     monkeypatch.setattr(dscwb, "profile", lambda *args, **options: found)
     status, out, error = run("profile", SMALL, "-o", tmp_path / "p.parquet")
     assert (status, error) == (130, "dscwb: interrupted\n")
-    assert " ".join(out[2].split()) == "1 6 µs 0.0% 10 1.000 (1.000–1.000) not checked ok"
+    assert " ".join(out[2].split()) == "1 6 µs 0 % 10 1.000 (1.000–1.000) not checked ok"
     assert " ".join(out[3].split()) == "8 - - - - - oom"
     assert out[4] == f"saved {tmp_path / 'p.parquet'}"
     assert dscwb.load_profile(tmp_path / "p.parquet").status(8) == "oom"
-
-
-def test_an_interrupt_before_anything_was_measured(run, tmp_path, monkeypatch):
-    def interrupt(*args, **options):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(dscwb, "capture", interrupt)
-    status, _, error = run("profile", SMALL, "-o", tmp_path / "p.parquet")
-    assert (status, error) == (130, "dscwb: interrupted\n")
 
 
 @pytest.mark.parametrize(
@@ -190,13 +169,16 @@ def test_an_interrupt_before_anything_was_measured(run, tmp_path, monkeypatch):
     [("1", [1]), ("1,2,8", [1, 2, 8]), ("1:4", [1, 2, 3, 4]), ("1:2,16", [1, 2, 16])],
 )
 def test_batch_sizes_are_lists_and_ranges(text, sizes):
-    assert cli.commands.whole_numbers(text) == sizes
+    assert whole_numbers(text) == sizes
 
 
-@pytest.mark.parametrize("text", ["", "a", "1,,2", "0", "4:2", "1:2:3", "1.5", "-1"])
+@pytest.mark.parametrize(
+    "text", ["", "a", "1,,2", "0", "4:2", "1:2:3", "1.5", "-1", "1:100000000", "1:9999,1:2"]
+)
 def test_wrong_batch_sizes_are_named(run, text):
     reason = refused(run("profile", SMALL, f"--batch-sizes={text}", "-o", "never"))
     assert reason.startswith(f"--batch-sizes is {text!r}")
+    assert reason.endswith("whole numbers from 1, 10,000 of them at most.")
 
 
 # Mistakes
@@ -216,13 +198,20 @@ def test_an_unknown_model_is_answered_with_the_nearest_names(run):
         (["bottlenecks", SMALL, "--image-size", "big"], "Invalid value for '--image-size'"),
         (["verify", SMALL, "--batchsize", "2"], "No such option: --batchsize"),
         (["profile", SMALL], "Missing option"),
-        (["profile", SMALL, "-o", "."], ". is a folder; give a file."),
+        (
+            ["profile", SMALL, "-o", "."],
+            "Invalid value for '--output'",
+        ),
         (["profile", SMALL, "-o", "x", "--device", "tpu"], "--device is 'tpu'"),
         (["profile", SMALL, "-o", "x", "--device", "cuda:99"], "--device is 'cuda:99'"),
         (["profile", SMALL, "-o", "x", "--dtype", "int8"], "'int8' is not one of"),
         (
             ["profile", SMALL, "-o", "x.parquet", "--passes", "3", "--image-size", "32"],
-            "passes is 3",
+            "--passes is 3; give at least",
+        ),
+        (
+            ["profile", SMALL, "-o", "x.parquet", "--gap-ms", "-1", "--image-size", "32"],
+            "--gap-ms is -0.001",
         ),
     ],
 )
@@ -230,13 +219,53 @@ def test_a_mistake_is_one_line(run, arguments, reason):
     assert reason in refused(run(*arguments))
 
 
-@pytest.mark.parametrize("error", [CaptureError, ValueError, OSError, RuntimeError])
-def test_a_reason_of_many_lines_becomes_one(run, monkeypatch, error):
-    def fail(*args, **options):
-        raise error("first line\n\n    second line")
+@pytest.fixture
+def failing(run, monkeypatch):
+    """The outcome of a command in which something fails."""
 
-    monkeypatch.setattr(dscwb, "capture", fail)
-    assert refused(run("bottlenecks", SMALL)) == "first line second line"
+    def failing(error):
+        def fail(*args, **options):
+            raise error
+
+        monkeypatch.setattr(dscwb, "capture", fail)
+        return run("bottlenecks", SMALL)
+
+    return failing
+
+
+@pytest.mark.parametrize(
+    "error", [CaptureError, ProfileError, PolicyError, FigureError, LabError, ValueError, OSError]
+)
+def test_a_reason_of_many_lines_becomes_one(failing, error):
+    assert refused(failing(error("first line\n\n    second line"))) == "first line second line"
+
+
+def test_what_the_machine_lacks_is_one_line_with_a_remedy(failing):
+    assert "not enough memory for this; give fewer" in refused(failing(MemoryError()))
+    missing = ModuleNotFoundError("No module named 'plotly'", name="plotly")
+    assert "plotly is not installed here; run: pip install 'dscwb[lab]'" in refused(
+        failing(missing)
+    )
+    gone = FileNotFoundError(2, "No such file or directory", "x.pt2")
+    assert refused(failing(gone)) == "x.pt2: No such file or directory"
+
+
+def test_ctrl_c_is_one_line(failing):
+    assert failing(KeyboardInterrupt()) == (130, [], "dscwb: interrupted\n")
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("by zero"), RuntimeError("?"), KeyError("x")])
+def test_a_bug_keeps_its_traceback_and_says_where_to_report_it(failing, error):
+    status, out, said = failing(error)
+    assert (status, out) == (70, [])
+    assert "Traceback" in said
+    assert type(error).__name__ in said
+    assert "report it" in said.splitlines()[-1]
+
+
+def test_control_characters_of_a_name_are_shown_not_obeyed(failing):
+    reason = refused(failing(ValueError("a name \x1b[2J of \u202e elsewhere")))
+    assert reason == r"a name \x1b[2J of \u202e elsewhere"
 
 
 def test_a_mistake_from_the_shell():

@@ -9,12 +9,15 @@ import pytest
 
 import dscwb
 from dscwb import __main__ as cli
-from dscwb.cli import commands
+from dscwb.cli.options import many_rates, one_rate
 from dscwb.profiles.records import scale_profile
+from dscwb.scenario import DATA_RATES_BPS
+from tests.command import refused
 from tests.tiny import profile_of, tiny_graph
 
 MS = 1_000_000
 WIRE = ("--input-encoding", "float32", "--feature-encoding", "float32")
+ASSUMED = ("--speedup", "10")
 
 
 @pytest.fixture(scope="module")
@@ -28,18 +31,6 @@ def edge(tmp_path_factory):
 def server(edge):
     profile = scale_profile(dscwb.load_profile(edge), 10)
     return dscwb.save_profile(profile, edge.with_name("server.parquet"))
-
-
-@pytest.fixture
-def run(capsys):
-    """The command line in this process: exit status, lines on stdout, text on stderr."""
-
-    def run(*arguments):
-        status = cli.main([str(word) for word in arguments])
-        shown = capsys.readouterr()
-        return status, shown.out.splitlines(), shown.err
-
-    return run
 
 
 @pytest.fixture
@@ -58,15 +49,6 @@ def asked(monkeypatch, edge):
     return asked
 
 
-def refused(result):
-    """The one line on stderr, without the program's name."""
-    status, out, error = result
-    assert (status, out) == (2, [])
-    assert error.startswith("dscwb: ")
-    assert error.count("\n") == 1
-    return error.removeprefix("dscwb: ").strip()
-
-
 # Help
 
 
@@ -76,7 +58,7 @@ def test_every_command_has_all_options_with_units_and_examples(run, command):
     text = " ".join(" ".join(out).split())
     assert status == 0
     assert re.match(rf"Usage: dscwb {command} \[OPTIONS\] \W?EDGE\W? \[SERVER\]", text)
-    assert sum(f"dscwb {command} edge.parquet" in line for line in out) == 2
+    assert sum(f"  dscwb {command} e" in line for line in out) == 2  # examples
     for option in (
         *("input-encoding", "feature-encoding", "speedup", "server-device", "rates", "batch-sizes"),
         *("rtt-ms", "overhead-bytes", "downlink", "granularity", "server-load", "device-slowdown"),
@@ -99,8 +81,11 @@ def test_sweep_prints_verdict_gains_and_switching_rates(run, edge, server):
     assert "tiny at 100. Device: bench clock, float32 (measured)" in text
     assert "Splitting pays with input float32 and features float32" in text
     # A split is best in one of three states; gains over no offloading are 0, 29/60 and 50.8/60.
-    assert "1 batch size × 3 data rates from 0.01 to 1 Mbit/s; in 33.3% of these" in text
-    assert ["no", "offloading", f"{(29 + 50.8) / 180:.1%}"] in [line.split() for line in out]
+    assert (
+        "1 batch size × 3 data rates from 10 kbit/s to 1 Mbit/s; a split is best at 33 % of these "
+        "points.\nMean gain over them in latency, compared with"
+    ) in text
+    assert ["no", "offloading", "44", "%"] in [line.split() for line in out]  # 79.8 / 180
     assert "best static, no offloading" in text
     assert "minimax-regret static, no offloading" in text
     # Full offloading, at 1 Mbit/s 3.2 + 6 f, holds to f = 8; no offloading at 10 kbit/s to f < 0.
@@ -108,9 +93,9 @@ def test_sweep_prints_verdict_gains_and_switching_rates(run, edge, server):
     assert "No stretch of the model is slower on the server" in text
     assert [line.split() for line in out[-4:]] == [
         ["batch", "above", "Mbit/s", "up", "to", "Mbit/s", "best", "split"],
-        ["1", "0", "0.03556", "no", "offloading"],
-        ["1", "0.03556", "0.1778", "a"],
-        ["1", "0.1778", "inf", "full", "offloading"],
+        ["1", "0", "0.0356", "no", "offloading"],
+        ["1", "0.0356", "0.178", "after", "a"],
+        ["1", "0.178", "∞", "full", "offloading"],
     ]
 
 
@@ -141,7 +126,7 @@ def test_of_many_batch_sizes_those_with_times_are_listed(run, tmp_path):
     profile = profile_of(tiny_graph(), {1: [MS] * 3, 20: [9 * MS] * 3})
     path = dscwb.save_profile(profile, tmp_path / "p.parquet")
     _, out, _ = run("sweep", path, "--speedup", 10, *WIRE)
-    start = next(i for i, line in enumerate(out) if line.startswith("batch  above"))
+    start = next(i for i, line in enumerate(out) if line.split()[:2] == ["batch", "above"])
     assert {line.split()[0] for line in out[start + 1 :]} == {"1", "20"}
 
 
@@ -156,8 +141,8 @@ def test_policy_writes_thresholds_and_answers(run, edge, server, tmp_path):
         *("--at", "0.1", "--at", "100 kB/s"),
     )
     assert status == 0
-    assert "batch size 1 at 0.1 Mbit/s: a, cut 1, 200 B to send" in out
-    assert "batch size 1 at 0.8 Mbit/s: full offloading, cut 0, 400 B to send" in out
+    assert "batch size 1 at 100 kbit/s (12.5 kB/s): after a, 200 B to send" in out
+    assert "batch size 1 at 800 kbit/s (100 kB/s): full offloading, 400 B to send" in out
     words = "  Sure: >99 % by the device's measurements, and the answer stays the same"
     assert sum(line.startswith(words) for line in out) == 4
     assert out[-1] == f"saved {path}"
@@ -193,8 +178,23 @@ def test_report_writes_a_page_with_its_own_command(run, edge, tmp_path):
     assert (status, out) == (0, [f"saved {path}"])
     text = path.read_text(encoding="utf-8")
     assert "--speedup 10" in text
-    assert "a report.html&#x27;" in text  # quoted for the shell, escaped for the page
+    assert "a report.html&#39;" in text  # quoted for the shell, escaped for the page
     assert "40 bootstrap replicates" in text
+
+
+def test_a_link_as_output_stays_a_link(run, edge, tmp_path):
+    (tmp_path / "real.csv").write_text("older")
+    (tmp_path / "link.csv").symlink_to("real.csv")
+    rates = ("--rates", "0.01:1:3", "--batch-sizes", "1")
+    run("sweep", edge, *ASSUMED, *WIRE, *rates, "-o", tmp_path / "link.csv")
+    assert (tmp_path / "link.csv").is_symlink()
+    assert len(pd.read_csv(tmp_path / "real.csv")) == 3
+
+
+def test_a_report_of_energy_that_is_free(run, edge, tmp_path):
+    path = tmp_path / "free.html"
+    free = ("--objective", "energy", "--power", "5,0,0", "--replicates", 0)
+    assert run("report", edge, *ASSUMED, *WIRE, *free, "-o", path)[0] == 0
 
 
 # Options
@@ -225,14 +225,16 @@ def test_every_option_reaches_the_scenario(asked):
 
 def test_what_is_left_out_is_as_the_help_says(asked):
     study = asked("--speedup", 10, *WIRE)
-    assert len(study.data_rates_bps) == 200
-    assert (study.data_rates_bps[0], study.data_rates_bps[-1]) == (1e5, 1e9)
+    assert study.data_rates_bps.tolist() == DATA_RATES_BPS.tolist()
     assert study.batch_sizes == (1, 2, 3)
-    default = dscwb.Scenario(
-        input_encoding=study.scenario.input_encoding,
-        feature_encoding=study.scenario.feature_encoding,
-    )
-    assert study.scenario == default
+    encodings = {"input_encoding": "float32", "feature_encoding": "float32"}
+    assert study.scenario == dscwb.Scenario(**encodings)
+
+
+def test_a_shipped_model_is_a_profile_too(run):
+    status, out, _ = run("sweep", "efficientnet_b4", "--speedup", 20, *WIRE, "--batch-sizes", 1)
+    assert status == 0
+    assert out[0].startswith("efficientnet_b4 at 3×380×380. Device: AMD EPYC")
 
 
 def test_a_server_may_be_assumed_or_modelled(asked):
@@ -257,17 +259,14 @@ def test_a_server_may_be_assumed_or_modelled(asked):
     ],
 )
 def test_rates_are_megabits_or_have_a_unit(text, rate_bps):
-    assert commands._rate(text, "at") == pytest.approx(rate_bps)
+    assert one_rate(text, "--at") == pytest.approx(rate_bps)
 
 
 def test_rates_have_equal_ratios_and_exact_ends():
-    found = commands._rates("0.1:1000")
+    found = many_rates("0.1:1000", range(200))
     assert (len(found), found[0], found[-1]) == (200, 1e5, 1e9)
     np.testing.assert_allclose(found, np.geomspace(1e5, 1e9, 200), rtol=1e-12)
-    assert commands._rates("500kbit/s:1MB/s:2") == [5e5, 8e6]
-
-
-ASSUMED = ("--speedup", "10")
+    assert many_rates("500kbit/s:1MB/s:2", ()) == [5e5, 8e6]
 
 
 @pytest.mark.parametrize(
@@ -277,7 +276,7 @@ ASSUMED = ("--speedup", "10")
         ([*ASSUMED, *WIRE[:2]], "--feature-encoding is missing: it has no default"),
         ([*WIRE], "Give one server: a profile after that of the device, or --speedup 20, or"),
         ([*WIRE, *ASSUMED, "--server-device", "T4"], "Give one server"),
-        ([*WIRE, "--speedup", "0"], "speedup is 0"),
+        ([*WIRE, "--speedup", "0"], "--speedup is 0"),
         ([*WIRE, "--server-device", "T5"], "Unknown device 'T5'; did you mean T4"),
         ([*WIRE, *ASSUMED, "--rates", "1"], "--rates is '1'; give LOW:HIGH or LOW:HIGH:NUMBER"),
         ([*WIRE, *ASSUMED, "--rates", "9:1"], "--rates is '9:1'; give LOW:HIGH"),
@@ -290,14 +289,25 @@ ASSUMED = ("--speedup", "10")
         ([*WIRE, *ASSUMED, "--batch-sizes", "0"], "--batch-sizes is '0'; give 1,2,4 or 1:8"),
         ([*WIRE, *ASSUMED, "--batch-sizes", "9"], "No times at batch size 9"),
         ([*WIRE, *ASSUMED, "--power", "1,2"], "--power is '1,2'; give COMPUTE,SEND,WAIT in W"),
-        ([*WIRE, *ASSUMED, "--objective", "energy"], "The objective is energy, but no power is"),
+        (
+            [*WIRE, *ASSUMED, "--objective", "energy"],
+            "--objective energy needs --power COMP",
+        ),
         ([*WIRE, *ASSUMED, "--objective", "money"], "'money' is not one of"),
-        ([*WIRE, *ASSUMED, "--server-load", "0.5"], "server_load is 0.5"),
-        ([*WIRE, *ASSUMED, "--min-depth", "9"], "min_depth is 9, but 'tiny' has 3 blocks"),
-        ([*WIRE, *ASSUMED, "--memory-cap-mb", "-1"], "memory_cap_bytes is -1"),
+        ([*WIRE, *ASSUMED, "--server-load", "0.5"], "Invalid value for '--server-load'"),
+        ([*WIRE, *ASSUMED, "--memory-cap-mb", "nan"], "Invalid value for '--memory-cap-mb'"),
+        ([*WIRE, *ASSUMED, "--server-load", "nan"], "Invalid value for '--server-load'"),
+        ([*WIRE, *ASSUMED, "--rtt-ms", "20000"], "Invalid value for '--rtt-ms'"),
+        ([*WIRE, *ASSUMED, "--power", "5,-1,1"], "--power is -1"),
+        ([*WIRE, *ASSUMED, "--min-depth", "9"], "--min-depth is 9, but 'tiny' has 3 blocks"),
+        ([*WIRE, *ASSUMED, "--memory-cap-mb", "0"], "--memory-cap-mb is 0.0; give"),
+        ([*WIRE, *ASSUMED, "--rates", "1:9:100000000"], "with 2 to 10,000 rates"),
         (["--input-encoding", "gif", *WIRE[2:], *ASSUMED], "Unknown encoding 'gif'"),
         ([*WIRE, *ASSUMED, "-o", "study.txt"], "cannot write a study as .txt"),
-        ([*WIRE, *ASSUMED, "-o", "."], "--output is ., a folder; give a file."),
+        (
+            [*WIRE, *ASSUMED, "-o", "."],
+            "Invalid value for '--output'",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_with_value_and_remedy(run, edge, words, reason):
@@ -315,7 +325,7 @@ def test_mistakes_in_files_and_other_options_are_one_line(run, edge, tmp_path):
     assert "Missing option '--output'" in refused(run(*command))
     output = ("-o", tmp_path / "p.json")
     assert "--at is 'fast'" in refused(run(*command, *output, "--at", "fast"))
-    assert "replicates is 3" in refused(run(*command, *output, "--replicates", 3))
+    assert "--replicates is 3" in refused(run(*command, *output, "--replicates", 3))
     assert not (tmp_path / "p.json").exists()
     command = ("report", edge, *ASSUMED, *WIRE, "-o")
     assert "a report is written as .html" in refused(run(*command, tmp_path / "r.pdf"))

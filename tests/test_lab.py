@@ -41,6 +41,21 @@ def test_jupyterlab_opens_the_first_notebook_on_this_machine_only(tmp_path, monk
     assert f"/lab/tree/{lab.FIRST}" in " ".join(command)
 
 
+@pytest.mark.parametrize(("user", "flags"), [(0, ["--allow-root"]), (1000, [])])
+def test_root_may_open_it_too(tmp_path, monkeypatch, user, flags):
+    started = []
+    monkeypatch.setattr("os.geteuid", lambda: user)
+    monkeypatch.setattr(
+        subprocess,
+        "run",
+        lambda command, **options: (
+            started.extend(command) or subprocess.CompletedProcess(command, 0)
+        ),
+    )
+    lab.open_lab(tmp_path)
+    assert [word for word in started if word == "--allow-root"] == flags
+
+
 def test_without_jupyterlab_the_remedy_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(lab.LabError, match=r"pip install 'dscwb\[lab\]'"):
@@ -69,7 +84,8 @@ def test_a_wheel_carries_notebooks_data_and_scripts(wheel):
     profiles = [name for name in names if name.startswith("dscwb/data/profiles/")]
     assert len(profiles) == len(list((ROOT / "data" / "profiles").glob("*.parquet")))
     assert {f"dscwb/workbench/{name}" for name in (*SCRIPTS, "canvas.css")} <= set(names)
-    assert {"dscwb/devices/devices.toml", "dscwb/py.typed"} <= set(names)
+    others = {"devices/devices.toml", "py.typed", "reporting/report.html"}
+    assert {f"dscwb/{name}" for name in others} <= set(names)
 
 
 def test_what_the_wheel_installs_finds_its_data_and_notebooks_anywhere(wheel, tmp_path):

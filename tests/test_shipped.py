@@ -4,27 +4,14 @@ import shutil
 from pathlib import Path
 
 import pandas as pd
-import pytest
 
-from dscwb import __main__ as cli
+import dscwb
 from dscwb import paper
 from dscwb.profiles.files import load_profile, save_profile
 from tests.tiny import profile_of
 
 PROFILES = Path(__file__).parents[1] / "data" / "profiles"
 SLICES, THREADS = (paper.MEASURED[machines] for machines in (paper.SLICES, paper.THREADS))
-
-
-@pytest.fixture
-def run(capsys):
-    """The command line in this process: exit status, lines on stdout, text on stderr."""
-
-    def run(*arguments):
-        status = cli.main([str(word) for word in arguments])
-        shown = capsys.readouterr()
-        return status, shown.out.splitlines(), shown.err
-
-    return run
 
 
 def folder_of(folder, *stems):
@@ -67,6 +54,15 @@ def test_the_pair_measured_on_slices_comes_first_in_tables_and_pages(run, tmp_pa
     }
     mapped = (output / "efficientnet_b4-uint8-int8.html").read_text(encoding="utf-8")
     assert "NVIDIA H200, 8 of 132 multiprocessors, float32 (measured" in mapped
+
+
+def test_devices_are_listed_as_server_device_takes_them(run):
+    status, out, _ = run("devices")
+    assert status == 0
+    names = [one.name for one in dscwb.catalogue()]
+    assert all(line.startswith(name) for line, name in zip(out[::2], names, strict=True))
+    [t4] = [line for line in out if line.startswith("T4 ")]
+    assert "16 GB at 320 GB/s; TFLOP/s: float32 8.1, float16 65" in t4
 
 
 def test_two_machines_of_ones_own_are_named_and_then_come_first(run, tmp_path):

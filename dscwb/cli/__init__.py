@@ -1,1 +1,5 @@
-"""What the command line does beyond reading its arguments: `dscwb sweep`, `report` and `lab`."""
+"""The command line: thin doors on the package.
+
+`torch_arm` holds the commands that need a model, `study` those that need profiles only, `shipped`
+what comes with dscwb. `options` declares what several of them take.
+"""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
@@ -57,7 +58,10 @@ def open_lab(folder: Path, flags: Sequence[str] = ()) -> int:
     if importlib.util.find_spec("jupyterlab") is None:
         raise LabError("JupyterLab is not installed here; run: pip install 'dscwb[lab]'")
     command = [sys.executable, "-m", "jupyter", "lab", "--ServerApp.ip=127.0.0.1"]
-    command += ["--ServerApp.root_dir=.", f"--LabApp.default_url=/lab/tree/{FIRST}", *flags]
+    command += ["--ServerApp.root_dir=.", f"--LabApp.default_url=/lab/tree/{FIRST}"]
+    if getattr(os, "geteuid", lambda: 1)() == 0:  # in a container, say: JupyterLab would refuse
+        command.append("--allow-root")
+    command += flags
     return subprocess.run(command, cwd=folder, check=False).returncode
 
 

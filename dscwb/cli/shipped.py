@@ -1,5 +1,5 @@
-"""What comes with dscwb, on the command line: `dscwb lab` opens its notebooks, `dscwb paper` writes
-the paper's tables and maps computed again.
+"""What comes with dscwb: `dscwb lab` opens its notebooks, `dscwb devices` lists the datasheets,
+`dscwb paper` writes the paper's tables and maps computed again.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+import dscwb
+from dscwb.cli.options import say
 from dscwb.writing import write_csv
 
 if TYPE_CHECKING:
@@ -40,13 +42,37 @@ def lab(
     from dscwb.cli.lab import copy_notebooks, open_lab
 
     new = copy_notebooks(folder)
-    print(f"{len(new)} notebooks copied to {folder.resolve()}")
+    say(f"{len(new)} notebooks copied to {folder.resolve()}")
     raise typer.Exit(open_lab(folder, context.args))
 
 
 @app.command()
+def devices() -> None:
+    """List the boards and cards whose datasheets are known: memory, speed, source.
+
+    \b
+    Example:
+      dscwb devices
+    """  # noqa: D301
+    from dscwb.units import format_bytes, format_number
+
+    known = dscwb.catalogue()
+    wide = max(len(one.name) for one in known)
+    for one in known:
+        peaks = one.peak_flop_per_s.items()
+        speeds = ", ".join(f"{dtype} {format_number(peak / 1e12)}" for dtype, peak in peaks)
+        size, rate = format_bytes(one.memory_bytes), format_bytes(one.bandwidth_bytes_per_s)
+        say(
+            f"{one.name:<{wide}}  {size} at {rate}/s; TFLOP/s: {speeds}",
+            f"{'':<{wide}}  {one.source}",
+        )
+
+
+@app.command()
 def paper(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write into.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", file_okay=False, help="Folder to write into.")
+    ],
     profiles: Annotated[Path, typer.Option(help=WHERE)] = Path("data/profiles"),
     edge: Annotated[str, typer.Option(help=f"Device, {OF_YOURS}.")] = "",
     server: Annotated[str, typer.Option(help=f"Server, {OF_YOURS}.")] = "",
@@ -81,11 +107,11 @@ def paper(
     _write_maps(graphs, pairs, output)
     if not any(pair.profiles for pair in pairs):
         machines = "; ".join(paper.measured_machines(given)) or "none"
-        print(
+        say(
             "Only modelled pairs: to compare two machines measured here, name them with --edge and "
             f"--server. Here are {machines}."
         )
-    print(f"saved {output}")
+    say(f"saved {output}")
 
 
 def _write_tables(graphs: Sequence[ModelGraph], pairs: Sequence[Pair], output: Path) -> None:
@@ -107,15 +133,15 @@ def _write_tables(graphs: Sequence[ModelGraph], pairs: Sequence[Pair], output: P
         write_csv(table, output / f"{name}.csv")
     save_figure(plot_gains(gains), output / "gains.html")
     agree = tables["bottlenecks"].agrees
-    print(f"{agree.sum()} of {len(agree)} models agree in all counts of bottlenecks")
-    print("What the machines can do, measured here and told of the paper's:")
-    print(_shown(tables["rates"]))
-    print("Mean gains over the models, and how many lie below, within and above 20 to 30 %:")
-    print(_shown(tables["claims"]))
+    say(f"{agree.sum()} of {len(agree)} models agree in all counts of bottlenecks")
+    say("What the machines can do, measured here and told of the paper's:")
+    say(_shown(tables["rates"]))
+    say("Mean gains over the models, and how many lie below, within and above 20 to 30 %:")
+    say(_shown(tables["claims"]))
     if pairs[0].profiles:
         times = tables["modelled-beside-measured"].drop_duplicates("model")
-        print(f"T modelled for {paper.PAPERS_PAIR.name} over T measured on {pairs[0].name}:")
-        print(_shown(times[["model", "batch_sizes", "device", "server"]]))
+        say(f"T modelled for {paper.PAPERS_PAIR.name} over T measured on {pairs[0].name}:")
+        say(_shown(times[["model", "batch_sizes", "device", "server"]]))
 
 
 def _static_splits(graphs: Sequence[ModelGraph], pairs: Sequence[Pair]) -> pd.DataFrame:

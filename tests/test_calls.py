@@ -239,7 +239,7 @@ def test_another_mask_than_the_example_s_reaches_the_tail():
         with torch.inference_mode():
             sent = head(*new)
             assert torch.equal(tail(sent), model(*new))
-            received = Sent.of(tuple(sent), {"mask": new[1]})
+            received = Sent(tuple(sent), {"mask": new[1]})
             assert torch.equal(tail(received), model(*new))
     with torch.inference_mode():  # nothing beside it: the tail has the mask of the capture
         head, tail = captured.split(dscwb.all_cuts(captured.graph)[0])

@@ -126,7 +126,7 @@ def test_two_machines_keep_a_cache_each(gpt):
         names = captured[step_of].graph.resident[4:6]
         with pytest.raises(ValueError, match="The tail reads past_2_0, which is resident"):
             tail(tuple(sent))
-        logits, _ = tail(Sent.of(tuple(sent), dict(zip(names, of_server[2], strict=True))))
+        logits, _ = tail(Sent(tuple(sent), dict(zip(names, of_server[2], strict=True))))
         assert torch.equal(logits, gpt(token, past)[0])
 
 

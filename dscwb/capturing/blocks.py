@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from torch import nn
 from torch.nn.utils.parametrize import ParametrizationList
 
-from dscwb.cuts import all_cuts
+from dscwb.capturing.road import Road, parents
 from dscwb.graph import Block, ModelGraph
 
 LISTS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
@@ -31,6 +31,7 @@ PLAIN_CHAIN_WEIGHTS = 3
 LEAST_SHARE = 0.25
 # Where they stand in no list, two attentions of a decoder layer are parts of it, not its blocks.
 UNLISTED_SHARE = 0.9
+Classes = frozenset[type[nn.Module]]
 
 
 def find_blocks(model: nn.Module, graph: ModelGraph) -> tuple[Block, ...]:
@@ -57,17 +58,17 @@ def find_blocks(model: nn.Module, graph: ModelGraph) -> tuple[Block, ...]:
     A model without candidates is read as a plain chain of convolutions, else its composite children
     are its blocks.
     """
-    road = _Road(graph)
-    road.listing = _listing(model, road)
-    listed = _on_road(_resolved(_inner(model, "", road), road), road)
-    if listed:
-        return _blocks(listed, road)
-    chain = _plain_chain(model, road)
-    if chain:
-        return chain
-    children = [Node(path, m) for path, m in _composites(model, "", road)]
-    sequence = len(children) > 1 and _in_sequence([child.path for child in children], road)
-    return _blocks(_on_road(children, road), road) if sequence else ()
+    road = Road(graph)
+    candidates = _inner(model, "", road, _listing(model, road))
+    found = _on_road(_resolved(candidates, road), road)
+    if not found:
+        if chain := _plain_chain(model, road):
+            return chain
+        children = [Node(path, child) for path, child in _composites(model, "", road)]
+        if len(children) > 1 and road.in_sequence([child.path for child in children]):
+            found = _on_road(children, road)
+    blocks = (Block(x.path, type(x.module).__name__, road.ends[x.path]) for x in found)
+    return tuple(sorted(blocks, key=lambda block: block.end))
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,121 +90,6 @@ class Node:
     listed: bool = False
 
 
-@dataclass
-class _Road:
-    """What the graph knows of module paths; cuts are counted as in `all_cuts`.
-
-    Attributes:
-        graph: The model.
-        spans: First and last layer of a path, counted from 1; what depends on weights only is
-            left out, so what computes nothing else has no span.
-        alive: Names of the tensors that cross each cut, a view's owner for the view.
-        sizes: Elements that cross each cut.
-        listing: Classes that hold repeated units as children of their own, as RegNet's stages do.
-    """
-
-    graph: ModelGraph
-    spans: dict[str, tuple[int, int]] = field(default_factory=dict)
-    alive: list[frozenset[str]] = field(default_factory=list)
-    sizes: list[int] = field(default_factory=list)
-    listing: frozenset[type[nn.Module]] = frozenset()
-
-    def __post_init__(self) -> None:
-        self._owner: dict[str, str] = {}
-        self._born: dict[str, int] = {spec.name: 0 for spec in self.graph.sent}
-        self._reads: dict[str, list[int]] = {}
-        self._work = [0]
-        for k, layer in enumerate(self.graph.layers, start=1):
-            self._work.append(self._work[-1] + (layer.flops or 0))  # unknown ones count as none
-            for spec in layer.outputs:
-                self._owner[spec.name] = self.owner(layer.view_of or spec.name)
-                self._born.setdefault(self.owner(spec.name), k)
-            for name in layer.inputs:
-                self._reads.setdefault(self.owner(name), []).append(k)
-            if not layer.constant:
-                for path in _parents(layer.module):
-                    first, _ = self.spans.get(path, (k, k))
-                    self.spans[path] = first, k
-        for cut in all_cuts(self.graph, "op"):
-            self.alive.append(frozenset(self.owner(spec.name) for spec in cut.frontier))
-            self.sizes.append(cut.elements())
-        self._ends: dict[str, int] = {}
-
-    def owner(self, name: str) -> str:
-        return self._owner.get(name, name)
-
-    def end(self, path: str) -> int:
-        """The cut after a module, and after its parent's own operations that close a shortcut."""
-        if path not in self._ends:
-            self._ends[path] = self._closed(path)
-        return self._ends[path]
-
-    def _closed(self, path: str) -> int:
-        _, last = self.spans[path]
-        above = {*_parents(path)[1:], ""}
-        for k in range(last + 1, len(self.graph.layers)):
-            if self.graph.layers[k - 1].module not in above:
-                break
-            if len(self.alive[k]) < len(self.alive[last]) and self.sizes[k] < self.sizes[last]:
-                return k
-        return last
-
-    def start(self, path: str) -> int:
-        """The cut before a module."""
-        return self.spans[path][0] - 1
-
-    @property
-    def all_work(self) -> int:
-        """FLOPs of the whole model."""
-        return self._work[-1]
-
-    def work(self, path: str) -> int:
-        """FLOPs from a module's first layer to its last."""
-        first, last = self.spans[path]
-        return self._work[last] - self._work[first - 1]
-
-    def passing(self, path: str) -> frozenset[str]:
-        """Tensors from before a module that are alive behind it."""
-        start = self.start(path)
-        return frozenset(t for t in self.alive[self.end(path)] if self._born.get(t, 0) <= start)
-
-    def beside(self, path: str) -> bool:
-        """Whether all that was alive before a module is alive after it."""
-        return self.alive[self.start(path)] <= self.alive[self.end(path)]
-
-    def read_by(self, tensor: str, paths: Sequence[str], after: int) -> bool:
-        """Whether from a cut on only these modules read a tensor or a view of it."""
-        inside = set(paths)
-        return all(
-            not inside.isdisjoint(_parents(self.graph.layers[k - 1].module))
-            for k in self._reads.get(tensor, ())
-            if k > after
-        )
-
-    def follows(self, later: str, earlier: str) -> bool:
-        """Whether a module needs what an earlier one made."""
-        first, last = self.spans[earlier]
-        reached = set[str]()
-        for k in range(first, self.spans[later][1] + 1):
-            layer = self.graph.layers[k - 1]
-            inside = k <= last and earlier in _parents(layer.module)
-            if inside or not reached.isdisjoint(self.owner(name) for name in layer.inputs):
-                if k > last and later in _parents(layer.module):
-                    return True
-                reached.update(self.owner(spec.name) for spec in layer.outputs)
-        return False
-
-
-def _parents(path: str) -> list[str]:
-    """A module path and those above it, the innermost first."""
-    parts = path.split(".")
-    return [".".join(parts[:n]) for n in range(len(parts), 0, -1)]
-
-
-def _joined(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name
-
-
 def _matrices(module: nn.Module) -> int:
     """Number of weights with two axes; one that is computed from several counts once."""
     count = 0
@@ -217,66 +103,66 @@ def _matrices(module: nn.Module) -> int:
 
 
 def _composites(
-    module: nn.Module, path: str, road: _Road, least: int = 2
+    module: nn.Module, path: str, road: Road, least: int = 2
 ) -> list[tuple[str, nn.Module]]:
     """The children that run and hold so many weight matrices, in the order in which they end."""
-    named = ((_joined(path, name), child) for name, child in module.named_children())
+    named = ((f"{path}.{name}".lstrip("."), child) for name, child in module.named_children())
     found = [(at, child) for at, child in named if at in road.spans and _matrices(child) >= least]
     return sorted(found, key=lambda pair: road.spans[pair[0]][1])
 
 
-def _inner(module: nn.Module, path: str, road: _Road, single: bool = False) -> tuple[Node, ...]:
+def _inner(
+    module: nn.Module, path: str, road: Road, listing: Classes, single: bool = False
+) -> tuple[Node, ...]:
     """Candidates below a module, each with those below it.
 
-    In a list of lists of blocks a `single` convolution with its norm is one too: EfficientNetV2's
-    first stage consists of such convolutions.
+    Classes in `listing` hold repeated units as children of their own. In a list of lists of blocks
+    a `single` convolution with its norm is one too: EfficientNetV2's first stage consists of them.
     """
-    stages = _holds_lists_of_blocks(module)
+    listed = isinstance(module, LISTS)
+    stages = listed and _holds_lists_of_blocks(module)
     inside = _composites(module, path, road, 1 if single or stages else 2)
     if single:
         inside = [(at, c) for at, c in inside if next(c.children(), None) is not None]
-    repeats = _repeats(module, inside, road)
+    repeats = _repeats(module, inside, road, listing)
     nodes: list[Node] = []
     for at, child in inside:
-        below = _inner(child, at, road, stages)
+        below = _inner(child, at, road, listing, stages)
         if at not in repeats:
-            nodes.extend(below if not isinstance(module, LISTS) else ())
+            nodes.extend(() if listed else below)
         elif below or not stages or _matrices(child) >= 2:
-            nodes.append(Node(at, child, below, repeats[at], isinstance(module, LISTS)))
-    if all(isinstance(x.module, (nn.ModuleList, nn.ModuleDict)) for x in nodes) and _hold_parts(
-        nodes
-    ):  # pairs in a list, which the parent runs
+            nodes.append(Node(at, child, below, repeats[at], listed))
+    pairs = all(isinstance(x.module, (nn.ModuleList, nn.ModuleDict)) for x in nodes)
+    if pairs and _hold_parts(nodes):  # their parent runs what is in them
         return tuple(replace(node, inner=()) for node in nodes)
     return tuple(nodes)
 
 
 def _holds_lists_of_blocks(module: nn.Module) -> bool:
-    """Whether it is a list of lists of which one holds composites."""
-    if not isinstance(module, LISTS) or not all(isinstance(c, LISTS) for c in module.children()):
-        return False
-    return any(_matrices(inner) >= 2 for child in module.children() for inner in child.children())
+    """Whether it holds nothing but lists, of which one holds composites."""
+    lists = list(module.children())
+    inside = (inner for child in lists for inner in child.children())
+    return all(isinstance(c, LISTS) for c in lists) and any(_matrices(x) >= 2 for x in inside)
 
 
 def _repeats(
-    module: nn.Module, inside: Sequence[tuple[str, nn.Module]], road: _Road
+    module: nn.Module, inside: Sequence[tuple[str, nn.Module]], road: Road, listing: Classes
 ) -> dict[str, bool]:
     """Which of its composite children are candidates, and whether each repeats among them."""
+    kinds: dict[str, object]
     if isinstance(module, LISTS):
-        if not _in_sequence([at for at, _ in inside], road):
+        if not road.in_sequence([at for at, _ in inside]):
             return {}
-        kinds = Counter(type(child) for _, child in inside)
-        return {
-            at: kinds[type(child)] > 1 or len(inside) == 1 or isinstance(child, LISTS)
-            for at, child in inside
-        }
-    if type(module) not in road.listing:
+        kinds = {at: type(child) for at, child in inside}
+    elif type(module) in listing:
+        kinds = {at: _make(child) for at, child in inside if not isinstance(child, LISTS)}
+    else:
         return {}
-    own = {at: _make(child) for at, child in inside if not isinstance(child, LISTS)}
-    counts = Counter(own.values())
-    return {at: counts[make] > 1 or len(own) == 1 for at, make in own.items()}
+    counts, lists = Counter(kinds.values()), {at for at, c in inside if isinstance(c, LISTS)}
+    return {at: counts[kind] > 1 or len(kinds) == 1 or at in lists for at, kind in kinds.items()}
 
 
-def _listing(model: nn.Module, road: _Road) -> frozenset[type[nn.Module]]:
+def _listing(model: nn.Module, road: Road) -> Classes:
     """Classes of which a module has several children of one make, each needing the one before."""
     found = set()
     for path, module in model.named_modules():
@@ -287,27 +173,22 @@ def _listing(model: nn.Module, road: _Road) -> frozenset[type[nn.Module]]:
             if not isinstance(child, LISTS):
                 groups.setdefault(_make(child), []).append(at)
         rows = [group for group in groups.values() if len(group) > 1]
-        if rows and all(_in_sequence(row, road) for row in rows):
+        if rows and all(map(road.in_sequence, rows)):
             found.add(type(module))
     return frozenset(found)
 
 
-def _make(module: nn.Module) -> tuple[type[nn.Module], frozenset[type[nn.Module]]]:
+def _make(module: nn.Module) -> object:
     """Class and composites in it; they tell a residual around attention from one around an MLP."""
     inside = (inner for inner in module.modules() if inner is not module and _matrices(inner) >= 2)
     return type(module), frozenset(map(type, inside))
 
 
-def _in_sequence(paths: Sequence[str], road: _Road) -> bool:
-    return all(road.follows(later, earlier) for earlier, later in pairwise(paths))
-
-
-def _resolved(nodes: Sequence[Node], road: _Road) -> list[Node]:
+def _resolved(nodes: Sequence[Node], road: Road) -> list[Node]:
     """Stages replaced by what is in them."""
-    of_kind: dict[type[nn.Module], list[Node]] = {}
-    for node in _all(nodes):
-        of_kind.setdefault(type(node.module), []).append(node)
-    stages = {kind for kind, found in of_kind.items() if _are_stages(found, road)}
+    every = list(_all(nodes))
+    kinds = {type(node.module) for node in every}
+    stages = {k for k in kinds if _are_stages([x for x in every if type(x.module) is k], road)}
 
     def flat(node: Node) -> Iterator[Node]:
         a_list = isinstance(node.module, LISTS)
@@ -326,7 +207,7 @@ def _all(nodes: Sequence[Node]) -> Iterator[Node]:
         yield from _all(node.inner)
 
 
-def _are_stages(nodes: Sequence[Node], road: _Road) -> bool:
+def _are_stages(nodes: Sequence[Node], road: Road) -> bool:
     """Whether the candidates of one class are stages, see `find_blocks`.
 
     A class that never repeats itself, as MobileViT's block beside others in its stages or the whole
@@ -352,58 +233,50 @@ def _hold_parts(nodes: Sequence[Node]) -> bool:
     return len(nodes) > 1 and len(makes) == 1 and len(set(*makes)) > 1
 
 
-def _main(node: Node, road: _Road) -> tuple[Node, ...]:
+def _main(node: Node, road: Road) -> tuple[Node, ...]:
     """Its inner candidates without those on a path beside what passes it; a list has none."""
     if isinstance(node.module, LISTS):
         return node.inner
 
     def beside(inner: Node) -> bool:
-        return any(road.beside(p) for p in _parents(inner.path) if len(p) > len(node.path))
+        return any(road.beside(p) for p in parents(inner.path) if len(p) > len(node.path))
 
     return tuple(inner for inner in node.inner if not beside(inner))
 
 
-def _share(node: Node, road: _Road) -> bool:
+def _share(node: Node, road: Road) -> bool:
     """Whether enough of the work is in the inner ones; where nobody counts any, it is."""
     inner = sum(road.work(candidate.path) for candidate in node.inner)
     least = LEAST_SHARE if any(candidate.listed for candidate in node.inner) else UNLISTED_SHARE
     return inner >= least * road.work(node.path)
 
 
-def _all_passes(node: Node, road: _Road) -> bool:
+def _all_passes(node: Node, road: Road) -> bool:
     paths = [inner.path for inner in node.inner]
-    beyond = road.alive[road.end(node.path)]
+    beyond = road.alive[road.ends[node.path]]
     return all(
-        tensor in beyond or road.read_by(tensor, paths, road.end(path))
+        tensor in beyond or road.read_by(tensor, paths, road.ends[path])
         for path in paths
         for tensor in road.passing(path)
     )
 
 
-def _on_road(nodes: Sequence[Node], road: _Road) -> list[Node]:
+def _on_road(nodes: Sequence[Node], road: Road) -> list[Node]:
     """Those that take something off the road, or stand in an unbroken row."""
 
     def joined(a: Node, b: Node) -> bool:
         same = a.path.rpartition(".")[0] == b.path.rpartition(".")[0]
-        return same and a.listed and road.end(a.path) == road.start(b.path)
+        return same and a.listed and road.ends[a.path] == road.start(b.path)
 
     row = {x.path for a, b in pairwise(nodes) if joined(a, b) for x in (a, b)}
     return [node for node in nodes if node.path in row or not road.beside(node.path)]
 
 
-def _blocks(nodes: Sequence[Node], road: _Road) -> tuple[Block, ...]:
-    found = (Block(x.path, type(x.module).__name__, road.end(x.path)) for x in nodes)
-    return tuple(sorted(found, key=lambda block: block.end))
-
-
-def _plain_chain(model: nn.Module, road: _Road) -> tuple[Block, ...]:
+def _plain_chain(model: nn.Module, road: Road) -> tuple[Block, ...]:
     """Each convolution (else linear layer) and pooling of the largest plain Sequential."""
-    chains = [
-        (path, m)
-        for path, m in model.named_modules()
-        if isinstance(m, nn.Sequential)
-        and sum(isinstance(c, (*CONVOLUTIONS, nn.Linear)) for c in m) >= PLAIN_CHAIN_WEIGHTS
-    ]
+    weights = (*CONVOLUTIONS, nn.Linear)
+    lists = [(path, m) for path, m in model.named_modules() if isinstance(m, nn.Sequential)]
+    chains = [x for x in lists if sum(isinstance(c, weights) for c in x[1]) >= PLAIN_CHAIN_WEIGHTS]
     if not chains:
         return ()
     path, chain = max(chains, key=lambda found: len(found[1]))
@@ -411,7 +284,7 @@ def _plain_chain(model: nn.Module, road: _Road) -> tuple[Block, ...]:
     starts = (*CONVOLUTIONS, *POOLINGS) if convolutional else (nn.Linear,)
     blocks: list[Block] = []
     for name, child in chain.named_children():
-        at = _joined(path, name)
+        at = f"{path}.{name}".lstrip(".")
         if isinstance(child, (nn.Flatten, nn.Linear)) and not isinstance(child, starts):
             break  # the classifier begins
         if at not in road.spans:

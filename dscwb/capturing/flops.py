@@ -23,7 +23,7 @@ _COUNTED = re.compile(
 )
 # More work than once over their elements, and no formula here.
 _UNKNOWN = re.compile(
-    r"^_?linalg_(?!norm|vector_norm|cross|diagonal|vecdot|vander)|^(log|slog)?det$|^p?inverse$|svd"
+    r"^_?linalg_(?!norm|vector_norm|cross|diagonal|vecdot|vander|matmul|multi_dot|matrix_power)|^(log|slog)?det$|^p?inverse$|svd"
     r"|cholesky|^_?lu_(?!unpack)|^geqrf$|^or(gqr|mqr)$|triangular_solve|lstsq|^matrix_exp$"
     r"|nuclear_norm|^quantized_|sparse|^s?smm$|^hspmm$|fbgemm|_rnn|^_?pdist|trilinear"
 )
@@ -36,18 +36,13 @@ Size = Sequence[int]
 
 
 def flops(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], made: Any) -> int | None:
-    """FLOPs of one call of an operation; None where they are unknown.
+    """FLOPs of one call of an operation, `made` being its first result; None where unknown.
 
     Recurrent layers multiply every weight matrix with one vector a step: 2 · steps · Σ |W|.
     A Fourier transform of N points takes 5 N log2 N, of real numbers half of it (a radix-2
     transform has N/2 log2 N butterflies of 10 operations). Resampling weighs taps: 2 for each of
-    them and each element made; with an antialiasing filter along one axis after the other.
-
-    Args:
-        target: What is called, an `torch._ops.OpOverload` as a rule.
-        args: Its arguments, tensors on the meta device.
-        kwargs: Those given by name.
-        made: A tensor of its (first) result's shape.
+    them and each element made; with an antialiasing filter along one axis after the other. All
+    tensors lie on the meta device.
     """
     if not isinstance(target, torch._ops.OpOverload):
         return None
@@ -59,8 +54,6 @@ def flops(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], made: Any)
     for pattern, formula in _FORMULAS.items():
         if re.fullmatch(pattern, name):
             return formula(name, args, made)
-    if name in ("linalg_matmul", "linalg_multi_dot", "linalg_matrix_power"):
-        return _counted(target, args, kwargs)
     if _UNKNOWN.search(name):
         return None
     if not _COUNTED.search(name):
@@ -110,58 +103,42 @@ def _bilinear(name: str, args: tuple[Any, ...], made: torch.Tensor) -> int:
     return int(2 * rows * (args[2].numel() + outs * second))
 
 
-def _distances(name: str, args: tuple[Any, ...], made: torch.Tensor) -> int:
-    """A difference, its power and a sum for each coordinate."""
-    return int(3 * made.numel() * args[0].shape[-1])
-
-
-def _affine_grid(name: str, args: tuple[Any, ...], made: torch.Tensor) -> int:
-    return int(2 * made.numel() * (made.shape[-1] + 1))
-
-
 _FORMULAS: dict[str, Callable[[str, tuple[Any, ...], Any], int]] = {
     r"(lstm|gru|rnn_tanh|rnn_relu)(_cell)?": _recurrent,
     r"_?upsample_.*": _resampled,
     r"grid_sampler(_2d|_3d)?": _sampled,
     r"bilinear": _bilinear,
-    r"_?cdist(_forward)?": _distances,
-    r"affine_grid_generator": _affine_grid,
+    # A difference, its power and a sum for each coordinate.
+    r"_?cdist(_forward)?": lambda _, args, made: int(3 * made.numel() * args[0].shape[-1]),
+    r"affine_grid_generator": lambda _, args, made: int(2 * made.numel() * (made.shape[-1] + 1)),
 }
 
 
-def _transform(points: int, lengths: Size, per_point: float) -> int:
-    return round(per_point * points * math.log2(math.prod(lengths)))
+def _transform(per_point: float, *, of_result: bool = False) -> Callable[..., int]:
+    """Counts a Fourier transform over some axes, of its argument's shape or of its result's."""
+
+    def formula(given: Size, axes: Size, *_: Any, out_shape: Any = None, **__: Any) -> int:
+        shape = out_shape if of_result else given
+        lengths = math.prod(shape[axis] for axis in axes)
+        return round(per_point * math.prod(shape) * math.log2(lengths))
+
+    return formula
 
 
-def _complex(size: Size, axes: Size, *_: Any, out_shape: Any = None, **__: Any) -> int:
-    return _transform(math.prod(size), [size[a] for a in axes], _PER_POINT)
+def _product(of: int = 0) -> Callable[..., int]:
+    """Counts a product: each element made takes a row of this argument."""
 
+    def formula(*shapes: Any, out_shape: Any = None, **_: Any) -> int:
+        return int(2 * math.prod(out_shape) * shapes[of][-1])
 
-def _from_real(size: Size, axes: Size, *_: Any, out_shape: Any = None, **__: Any) -> int:
-    return _transform(math.prod(size), [size[a] for a in axes], _PER_POINT / 2)
-
-
-def _to_real(size: Size, axes: Size, *_: Any, out_shape: Any = None, **__: Any) -> int:
-    return _transform(math.prod(out_shape), [out_shape[a] for a in axes], _PER_POINT / 2)
-
-
-def _product(x: Size, *_: Any, out_shape: Any = None, **__: Any) -> int:
-    """Each element made is a product of a row of x."""
-    return int(2 * math.prod(out_shape) * x[-1])
-
-
-def _added_product(_: Size, x: Size, *__: Any, out_shape: Any = None, **___: Any) -> int:
-    return int(2 * math.prod(out_shape) * x[-1])
+    return formula
 
 
 _MAPPING: dict[Any, Any] = {
-    _aten._fft_c2c: _complex,
-    _aten._fft_r2c: _from_real,
-    _aten._fft_c2r: _to_real,
-    _aten.mv: _product,
-    _aten.dot: _product,
-    _aten.vdot: _product,
-    _aten._int_mm: _product,
-    _aten._weight_int8pack_mm: _product,
-    _aten.addmv: _added_product,
+    _aten._fft_c2c: _transform(_PER_POINT),
+    _aten._fft_r2c: _transform(_PER_POINT / 2),
+    _aten._fft_c2r: _transform(_PER_POINT / 2, of_result=True),
+    **dict.fromkeys((_aten.mv, _aten.dot, _aten.vdot), _product()),
+    **dict.fromkeys((_aten._int_mm, _aten._weight_int8pack_mm), _product()),
+    _aten.addmv: _product(of=1),
 }

@@ -1,4 +1,4 @@
-"""Runnable halves: a captured module and a cut go in, head and tail on shared weights come out."""
+"""Runnable halves: head and tail of a captured model at a cut, on shared weights."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ from dscwb.capturing.memory import storage, storages, written
 from dscwb.cuts import Cut
 from dscwb.graph import ModelGraph, TensorSpec
 
+_SIZE = torch.ops.aten.sym_size.int
+
 
 class Sent(tuple[torch.Tensor, ...]):
     """What a head returns where something is not sent: the frontier, and beside it what stays.
 
     Made by the head, so that ``tail(head(*inputs))`` is the model's output in one process. Between
     two machines send the tensors of the tuple; on the other one give the tail a
-    ``Sent.of(received, stays)`` with its own constants and state.
+    ``Sent(received, stays)`` with its own constants and state.
 
     Attributes:
         stays: By name, the model's inputs that are not sent, and the state that the head has made.
@@ -31,17 +33,13 @@ class Sent(tuple[torch.Tensor, ...]):
 
     stays: Mapping[str, torch.Tensor]
 
-    @classmethod
-    def of(cls, tensors: Iterable[torch.Tensor], stays: Mapping[str, torch.Tensor]) -> Sent:
+    def __new__(
+        cls, tensors: Iterable[torch.Tensor], stays: Mapping[str, torch.Tensor] | None = None
+    ) -> Sent:
         """These tensors, and what stays beside them."""
-        sent = cls(tensors)
-        sent.stays = stays
+        sent = super().__new__(cls, tensors)
+        sent.stays = stays or {}
         return sent
-
-
-def beside(sent: tuple[torch.Tensor, ...], stays: dict[str, torch.Tensor]) -> Sent:
-    """`Sent.of` for FX code."""
-    return Sent.of(sent, stays)
 
 
 def stayed(sent: tuple[torch.Tensor, ...], name: str, held: torch.Tensor | None = None) -> Any:
@@ -50,7 +48,7 @@ def stayed(sent: tuple[torch.Tensor, ...], name: str, held: torch.Tensor | None 
     if name not in stays and held is None:
         raise ValueError(
             f"The tail reads {name}, which is resident and was not sent; give it as "
-            f"tail(Sent.of(frontier, {{{name!r}: ...}})) with Sent from dscwb.capturing.halves."
+            f"tail(Sent(frontier, {{{name!r}: ...}})) with Sent from dscwb.capturing.halves."
         )
     return stays.get(name, held)
 
@@ -66,8 +64,7 @@ def make_head(module: fx.GraphModule, graph: ModelGraph, cut: Cut) -> fx.GraphMo
     rebuilt.take_inputs()
     for node in rebuilt.until(cut.index):
         rebuilt.copy(node)
-    sent = tuple(rebuilt.need(spec.name) for spec in cut.frontier)
-    return rebuilt.finish(rebuilt.with_what_stays(sent, cut))
+    return rebuilt.finish(rebuilt.frontier(cut))
 
 
 def make_tail(module: fx.GraphModule, graph: ModelGraph, cut: Cut) -> fx.GraphModule:
@@ -114,6 +111,7 @@ class _Rebuilt:
         self._records = records
         every = list(module.graph.nodes)
         self.nodes = [n for n in every if n.op == "call_function"]
+        self._output = every[-1]
         self._by_name = {n.name: n for n in every}
         self._env: dict[fx.Node, fx.Node] = {}
         self._given: tuple[TensorSpec, ...] = ()
@@ -121,32 +119,35 @@ class _Rebuilt:
         self._sent: fx.Node | None = None
 
     def take_inputs(self) -> None:
-        specs = self._records.inputs
-        for spec in specs:
+        for spec in self._records.inputs:
             self._env[self._by_name[spec.name]] = self.graph.placeholder(spec.name)
 
     def take_frontier(self, cut: Cut) -> None:
         """Bind what was sent; what else is read behind the cut is made anew."""
-        sent = self.graph.placeholder("frontier")
+        self._given, self._sent = cut.frontier, self.graph.placeholder("frontier")
         getitem: Callable[..., Any] = operator.getitem
-        parts = [self.graph.call_function(getitem, (sent, i)) for i in range(len(cut.frontier))]
+        parts = [
+            self.graph.call_function(getitem, (self._sent, i)) for i in range(len(self._given))
+        ]
         changed = {storage(n) for node in self.after(cut.index) for n in written(node)}
         for spec, part in zip(cut.frontier, parts, strict=True):
-            if storage(self._by_name[spec.name]) in changed:  # what is given stays as it is
+            node = self._by_name[spec.name]
+            if storage(node) in changed:  # what is given stays as it is
                 part = self.graph.call_function(torch.ops.aten.clone.default, (part,))
-            self._env[self._by_name[spec.name]] = part
-        self._given, self._sent = cut.frontier, sent
-        for node in (self._by_name[name] for name in sorted(self._state_made(cut))):
-            self._env[node] = self.graph.call_function(state_made, (sent, node.name))
+            self._env[node] = part
+        for name in sorted(self._state_made(cut)):
+            state = self.graph.call_function(state_made, (self._sent, name))
+            self._env[self._by_name[name]] = state
         self._make_anew(cut.index)
 
-    def with_what_stays(self, sent: tuple[fx.Node, ...], cut: Cut) -> Any:
-        """What the head returns: beside what is sent the constants and the state, if there are."""
+    def frontier(self, cut: Cut) -> Any:
+        """What the head returns: what is sent, beside it the constants and the state, if any."""
+        sent = tuple(self._value(self._by_name[spec.name]) for spec in cut.frontier)
         stays = self._records.held | self._state_made(cut)
         if not stays:
             return sent
-        kept = {name: self.need(name) for name in sorted(stays)}
-        return self.graph.call_function(beside, (sent, kept))
+        kept = {name: self._value(self._by_name[name]) for name in sorted(stays)}
+        return self.graph.call_function(Sent, (sent, kept))
 
     def _state_made(self, cut: Cut) -> set[str]:
         """Resident results of the first layers that the tail has no other way to know."""
@@ -166,8 +167,7 @@ class _Rebuilt:
         for node in skipped:
             for changed in written(node):
                 writes.setdefault(storage(changed), []).append(node)
-        output = next(n for n in self._module.graph.nodes if n.op == "output")
-        wanted = [n for node in (*self.after(index), output) for n in node.all_input_nodes]
+        wanted = [n for node in (*self.after(index), self._output) for n in node.all_input_nodes]
         needed: set[fx.Node] = set()
         while wanted:
             node = wanted.pop()
@@ -176,13 +176,12 @@ class _Rebuilt:
             needed.add(node)
             if written(node) and storages(node) & sent:  # was sent as this write left it
                 wanted.append(written(node)[0])
-            elif node.target is not torch.ops.aten.sym_size.int:
+            elif node.target is not _SIZE:
                 wanted += node.all_input_nodes
             for memory in storages(node) & rewritten - sent:  # as it was left by all writes into it
                 wanted += writes.get(memory, ())
         for node in sorted(needed, key=order.__getitem__):
-            on_size = node.target is torch.ops.aten.sym_size.int
-            if on_size and node.args[0] not in self._env:
+            if node.target is _SIZE and node.args[0] not in self._env:
                 self._env[node] = self._size(node)
             elif written(node) and storages(node) & sent:
                 self._env[node] = self._value(written(node)[0])
@@ -199,44 +198,32 @@ class _Rebuilt:
 
     def copy(self, node: fx.Node) -> None:
         if node not in self._env:
-            self._env[node] = self.graph.node_copy(node, lambda n: self._value(n))
-
-    def need(self, name: str) -> fx.Node:
-        return self._value(self._by_name[name])
+            self._env[node] = self.graph.node_copy(node, self._value)
 
     def _value(self, node: fx.Node) -> fx.Node:
-        """A node's copy; weights and constants are looked up where they are first read."""
+        """A node's copy; weights and what was not sent are looked up where they are first read."""
         if node.op == "get_attr":
             self.copy(node)
         if node.op == "placeholder" and node not in self._env:
-            self._env[node] = self._held(node)
+            constant = node.name not in self._records.resident
+            held = (self.graph.get_attr(held_name(node.name)),) if constant else ()
+            self._env[node] = self.graph.call_function(stayed, (self._sent, node.name, *held))
         return self._env[node]
-
-    def _held(self, node: fx.Node) -> fx.Node:
-        """An input that was not sent: from beside it, or the constant of the capture."""
-        constant = node.name not in self._records.resident
-        held = (self.graph.get_attr(held_name(node.name)),) if constant else ()
-        return self.graph.call_function(stayed, (self._sent, node.name, *held))
 
     def _size(self, node: fx.Node) -> fx.Node:
         """A symbolic length from the batch size of what was sent."""
-        one, two = length_at_one_and_two(node.meta["val"])
-        scaled = self.graph.call_function(operator.mul, (self._batch_size(), two - one))
-        return self.graph.call_function(operator.add, (scaled, 2 * one - two))
-
-    def _batch_size(self) -> fx.Node:
         if self._batch is None:
             spec = next(s for s in self._given if s.batch_axes)
             axis = spec.batch_axes[0]
-            length = self.graph.call_function(
-                torch.ops.aten.sym_size.int, (self._env[self._by_name[spec.name]], axis)
-            )
+            part = self._env[self._by_name[spec.name]]
+            length = self.graph.call_function(_SIZE, (part, axis))
             self._batch = self.graph.call_function(operator.floordiv, (length, spec.shape[axis]))
-        return self._batch
+        one, two = length_at_one_and_two(node.meta["val"])
+        scaled = self.graph.call_function(operator.mul, (self._batch, two - one))
+        return self.graph.call_function(operator.add, (scaled, 2 * one - two))
 
     def output(self) -> Any:
-        output = next(n for n in self._module.graph.nodes if n.op == "output")
-        return fx.map_arg(output.args[0], self._value)
+        return fx.map_arg(self._output.args[0], self._value)
 
     def finish(self, result: Any) -> fx.GraphModule:
         self.graph.output(result)

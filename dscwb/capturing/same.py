@@ -34,7 +34,7 @@ def largest_difference(some: Any, others: Any) -> float:
 def _difference(a: Any, b: Any) -> float:
     if not isinstance(a, torch.Tensor) and not isinstance(b, torch.Tensor):
         return 0.0 if type(a) is type(b) and a == b else math.inf
-    if type(a) is not type(b) or a.shape != b.shape:
+    if isinstance(a, torch.Tensor) != isinstance(b, torch.Tensor) or a.shape != b.shape:
         return math.inf
     wide = torch.complex128 if a.is_complex() or b.is_complex() else torch.float64
     a, b = a.to(wide), b.to(wide)

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from dscwb.units import BITS_PER_BYTE, DTYPE_BYTES, Encoding
+from dscwb.units import BITS_PER_BYTE, DTYPE_BYTES, Encoding, as_lines, as_table, format_flops
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Block:
     end: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ModelGraph:
     """A model as its layers in execution order.
 
@@ -124,6 +124,26 @@ class ModelGraph:
     blocks: tuple[Block, ...] = field(default=())
     narrow: tuple[Block, ...] = field(default=())
     resident: tuple[str, ...] = field(default=())
+
+    def summary(self) -> dict[str, str]:
+        """What it is, in a few words each."""
+        inputs = [f"{x.name} {x.shape[1:]} {x.dtype}" for x in self.inputs]
+        more = [f"{len(inputs) - 3} more"] if len(inputs) > 3 else []
+        row = f", {self.blocks[0].name} to {self.blocks[-1].name}" if self.blocks else ""
+        return {
+            "model": self.model,
+            "inputs": ", ".join(inputs[:3] + more),
+            "layers": str(len(self.layers)),
+            "blocks": f"{len(self.blocks)}{row}",
+            "FLOPs for one sample": format_flops(self.flops),
+        }
+
+    def __repr__(self) -> str:
+        """The summary, a line each."""
+        return as_lines(self.summary())
+
+    def _repr_html_(self) -> str:
+        return as_table(self.summary())
 
     @property
     def held(self) -> frozenset[str]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from html import escape
 
 BITS_PER_BYTE = 8
 NO_OFFLOADING = "no offloading"
@@ -237,3 +238,26 @@ def format_percent(share: float) -> str:
 def format_cost(cost: float, unit: str) -> str:
     """Seconds or joules for people, by the unit ``s`` or ``J``: ``12.3 ms``, ``12.3 mJ``."""
     return f"{format_seconds(cost).removesuffix('s')}{unit}"
+
+
+def format_flops(flops: int | None) -> str:
+    """Floating-point operations for people: ``801e6`` gives ``'801 MFLOP'``; None is unknown."""
+    if flops is None:
+        return "unknown"
+    return _prefixed(flops, "FLOP", ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, "")))
+
+
+def as_lines(summary: Mapping[str, str]) -> str:
+    """What an object says of itself as text: a line for each entry, the last ones in the sixth."""
+    lines = [f"{name}: {words}" for name, words in summary.items()]
+    return "\n".join([*lines[:5], *filter(None, ["; ".join(lines[5:])])])
+
+
+def as_table(summary: Mapping[str, str]) -> str:
+    """What an object says of itself as a small table in HTML."""
+    cell = "style='text-align: left'"
+    rows = (
+        f"<tr><th {cell}>{escape(name)}</th><td {cell}>{escape(words)}</td></tr>"
+        for name, words in summary.items()
+    )
+    return f"<table>{''.join(rows)}</table>"

@@ -220,7 +220,7 @@ def all_data_passes(graph, cut):
     return reached.isdisjoint(graph.outputs) or cut >= len(graph.layers)
 
 
-@settings(max_examples=12)
+@settings(max_examples=6)
 @given(
     st.sampled_from(sorted(WRAPS)),
     st.lists(st.sampled_from(sorted(KINDS)), min_size=3, max_size=3),
@@ -373,7 +373,6 @@ def _overlap(spans):
         ("hrnet_w18_small", 64, 3, "HighResolutionModule"),
         ("efficientvit_b0", 64, 4, "EfficientVitBlock"),
         ("lowformer_b0", 64, 7, "LowFormerBlock"),
-        ("pnasnet5large", 96, 13, "Cell"),
     ],
 )
 def test_blocks_of_well_known_models(name, side, count, kind):
@@ -382,9 +381,37 @@ def test_blocks_of_well_known_models(name, side, count, kind):
     assert [block.kind for block in captured(model, 3, side, side).blocks].count(kind) == count
 
 
+class Cell(nn.Module):
+    """Reads the outputs of the two cells before it (NASNet)."""
+
+    def __init__(self):
+        super().__init__()
+        self.near, self.far = conv(), conv()
+
+    def forward(self, near, far):
+        return self.near(near) + self.far(far)
+
+
+class Cells(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem, self.cells = conv(3), nn.ModuleList(Cell() for _ in range(4))
+
+    def forward(self, x):
+        near = far = self.stem(x)
+        for cell in self.cells:
+            near, far = cell(near, far), near
+        return near
+
+
+def test_cells_that_read_two_before_them_are_blocks():
+    assert names(captured(Cells(), 3, 8, 8)) == [f"cells.{k}" for k in range(4)]
+
+
 def test_torchvision_names_its_mbconvs():
     """The same network as timm's: the same bottlenecks."""
-    graph = captured(torchvision.models.efficientnet_b0(weights=None), 3, 224, 224)
+    with torch.device("meta"):
+        graph = captured(torchvision.models.efficientnet_b0(weights=None), 3, 224, 224)
     assert {block.kind for block in graph.blocks} == {"MBConv"}
     assert len(graph.blocks) == 16
     table = dscwb.bottlenecks(graph)

@@ -47,7 +47,7 @@ def state():
             told.append(ask())
         except RuntimeError:
             told.append(None)
-    return told, precision._own_values()
+    return told, precision.own_values()
 
 
 def in_force():

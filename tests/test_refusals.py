@@ -199,9 +199,9 @@ def changes_weights():
 
 
 def detector():
-    return torchvision.models.detection.ssdlite320_mobilenet_v3_large(
-        weights=None, weights_backbone=None
-    ).eval()
+    backbone = nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.ReLU())
+    anchors = torchvision.models.detection.anchor_utils.DefaultBoxGenerator([[2]])
+    return torchvision.models.detection.ssd.SSD(backbone, anchors, (32, 32), 2).eval()
 
 
 def of(forward, *parts):
@@ -254,6 +254,7 @@ TABLE = {
         r"It takes whole numbers, such as token ids: give example_inputs=torch\.randint",
     ),
     "no samples": (lambda: LINEAR, {"example_inputs": X[:0]}, r"\(0, 8\) has no batch dimension"),
+    "a number alone": (of(first), {"example_inputs": X[0, 0]}, r"shape \(\) has no batch dim"),
     "an image without a batch": (
         lambda: nn.Conv2d(3, 8, 3).eval(),
         {"example_inputs": torch.rand(3, 16, 16)},

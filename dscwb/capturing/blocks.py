@@ -37,10 +37,6 @@ Classes = frozenset[type[nn.Module]]
 def find_blocks(model: nn.Module, graph: ModelGraph) -> tuple[Block, ...]:
     """The repeated units on a model's main road, ordered by their ends; empty where there is none.
 
-    Args:
-        model: The module that was captured.
-        graph: Its layers; `ModelGraph.blocks` is not looked at.
-
     A *composite* holds at least two weight matrices. Composites in a list (Sequential, ModuleList,
     ModuleDict), and children of a module of which at least two have one class, are candidates if
     the later ones need the earlier ones' results: siblings in parallel are branches.

@@ -38,6 +38,7 @@ from dscwb.capturing.same import largest_difference
 from dscwb.capturing.state import noting_changes
 from dscwb.cuts import Cut
 from dscwb.graph import ModelGraph
+from dscwb.units import as_lines, as_table
 
 # On CUDA torch's batch norm takes at most 65,535 rows, and torch.export refuses a dimension that
 # promises more than an operation allows; where a sample has several rows (windows, frames), less is
@@ -46,7 +47,7 @@ _MOST_SAMPLES = (65_535, 1_024, 64)
 _BOUNDED = re.compile(r"\bbatch\b[^,\n]* <= |got <= for batch")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class CapturedModel:
     """A model as torch.export sees it: the plain graph, and code for the whole or any half.
 
@@ -65,6 +66,22 @@ class CapturedModel:
     device: torch.device
     dtype: str
     own_weights: bool = False
+
+    def summary(self) -> dict[str, str]:
+        """What it is, in a few words each."""
+        weights = sum(x.numel() for x in self.module.parameters())
+        return self.graph.summary() | {
+            "parameters": f"{weights:,}",
+            "element type": self.dtype,
+            "device": str(self.device),
+        }
+
+    def __repr__(self) -> str:
+        """The summary in six lines."""
+        return as_lines(self.summary())
+
+    def _repr_html_(self) -> str:
+        return as_table(self.summary())
 
     @property
     def example_inputs(self) -> Inputs:

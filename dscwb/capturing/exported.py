@@ -38,9 +38,9 @@ def read_program(
         module: Where the blocks are looked for.
         name: The model's.
         program: What torch.export made.
-        resident: Arguments, and places or keys of the output, that stay where their layer runs.
+        resident: See `capture`.
         owners: The argument of each input tensor.
-        exchanged: Names of the tensors that the module sets anew in each call.
+        exchanged: Names of what the module changes in each call.
 
     Raises:
         CaptureError: The model keeps state between calls or uses what cannot be cut; there is no
@@ -115,8 +115,11 @@ def _return_structure(graph: fx.Graph, spec: Any) -> dict[fx.Node, str | int]:
     output = next(node for node in graph.nodes if node.op == "output")
     flat: list[Any] = list(output.args[0])
     graph.erase_node(output)
-    if not any(map(runs_layer, graph.nodes)):  # as nn.Identity: let it do something
-        flat = [_passed_on(graph, value) for value in flat]
+    if not any(map(runs_layer, graph.nodes)):  # as nn.Identity: its results are those of a layer
+        for i, given in enumerate(flat):
+            if isinstance(given, fx.Node) and given.op == "placeholder":
+                flat[i] = graph.call_function(torch.ops.aten.alias.default, (given,))
+                flat[i].meta = {"val": given.meta["val"]}
     value = pytree.tree_unflatten(flat, spec) if spec is not None else tuple(flat)
 
     def put_together(*leaves: Any) -> Any:
@@ -136,15 +139,6 @@ def _is_plain(spec: Any) -> bool:
     return spec.is_leaf() or (
         spec.type in (tuple, list, dict) and all(map(_is_plain, spec.children()))
     )
-
-
-def _passed_on(graph: fx.Graph, value: Any) -> Any:
-    """An input that is a result as the result of an operation."""
-    if not isinstance(value, fx.Node) or value.op != "placeholder":
-        return value
-    made = graph.call_function(torch.ops.aten.alias.default, (value,))
-    made.meta = {"val": value.meta["val"]}
-    return made
 
 
 def held_name(name: str) -> str:

@@ -32,7 +32,7 @@ class Call:
         names: Where each of them stands, ``x`` or ``batch['ids']``.
         owners: Name of the argument in which it stands, ``x`` or ``batch``.
         batch_axes: Its axis whose length is the batch size; None where it has none.
-        leaves: Everything, the tensors by their place among `tensors`.
+        leaves: Everything, in the places of tensors the class `torch.Tensor`.
         structure: How to make ``(args, kwargs)`` of the leaves.
     """
 
@@ -57,7 +57,8 @@ class Call:
 
     def rebuilt(self, tensors: Sequence[torch.Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """``(args, kwargs)`` with these tensors in the place of its own."""
-        flat = [tensors[x.place] if isinstance(x, _Place) else x for x in self.leaves]
+        each = iter(tensors)
+        flat = [next(each) if leaf is torch.Tensor else leaf for leaf in self.leaves]
         args, kwargs = pytree.tree_unflatten(flat, self.structure)
         return args, kwargs
 
@@ -86,7 +87,7 @@ class Call:
                 "the same structure, as in the example."
             )
         pairs = zip(flat, self.leaves, strict=True)
-        return tuple(value for value, leaf in pairs if isinstance(leaf, _Place))
+        return tuple(value for value, leaf in pairs if leaf is torch.Tensor)
 
     def of_size(self, batch_size: int) -> Inputs:
         """The tensors with this many samples, its own repeated."""
@@ -105,13 +106,6 @@ class Call:
         """Names and shapes, for people."""
         pairs = zip(self.names, self.tensors, strict=True)
         return ", ".join(f"{name} {tuple(x.shape)}" for name, x in pairs)
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Stands for a tensor among the leaves."""
-
-    place: int
 
 
 def one_call(
@@ -137,7 +131,7 @@ def one_call(
         argument = arguments[key_of(path[0]), key_of(path[1])]
         said = f"{argument}{pytree.keystr(path[2:])}"
         if isinstance(leaf, torch.Tensor):
-            leaves.append(_Place(len(rows)))
+            leaves.append(torch.Tensor)
             inner = () if said in wanted else path[2:]
             axis = _axis(name, said, leaf, wanted.get(said, wanted[argument]), inner)
             rows.append((leaf, said, argument, axis))

@@ -32,10 +32,8 @@ def storages(node: fx.Node) -> set[Any]:
 
 
 def storage(node: fx.Node) -> Any:
-    """Identity of the memory behind a node's (first) tensor; None where it makes none."""
-    made = (v for v in pytree.tree_leaves(node.meta.get("val")) if isinstance(v, torch.Tensor))
-    first = next(made, None)
-    return None if first is None else first.untyped_storage()._cdata
+    """Identity of the memory behind a node's tensor; None where it makes none."""
+    return next(iter(storages(node)), None)
 
 
 def written(node: fx.Node) -> list[fx.Node]:
@@ -68,15 +66,12 @@ def rewritten(graph: fx.Graph) -> set[Any]:
     there every tensor keeps its values for as long as anybody reads it.
     """
     place = {node: i for i, node in enumerate(graph.nodes)}
-    writes: dict[Any, list[int]] = {}
+    last_write: dict[Any, int] = {}
     found = set()
     for node in graph.nodes:
         for given in node.all_input_nodes:
-            for memory in storages(given) & writes.keys():
-                if any(place[given] < at for at in writes[memory]):
-                    found.add(memory)
-        for changed in written(node):
-            writes.setdefault(storage(changed), []).append(place[node])
+            found.update(m for m in storages(given) if place[given] < last_write.get(m, 0))
+        last_write.update((storage(changed), place[node]) for changed in written(node))
     return found
 
 

@@ -43,13 +43,10 @@ def module_of(
 ) -> tuple[nn.Module, str]:
     """The module to capture, and its name.
 
-    Args:
-        model: See `capture`.
-        image_side: Of the images that a timm model is made for; None for its own.
-        device: Where an exported program is moved; None for where it is.
+    A timm model is made for images of this side, an exported program is moved to the device.
 
     Raises:
-        CaptureError: It is none of these; says what it is and the way from there.
+        CaptureError: It is no model; says what it is and the way from there.
     """
     if isinstance(model, (str, os.PathLike)):
         path = Path(model)

@@ -1,4 +1,4 @@
-"""TF32: whether it may round goes in, torch's settings while measuring or capturing come out.
+"""TF32: whether float32 arithmetic may round while a model is captured or measured.
 
 torch has two interfaces to these settings. Where a process has used the newer one, reading the
 older one can fail, so only the newer one is used here and everything is put back as it was.
@@ -7,7 +7,7 @@ older one can fail, so only the newer one is used here and everything is put bac
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -25,23 +25,26 @@ def _settings() -> tuple[Any, ...]:
 @contextmanager
 def restored() -> Iterator[None]:
     """Whatever is done to the settings inside, afterwards each is as before."""
-    before = _own_values()
+    before = own_values()
     try:
         yield
     finally:
-        for one, value in zip(_settings(), before, strict=True):
-            one.fp32_precision = value
+        _set(before)
 
 
-def _own_values() -> list[str]:
+def own_values() -> list[str]:
     """What each setting holds itself: reading one gives what it inherits where it holds nothing."""
     values = []
     for one in _settings():
         values.append(one.fp32_precision)
         one.fp32_precision = INHERITED  # those below no longer inherit it
+    _set(values)
+    return values
+
+
+def _set(values: list[str]) -> None:
     for one, value in zip(_settings(), values, strict=True):
         one.fp32_precision = value
-    return values
 
 
 @contextmanager
@@ -63,16 +66,10 @@ def readable() -> Iterator[None]:
         _, _, conv, rnn, _ = _settings()
         for value in (ON, OFF):
             conv.fp32_precision = rnn.fp32_precision = value
-            if _old_interface_agrees():
-                break
+            with suppress(RuntimeError):  # where the older interface finds that they disagree
+                if torch.backends.cudnn.allow_tf32 in (True, False):
+                    break
         yield
-
-
-def _old_interface_agrees() -> bool:
-    try:
-        return torch.backends.cudnn.allow_tf32 in (True, False)
-    except RuntimeError:
-        return False
 
 
 def in_words(dtype: str) -> str:

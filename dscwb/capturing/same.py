@@ -52,74 +52,55 @@ def same_operations(one: Callable[[], Any], other: Callable[[], Any]) -> bool:
     are written to, or an operation has no shape without being run.
     """
     try:
-        first = _Recorder()
-        written = first.write_down(one)
-        return bool(written == _Recorder(first).write_down(other))
+        return _Recorder().write_down(one) == _Recorder().write_down(other)
     except Exception:
         return False
 
 
-class _NobodyKnowsError(Exception):
-    """What two callables do is not the same, or cannot be compared without running it."""
+class _MustBeRunError(Exception):
+    """What an operation does cannot be told from its shapes."""
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Runs operations on the meta device and writes them down; stops where another did otherwise.
+    """Runs operations on the meta device and writes them down, tensors by what made them."""
 
-    Attributes:
-        steps: Operation and arguments of each, tensors by what made them.
-        results: What each returned. One that follows another takes its results.
-    """
-
-    def __init__(self, followed: _Recorder | None = None) -> None:
+    def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.steps: list[tuple[Any, ...]] = []
-        self.results: list[Any] = []
-        self._followed = followed
+        self._steps: list[tuple[Any, ...]] = []
         self._made: dict[int, int] = {}
         self._metas: dict[Any, torch.Tensor] = {}
         self._kept: list[torch.Tensor] = []  # an id is that of a tensor for as long as it lives
 
-    def write_down(self, run: Callable[[], Any]) -> tuple[int, list[Any]]:
-        """Number of operations, and what is returned."""
+    def write_down(self, run: Callable[[], Any]) -> tuple[list[tuple[Any, ...]], list[Any]]:
+        """The operations with all that they are given, and what is returned."""
         with torch.no_grad(), self:
             result = run()
-        return len(self.steps), [self.named(leaf) for leaf in pytree.tree_leaves(result)]
+        return self._steps, [self._named(leaf) for leaf in pytree.tree_leaves(result)]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Called for every operation."""
         kwargs = kwargs or {}
-        schema = func._schema
-        named = zip((argument.name for argument in schema.arguments), args, strict=False)
+        named = zip((argument.name for argument in func._schema.arguments), args, strict=False)
         # torch.export switches cuDNN off while it traces, and batch norm takes that as a number.
         told = {
-            name: pytree.tree_map(self.named, value)
+            name: pytree.tree_map(self._named, value)
             for name, value in (*named, *kwargs.items())
             if name != "cudnn_enabled"
         }
-        step = (func, told)
-        at = len(self.steps)
-        if self._followed is not None and self._followed.steps[at] != step:
-            raise _NobodyKnowsError(f"{func} differs")
-        # Only a view must be made anew of the tensor that it is given here.
-        if self._followed is None or any(one.alias_info for one in schema.returns):
-            given = pytree.tree_leaves((args, kwargs))
-            writes = schema.is_mutable and any(map(self._is_given, given))
-            if writes or torch.Tag.nondeterministic_seeded in func.tags:
-                raise _NobodyKnowsError(f"{func} must be run")
-            args, kwargs = pytree.tree_map(self._on_meta, (args, kwargs))
-            result = func(*args, **kwargs)
-        else:
-            result = self._followed.results[at]
-        self.steps.append(step)
-        self.results.append(result)
+        self._steps.append((func, told))
+        given = any(map(self._is_given, pytree.tree_leaves((args, kwargs))))
+        random = torch.Tag.nondeterministic_seeded in func.tags
+        if random or (given and func._schema.is_mutable):
+            raise _MustBeRunError
+        args, kwargs = pytree.tree_map(self._on_meta, (args, kwargs))
+        result = func(*args, **kwargs)
         for x in pytree.tree_leaves(result):
             if isinstance(x, torch.Tensor) and id(x) not in self._made:
                 self._made[id(x)] = len(self._kept)
                 self._kept.append(x)
         return result
 
-    def named(self, value: Any) -> Any:
+    def _named(self, value: Any) -> Any:
         """A value as it can be compared: a tensor by its maker's number or by its memory."""
         if not isinstance(value, torch.Tensor):
             return type(value), repr(value)
@@ -136,8 +117,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if not self._is_given(value):
             return value
         if type(value) not in (torch.Tensor, nn.Parameter) or value.is_meta:
-            raise _NobodyKnowsError(f"{type(value)} must be run")
-        key = self.named(value)
+            raise _MustBeRunError
+        key = self._named(value)
         if key not in self._metas:
             self._metas[key] = torch.empty_strided(
                 value.shape, value.stride(), dtype=value.dtype, device=_META

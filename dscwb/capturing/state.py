@@ -94,11 +94,8 @@ def drop_state(
 ) -> None:
     """Leave out writes into weights and buffers that no result depends on; refuse the others.
 
-    Args:
-        graph: Changed in place.
-        names: What the user calls the tensor of a ``get_attr`` node.
-        exchanged: Names of those that are set anew in each call.
-        model: Name of the model.
+    The graph is changed. `names` are the user's for the tensors of ``get_attr`` nodes, `exchanged`
+    those that are set anew in each call.
 
     Raises:
         CaptureError: A result depends on a buffer that changes from call to call.

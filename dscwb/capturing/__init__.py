@@ -1,5 +1,6 @@
-"""Capture: a timm name or any `nn.Module` goes in, its graph and runnable heads and tails come out.
+"""Capture: a timm name or any `nn.Module` as a graph of layers, with runnable heads and tails.
 
-`exported` asks torch.export, `captured` keeps what it answers, `halves` cuts it in two, `blocks`
-finds the units that a model repeats, `precision` sets how its arithmetic rounds.
+`models` and `inputs` read what the user gives, `captured` has torch.export trace it, `exported`
+makes code and records (`layers`, `blocks`) of the program, `checking` runs both, `halves` cuts in
+two. `failures` says why something did not work, `precision` sets how the arithmetic rounds.
 """

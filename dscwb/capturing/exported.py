@@ -46,7 +46,14 @@ def read_program(
         CaptureError: The model keeps state between calls or uses what cannot be cut; there is no
             such argument or output, or an input that stays is written in place.
     """
-    weights, sources = _weights(program)
+    signature = program.graph_signature
+    sources = {
+        **signature.inputs_to_parameters,
+        **signature.inputs_to_buffers,
+        **signature.inputs_to_lifted_tensor_constants,
+    }
+    values = {**program.constants, **program.state_dict}
+    weights = {placeholder: values[source] for placeholder, source in sources.items()}
     code = _copied(program, weights)
     inputs = [n for n in code.nodes if n.op == "placeholder"]
     arguments = dict(zip(inputs, owners, strict=False))
@@ -182,20 +189,6 @@ class _Runnable(fx.GraphModule):
 
     def _expose(self) -> None:
         vars(self).update({**self._parameters, **self._buffers})
-
-
-def _weights(
-    program: torch.export.ExportedProgram,
-) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """Parameters, buffers and constants by the names of their placeholders; the user's names."""
-    signature = program.graph_signature
-    sources = {
-        **signature.inputs_to_parameters,
-        **signature.inputs_to_buffers,
-        **signature.inputs_to_lifted_tensor_constants,
-    }
-    held = {**program.constants, **program.state_dict}
-    return {placeholder: held[source] for placeholder, source in sources.items()}, sources
 
 
 def _copy(node: fx.Node, graph: fx.Graph, env: dict[fx.Node, Any], owner: nn.Module) -> None:

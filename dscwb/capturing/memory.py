@@ -67,7 +67,7 @@ def rewritten(graph: fx.Graph) -> set[Any]:
     """
     place = {node: i for i, node in enumerate(graph.nodes)}
     last_write: dict[Any, int] = {}
-    found = set()
+    found = set[Any]()
     for node in graph.nodes:
         for given in node.all_input_nodes:
             found.update(m for m in storages(given) if place[given] < last_write.get(m, 0))

@@ -17,6 +17,7 @@ class Road:
             left out, so what computes nothing else has no span.
         ends: The cut after a module, and after its parent's own operations that close a shortcut.
         alive: Names of the tensors that cross each cut, a view's owner for the view.
+        all_work: FLOPs of the whole model.
     """
 
     def __init__(self, graph: ModelGraph) -> None:
@@ -38,6 +39,7 @@ class Road:
                 for path in parents(layer.module):
                     first, _ = self.spans.get(path, (k, k))
                     self.spans[path] = first, k
+        self.all_work = self._work[-1]
         cuts = all_cuts(graph, "op")
         self.alive = [frozenset(self._owned(s.name) for s in cut.frontier) for cut in cuts]
         self._sizes = [cut.elements() for cut in cuts]
@@ -59,11 +61,6 @@ class Road:
     def start(self, path: str) -> int:
         """The cut before a module."""
         return self.spans[path][0] - 1
-
-    @property
-    def all_work(self) -> int:
-        """FLOPs of the whole model."""
-        return self._work[-1]
 
     def work(self, path: str) -> int:
         """FLOPs from a module's first layer to its last."""

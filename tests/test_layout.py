@@ -20,7 +20,6 @@ from dscwb.figures.layout import (
     CONFIG,
     LABEL_HEIGHT,
     LONGEST_NAME,
-    MARGIN_LEFT,
     caption_of,
     depth_axis,
     label,
@@ -28,8 +27,8 @@ from dscwb.figures.layout import (
     log_axis,
     log_ticks,
     rate_axis,
+    recaptioned,
     row_ticks,
-    without_caption,
 )
 from dscwb.graph import Layer, ModelGraph
 from tests.pictures import POINT, deep_graph, tiny_study
@@ -79,12 +78,11 @@ def test_a_cut_has_one_name_and_long_ones_lose_their_front(split, shown):
     assert label(split) == shown
 
 
-def test_names_at_the_depth_axis_do_not_touch_and_the_preferred_one_is_there():
-    names = [f"blocks.{k}" for k in range(80)]
-    axis = depth_axis(names, [k == 41 for k in range(80)], 640, "Split")
-    places = (640 - MARGIN_LEFT - 24) / 80
-    assert np.all(np.diff(axis["tickvals"]) * places >= LABEL_HEIGHT)
-    assert "blocks.41" in axis["ticktext"]
+def test_names_at_the_depth_axis_are_places_and_stand_there_in_short():
+    axis = depth_axis(["after a.b", "after c"], ["after …b", "after c"], "Split")
+    assert (axis["type"], axis["categoryarray"]) == ("category", ["after a.b", "after c"])
+    assert axis["labelalias"]["after a.b"] == "after …b"
+    assert axis["tickangle"] == -90
 
 
 def test_axes_say_their_unit_and_hold_si_numbers():
@@ -132,18 +130,17 @@ def test_few_rows_are_all_labelled():
 # --- the page ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("width", [None, 500, 1400])
-def test_caption_and_axis_fit_into_the_page(width):
-    figure = plot_maps(tiny_study(batches=(1, 3)), width=width)
+def test_caption_and_axis_fit_into_the_page():
+    figure = plot_maps(tiny_study(batches=(1, 3)))
     note = next(note for note in figure.layout.annotations if note.name == "caption")
     lines = note.text.split("<br>")
-    assert max(map(len, lines)) * 6 <= (width or 800)
+    assert max(map(len, lines)) * 6 <= 800
     assert figure.layout.margin.b >= -note.yshift + CAPTION_LINE * len(lines)
 
 
 def test_without_its_caption_a_figure_is_as_much_lower():
     figure = plot_latency_breakdown(tiny_study(), **POINT)
-    bare = without_caption(figure)
+    bare = recaptioned(figure, "")
     note = figure.layout.annotations[-1]
     assert caption_of(figure)
     assert caption_of(bare) == ""

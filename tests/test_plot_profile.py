@@ -7,7 +7,6 @@ from dscwb.cuts import all_cuts
 from dscwb.figures import plot_profile
 from dscwb.figures.colours import split_colours
 from dscwb.figures.layout import caption_of
-from dscwb.figures.profile import TIME, WHISKER
 from dscwb.profiles.records import (
     NOT_STAMPED,
     Passes,
@@ -17,7 +16,7 @@ from dscwb.profiles.records import (
     Separate,
     scale_profile,
 )
-from tests.pictures import MS, deep_graph, hovered, trace
+from tests.pictures import MS, deep_graph, hovered
 from tests.tiny import profile_of, tiny_graph
 
 
@@ -29,18 +28,18 @@ def five_passes(plain_ms=(100,) * 5, **changes):
 
 
 def bars(profile, **options):
-    return trace(plot_profile(profile, **options), TIME)
+    (drawn,) = plot_profile(profile, **options).data
+    return drawn
 
 
 def quartiles(profile):
-    whiskers = trace(plot_profile(profile), WHISKER)
-    ends = whiskers.error_y
-    return whiskers.y - ends.arrayminus, whiskers.y + ends.array
+    drawn = bars(profile)
+    return drawn.y - drawn.error_y.arrayminus, drawn.y + drawn.error_y.array
 
 
 def test_medians_and_quartiles_by_hand():
     drawn, (low, high) = bars(five_passes()), quartiles(five_passes())
-    assert drawn.hovertext == ("a", "b", "output")
+    assert tuple(drawn.x) == ("a", "b", "output")
     np.testing.assert_allclose(drawn.y, [0.030, 0.040, 0.030])
     np.testing.assert_allclose(low, [0.020, 0.040, 0.020])
     np.testing.assert_allclose(high, [0.040, 0.040, 0.040])
@@ -78,8 +77,8 @@ def test_only_cuts_with_times_are_ends():
     passes = Passes(1, none[:, 0], none, tuple(halves))
     profile = Profile(tiny_graph(), Provenance("imported", "a table"), (passes,))
     figure = plot_profile(profile)
-    assert trace(figure, TIME).hovertext == ("b", "output")
-    np.testing.assert_allclose(trace(figure, TIME).y, [0.025, 0.035])
+    assert tuple(figure.data[0].x) == ("b", "output")
+    np.testing.assert_allclose(figure.data[0].y, [0.025, 0.035])
     assert "imported times have no passes" in caption_of(figure)
     assert figure.layout.title.subtitle.text == "T = 60 ms; imported; no spread known"
 
@@ -102,25 +101,24 @@ def test_the_subtitle_tells_origin_spread_and_status():
 def test_what_was_not_measured_looks_otherwise(origin):
     profile = profile_of(tiny_graph(), {1: [MS] * 3}, rounds=1, origin=origin)
     figure = plot_profile(profile)
-    assert trace(figure, TIME).marker.pattern.shape == "/"
-    assert trace(figure, WHISKER) is None
+    assert figure.data[0].marker.pattern.shape == "/"
+    assert not figure.data[0].error_y.visible
     assert f"Hatched: {origin}, not measured." in caption_of(figure)
     assert origin in figure.layout.title.subtitle.text
-    assert trace(plot_profile(five_passes()), TIME).marker.pattern.shape == ""
+    assert bars(five_passes()).marker.pattern.shape == ""
 
 
-def test_narrow_bars_have_no_whiskers_and_the_caption_says_where_they_are():
+def test_many_bars_have_no_whiskers_and_the_caption_says_where_they_are():
     profile = profile_of(deep_graph(200), {1: [MS] * 201}, rounds=5)
-    narrow = plot_profile(profile, width=640)
-    assert trace(narrow, WHISKER) is None
-    assert "quartiles: in the hover" in caption_of(narrow)
-    assert trace(plot_profile(profile, width=1600), WHISKER) is not None
+    assert not bars(profile).error_y.visible
+    assert "quartiles: in the hover" in caption_of(plot_profile(profile))
+    assert bars(five_passes()).error_y.visible
 
 
 def test_every_operation():
     figure = plot_profile(five_passes(), granularity="op")
     assert figure.layout.xaxis.title.text == "Operation"
-    assert len(trace(figure, TIME).y) == 3
+    assert len(figure.data[0].y) == 3
 
 
 def test_misuse_is_named():

@@ -12,7 +12,7 @@ from dscwb.figures.colours import split_colours
 from dscwb.figures.gain import GAIN
 from dscwb.figures.layout import caption_of
 from dscwb.figures.regret import REGRET
-from dscwb.figures.state_map import COLUMNS, IMPOSSIBLE, STATE, Cells
+from dscwb.figures.state_map import COLUMNS, IMPOSSIBLE, STATE, StateMap
 from dscwb.profiles.records import Passes, Profile, Provenance, Separate, scale_profile
 from dscwb.scenario import Link
 from tests.pictures import (
@@ -78,12 +78,12 @@ def test_hover_tells_state_latency_payload_and_depth():
     assert "device runs 1 of 3 blocks, 1 of 3 layers" in hovered(trace(figure, MAP), (0, column))
 
 
-def test_switching_lines_are_staircases_through_all_rows():
+def test_switching_lines_go_through_every_row():
     # Twice the samples: twice the bits and twice the time, so the same rates.
     lines = trace(plot_best_split(tiny_study(batches=(1, 2))), SWITCHING)
-    rates = [*[NONE_TO_A] * 4, math.nan, *[A_TO_FULL] * 4]
-    np.testing.assert_allclose(lines.x, rates, rtol=1e-9, equal_nan=True)
-    np.testing.assert_array_equal(lines.y, [-0.5, 0.5, 0.5, 1.5, math.nan, -0.5, 0.5, 0.5, 1.5])
+    np.testing.assert_allclose(lines.x, [*[NONE_TO_A] * 3, *[A_TO_FULL] * 3] * 2, rtol=1e-9)
+    one, other = [-0.5, 0.5, math.nan], [0.5, 1.5, math.nan]
+    np.testing.assert_array_equal(lines.y, [*one, *one, *other, *other])
 
 
 def test_rows_and_columns_ascend_whatever_the_order_of_the_study():
@@ -145,7 +145,7 @@ def test_both_maps_in_one_figure_are_the_single_ones():
         np.testing.assert_array_equal(one.y, other.y)
         np.testing.assert_array_equal(one.x, other.x)
         assert one.type == "scatter" or np.array_equal(one.z, other.z)
-    assert caption_of(both) == caption_of(best)
+    assert caption_of(both) == f"{caption_of(best)} Mean over {study.grid_label}."
 
 
 def test_every_map_carries_the_scenario():
@@ -166,7 +166,7 @@ def test_gain_by_hand():
     heatmap, (column, rate) = trace(figure, GAIN), column_at(figure, 1e5)
     latency = 0.015 + 1600 / rate
     assert heatmap.z[0, column] == pytest.approx((0.060 - latency) / 0.060)
-    np.testing.assert_allclose(heatmap.customdata[0, column, 3:], [latency, 0.060])
+    np.testing.assert_allclose(heatmap.customdata[0, column, 3:5], [latency, 0.060])
     assert figure.layout.title.text == "Gain over no offloading"
     # In the study's three states: 0, 29/60 and 50.8/60.
     assert figure.layout.title.subtitle.text == "mean 44 %, at most 85 %"
@@ -201,7 +201,7 @@ def test_undecided_cells_are_those_between_the_certain_rates():
 
 
 def test_runs_of_marked_cells_become_one_rectangle_each():
-    cells = Cells.of(tiny_study(batches=(1, 2)))
+    cells = StateMap.of(tiny_study(batches=(1, 2)))
     edges, where = cells.edges_bps, np.zeros(cells.shown.best.shape, dtype=bool)
     where[0, :3] = where[0, 5] = where[1, -1] = True
     x, y = cells.outlines(where)

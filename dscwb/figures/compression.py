@@ -12,12 +12,14 @@ from dscwb.cuts import Granularity, all_cuts, bottlenecks
 from dscwb.figures.colours import split_colours
 from dscwb.figures.layout import (
     GREY,
+    LEGEND_ABOVE,
     RIM,
     depth_axis,
     depth_px,
     full_name,
     label,
     log_axis,
+    model_and_size,
     page,
 )
 from dscwb.graph import ModelGraph
@@ -42,7 +44,6 @@ def plot_compression(
     granularity: Granularity = "auto",
     feature_encoding: str | Encoding = "float32",
     input_encoding: str | Encoding = "uint8",
-    width: int | None = None,
 ) -> go.Figure:
     """Compression ratio c over depth, natural (c < 1) and compressive bottlenecks marked.
 
@@ -55,45 +56,48 @@ def plot_compression(
             where there are some.
         feature_encoding: How intermediate tensors are sent; stated on the axis at the right.
         input_encoding: How the input is sent; stated in the legend.
-        width: Pixels; as wide as the notebook when left out.
 
     Raises:
         ValueError: Unknown granularity or encoding, or ``block`` for a model without blocks.
     """
     features, given = encoding(feature_encoding), encoding(input_encoding)
     cuts = _cuts(graph, granularity, features)
+    names, shown = list(map(full_name, cuts["name"])), list(map(label, cuts["name"]))
     sent_as = written_as([spec.dtype for spec in graph.sent], given)
     input_bytes = all_cuts(graph)[0].payload_bytes(features, input_encoding=given)
     scale = graph.input_elements * features.bytes_per_element  # bytes of features at c = 1
     lines = 1.0, input_bytes / scale
-    ratios = (*lines, *cuts["ratio"])
-    low, high = min(ratios) / 1.6, max(ratios) * 1.3
-    names = [label(name) for name in cuts["name"]]
+    low, high = min(*lines, *cuts["ratio"]) / 1.6, max(*lines, *cuts["ratio"]) * 1.3
     figure = go.Figure([_points(cuts, kind, features, lines, high / low) for kind in MARKS])
-    figure.add_traces(
-        [
-            _input(len(cuts), input_bytes, sent_as),
-            _other_dtypes(cuts, scale, features),
-        ]
+    figure.add_scatter(  # what full offloading sends
+        name=f"{INPUT} as {sent_as}: {format_bytes(input_bytes)}",
+        meta=INPUT,
+        x=[names[0], names[-1]],
+        y=[input_bytes] * 2,
+        yaxis="y2",
+        mode="lines",
+        line={"color": RIM, "width": 1.5, "dash": "dot"},
+        hoverinfo="skip",
     )
+    figure.add_trace(_other_dtypes(cuts, scale, features))
     figure.add_hline(y=1, line={"width": 1.5, "dash": "dash", "color": RIM})
     payload = log_axis(low * scale, high * scale, "B", f"Payload as {features.name}")
     figure.update_layout(
-        xaxis=depth_axis(names, list(cuts["compressive"]), width, "Split"),
+        xaxis=depth_axis(names, shown, "Split"),
         yaxis=log_axis(low, high, "", "Compression ratio c (elements)"),
         yaxis2=payload | {"overlaying": "y", "side": "right", "showgrid": False},
-        showlegend=True,
+        legend=LEGEND_ABOVE,
     )
-    natural, compressive = int(cuts["natural"].sum()), int(cuts["compressive"].sum())
+    fewer = int(((cuts["bytes"] < input_bytes) & (cuts["bytes"] > 0)).sum())
     return page(
         figure,
         f"Bottlenecks of {graph.model}",
-        f"{natural} of {len(cuts)} natural, {compressive} compressive",
-        _caption(graph, cuts, input_bytes, features, sent_as),
+        f"{cuts['natural'].sum()} of {len(cuts)} natural, {cuts['compressive'].sum()} compressive",
+        f"{model_and_size(graph)}. c: elements of all tensors alive at the cut, over those of the "
+        f"input. Payload: bytes of one sample, features as {features.label()}; cuts that send "
+        f"fewer than the input as {sent_as}: {fewer}. Colours as in the maps of splits.",
         plot_px=PLOT,
-        axis_px=depth_px(names),
-        legend_above=True,
-        width=width,
+        axis_px=depth_px(shown),
     )
 
 
@@ -118,7 +122,7 @@ def _points(
     labelled = kind == "compressive" and len(here) <= MAX_LABELS
     return go.Scatter(
         name=words,
-        x=here.index,
+        x=list(map(full_name, here["name"])),
         y=here["ratio"],
         mode="markers+text" if labelled else "markers",
         texttemplate="%{y:.3~g}",
@@ -131,8 +135,7 @@ def _points(
             "line": {"color": RIM, "width": rim},
         },
         customdata=here["bytes"],
-        hovertext=[full_name(name) for name in here["name"]],
-        hovertemplate="<b>%{hovertext}</b><br>c = %{y:.3~g}<br>%{customdata:.3~s}B a sample as "
+        hovertemplate="<b>%{x}</b><br>c = %{y:.3~g}<br>%{customdata:.3~s}B a sample as "
         f"{features.name}<extra></extra>",
     )
 
@@ -143,20 +146,6 @@ def _side(ratio: float, lines: tuple[float, ...], span: float) -> str:
     return "top center" if any(0 < px < LABEL_PX for px in below_px) else "bottom center"
 
 
-def _input(count: int, size_bytes: float, sent_as: str) -> go.Scatter:
-    """What full offloading sends."""
-    return go.Scatter(
-        name=f"{INPUT} as {sent_as}: {format_bytes(size_bytes)}",
-        meta=INPUT,
-        x=[-0.6, count - 0.4],
-        y=[size_bytes] * 2,
-        yaxis="y2",
-        mode="lines",
-        line={"color": RIM, "width": 1.5, "dash": "dot"},
-        hoverinfo="skip",
-    )
-
-
 def _other_dtypes(cuts: pd.DataFrame, scale: float, features: Encoding) -> go.Scatter:
     """Payloads that are not c times the input's, since some tensors keep their own size."""
     there = (cuts["bytes"] - cuts["ratio"] * scale).abs()
@@ -164,25 +153,12 @@ def _other_dtypes(cuts: pd.DataFrame, scale: float, features: Encoding) -> go.Sc
     return go.Scatter(
         name=OTHER_DTYPES,
         meta=OTHER_DTYPES,
-        x=here.index,
+        x=list(map(full_name, here["name"])),
         y=here["bytes"],
         yaxis="y2",
         mode="markers",
         marker={"symbol": "line-ew", "size": 12, "line": {"width": 2, "color": RIM}},
-        hovertext=[full_name(name) for name in here["name"]],
-        hovertemplate=f"<b>%{{hovertext}}</b><br>%{{y:.3~s}}B a sample, floats as {features.name}"
+        hovertemplate=f"<b>%{{x}}</b><br>%{{y:.3~s}}B a sample, floats as {features.name}"
         "<extra></extra>",
         showlegend=bool(len(here)),
-    )
-
-
-def _caption(
-    graph: ModelGraph, cuts: pd.DataFrame, input_bytes: float, features: Encoding, sent_as: str
-) -> str:
-    shape = "×".join(str(n) for n in graph.inputs[0].shape[1:])
-    fewer = int(((cuts["bytes"] < input_bytes) & (cuts["bytes"] > 0)).sum())
-    return (
-        f"{graph.model} at {shape}. c: elements of all tensors alive at the cut, over those of the "
-        f"input. Payload: bytes of one sample, features as {features.label()}; cuts that send "
-        f"fewer than the input as {sent_as}: {fewer}. Colours as in the maps of splits."
     )

@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import plotly.graph_objects as go
 
-from dscwb.figures.layout import page
-from dscwb.figures.state_map import (
-    CELL_HOVER,
-    WHOLE,
-    Against,
-    Cells,
-    Panel,
-    bar,
-    instead,
-    marked,
-)
+from dscwb.figures.state_map import BAR, CELL_HOVER, compared, heading_against
 from dscwb.study import Study
 from dscwb.units import NO_OFFLOADING, format_percent
 
+WORDS = "Gain over"
 GAIN = "gain"  # name of the trace
 GAIN_COLOURS = "YlGnBu"  # ColorBrewer, light for no gain; readable by the colour-blind
 
@@ -30,7 +19,6 @@ def plot_gain(
     baseline: str = NO_OFFLOADING,
     batch_size: int | None = None,
     data_rate_bps: float | None = None,
-    width: int | None = None,
 ) -> go.Figure:
     """What choosing the split in every state gains over a fixed choice, from 0 to 100 %.
 
@@ -39,48 +27,28 @@ def plot_gain(
         baseline: As in `Study.gain`; states in which it is impossible are hatched in grey.
         batch_size: A point to mark, together with its data rate.
         data_rate_bps: In bit/s.
-        width: Pixels; as wide as the notebook when left out.
 
     Raises:
         ValueError: The baseline is not a candidate of this study.
     """
-    cells = Cells.of(study)
-    gained = gain_over(cells, baseline, WHOLE)
-    figure = go.Figure(gain_traces(cells, gained, WHOLE))
-    figure.add_traces(marked(study, batch_size, data_rate_bps, WHOLE))
-    figure.update_layout(cells.axes(WHOLE, cells.height()))
-    return page(
-        figure,
-        *gain_heading(gained),
-        f"{cells.caption()}{gained.why}",
-        plot_px=cells.height(),
-        width=width,
+    unit = study.unit
+    return compared(
+        study,
+        baseline,
+        lambda states, split: states.gain(split).to_numpy(),
+        (batch_size, data_rate_bps),
+        words=WORDS,
+        shown=format_percent,
+        name=GAIN,
+        zmin=0,
+        zmax=1,
+        colorscale=GAIN_COLOURS,
+        colorbar={**BAR, "tickformat": ".0%"},
+        hovertemplate=f"{CELL_HOVER}gain %{{z:.1%}}: %{{customdata[3]:.3~s}}{unit} instead of "
+        f"%{{customdata[4]:.3~s}}{unit}<extra></extra>",
     )
 
 
-def gain_over(cells: Cells, baseline: str, panel: Panel) -> Against:
-    """The gain over a baseline in every cell."""
-    return Against.of(cells, baseline, lambda study, split: study.gain(split).to_numpy(), panel)
-
-
-def gain_heading(gained: Against) -> tuple[str, str]:
+def gain_heading(study: Study, baseline: str) -> tuple[str, str]:
     """Title and subtitle of the map."""
-    return f"Gain over {gained.name}", gained.subheading(format_percent)
-
-
-def gain_traces(cells: Cells, gained: Against, panel: Panel) -> list[Any]:
-    """The gains, and the hatch where the baseline is impossible."""
-    return [
-        go.Heatmap(
-            **cells.place(panel, GAIN),
-            z=gained.values,
-            zmin=0,
-            zmax=1,
-            colorscale=GAIN_COLOURS,
-            colorbar=bar(panel, tickformat=".0%"),
-            customdata=gained.hover,
-            hoverongaps=False,  # it would tell of NaN; the hatch tells why
-            hovertemplate=f"{CELL_HOVER}gain %{{z:.1%}}: {instead(cells.study.unit)}",
-        ),
-        gained.hatched,
-    ]
+    return heading_against(study, baseline, study.gain(baseline).to_numpy(), WORDS, format_percent)

@@ -9,17 +9,26 @@ from __future__ import annotations
 import html
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
 
-from dscwb.units import BITS_PER_BYTE, format_bytes, format_cost, format_number, shown_name
+from dscwb.graph import ModelGraph
+from dscwb.units import (
+    BITS_PER_BYTE,
+    format_bytes,
+    format_cost,
+    format_number,
+    format_percent,
+    shown_name,
+)
 
 CAPTION = "caption"
 """Name of the annotation that holds a figure's caption."""
 WIDTH = 800  # pixels assumed of a page as wide as its notebook: a cell in a narrow window
 MARGIN_LEFT, MARGIN_TOP, MARGIN_RIGHT = 76, 68, 24
+PLOT_WIDTH = WIDTH - MARGIN_LEFT - MARGIN_RIGHT
 LEGEND_ROW = 24
 RATE_AXIS = 74  # two lines of tick labels and the title
 PLAIN_AXIS = 58  # one line of them
@@ -39,21 +48,30 @@ CONFIG: dict[str, Any] = {
     "toImageButtonOptions": {"format": "svg", "scale": 2},
 }
 AXIS = {"showgrid": False, "zeroline": False, "ticks": "outside"}
-LOOK = {
+LOOK: dict[str, Any] = {
     "template": "plotly_white",
     "font": {"size": 12},
     "hoverlabel": {"align": "left"},
     "modebar": {"remove": [CLOUD]},
+    "autosize": True,
+    "title": {
+        "x": 0,
+        "xref": "container",
+        "xanchor": "left",
+        "y": 1,
+        "yref": "container",
+        "yanchor": "top",
+        "pad": {"l": 12, "t": 14},
+    },
+    "legend": {
+        "font": {"size": 11},
+        "title": {"font": {"size": 11}},
+        "tracegroupgap": 0,
+        "traceorder": "normal",
+    },
 }
-TITLE_PLACE = {
-    "x": 0,
-    "xref": "container",
-    "xanchor": "left",
-    "y": 1,
-    "yref": "container",
-    "yanchor": "top",
-    "pad": {"l": 12, "t": 14},
-}
+LEGEND_ABOVE = {"orientation": "h", "x": 0, "xanchor": "left", "yref": "container"}
+"""A legend between title and plot; `page` says how high."""
 
 MIN_TICKS, MAX_TICKS = 4, 7
 MANTISSAS = ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7), (1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3))
@@ -84,11 +102,23 @@ def shortened(name: str, longest: int = LONGEST_NAME) -> str:
     return "…" + ".".join(parts)[1 - longest :]
 
 
+def model_and_size(graph: ModelGraph) -> str:
+    """A model and the size of its input, for captions."""
+    return f"{graph.model} at {'×'.join(str(n) for n in graph.inputs[0].shape[1:])}"
+
+
 def left_out(count: int) -> str:
     """What a caption says of candidates that are not drawn; empty if there are none."""
     if count == 1:
         return "One candidate that has no times or does not fit is left out."
     return f"{count} candidates that have no times or do not fit are left out." if count else ""
+
+
+def percents(shares: Iterable[float]) -> str:
+    """From the least to the greatest: ``2.3 to 45 %``."""
+    numbers = list(shares)
+    low, high = (format_percent(end(numbers)) for end in (min, max))
+    return f"{low.removesuffix(' %')} to {high}"
 
 
 def log_ticks(low: float, high: float) -> tuple[float, ...]:
@@ -117,9 +147,8 @@ def log_axis(low: float, high: float, unit: str, words: str) -> dict[str, Any]:
 
 def linear_axis(unit: str, words: str) -> dict[str, Any]:
     """An axis whose ticks plotly finds, in SI prefixes."""
-    title = f"{words} in {unit}" if unit else words
-    ticks = {"tickformat": "~s", "ticksuffix": unit}
-    return {**AXIS, "title": {"text": title}, "showgrid": True, **ticks}
+    title = {"text": f"{words} in {unit}" if unit else words}
+    return {**AXIS, "title": title, "showgrid": True, "tickformat": "~s", "ticksuffix": unit}
 
 
 def in_unit(value: float, unit: str) -> str:
@@ -165,32 +194,28 @@ def row_ticks(sizes: Sequence[int], preferred: Sequence[bool], row_px: float) ->
     return tuple(sorted(chosen))
 
 
-def depth_axis(
-    names: Sequence[str], preferred: Sequence[bool], width: int | None, words: str
-) -> dict[str, Any]:
-    """Names upright under their places; as many as fit, the preferred ones first.
+def depth_axis(names: Sequence[str], shown: Sequence[str], words: str) -> dict[str, Any]:
+    """Names upright under their places; plotly leaves out those that have no room.
 
     Args:
-        names: What stands at 0, 1, 2, …
-        preferred: Which of them a reader looks for.
-        width: Pixels of the page; None as in `page`.
+        names: What stands there from left to right, each once.
+        shown: The same for people.
         words: Title of the axis.
     """
-    place_px = ((width or WIDTH) - MARGIN_LEFT - MARGIN_RIGHT) / len(names)
-    labelled = row_ticks(range(len(names)), preferred, place_px)
     return {
         **AXIS,
+        "type": "category",
+        "categoryarray": list(names),
         "range": [-0.6, len(names) - 0.4],
-        "tickvals": labelled,
-        "ticktext": [names[i] for i in labelled],
         "tickangle": -90,
+        "labelalias": dict(zip(names, shown, strict=True)),
         "title": {"text": words},
     }
 
 
-def depth_px(names: Sequence[str]) -> float:
+def depth_px(shown: Sequence[str]) -> float:
     """Height of a `depth_axis` with these names."""
-    return NAME_CHARACTER * max(map(len, names)) + AXIS_TITLE
+    return NAME_CHARACTER * max(map(len, shown)) + AXIS_TITLE
 
 
 def page(
@@ -202,8 +227,6 @@ def page(
     plot_px: float,
     axis_px: float = RATE_AXIS,
     left_px: float = MARGIN_LEFT,
-    legend_above: bool = False,
-    width: int | None,
 ) -> go.Figure:
     """Give a figure its look, title, margins, height and caption.
 
@@ -215,46 +238,26 @@ def page(
         plot_px: Height of the plot itself.
         axis_px: Height of tick labels and title under the plot.
         left_px: Width of tick labels and title beside it.
-        legend_above: Whether the legend stands between title and plot, not at the right.
-        width: Pixels; as wide as the notebook where None.
     """
-    text = wrapped(caption, width or WIDTH)
-    top = MARGIN_TOP + LEGEND_ROW * legend_above
+    text = wrapped(caption, WIDTH)
+    top = MARGIN_TOP + LEGEND_ROW * (figure.layout.legend.orientation == "h")
     bottom = axis_px + CAPTION_LINE * (text.count("<br>") + 1) + 12
     title, subtitle = (html.escape(words, quote=False) for words in (heading, subheading))
-    legend: dict[str, Any] = {"font": {"size": 11}, "tracegroupgap": 0, "traceorder": "normal"}
-    if legend_above:
-        legend |= {"orientation": "h", "x": 0, "xanchor": "left", "yref": "container"}
+    figure.update_layout(LOOK, title={"text": title, "subtitle": {"text": subtitle}})
     figure.update_layout(
-        LOOK,
-        width=width,
-        autosize=width is None,
         height=top + plot_px + bottom,
         margin={"l": left_px, "t": top, "r": MARGIN_RIGHT, "b": bottom},
-        title={"text": title, "subtitle": {"text": subtitle}, **TITLE_PLACE},
-        legend=legend,
     )
     place_legend(figure)
-    return figure.add_annotation(
-        name=CAPTION,
-        text=text,
-        align="left",
-        showarrow=False,
-        font={"size": CAPTION_SIZE},
-        xref="paper",
-        x=0,
-        xanchor="left",
-        xshift=12 - left_px,
-        yref="paper",
-        y=0,
-        yanchor="top",
-        yshift=-axis_px,
-    )
+    below = {"xref": "paper", "x": 0, "xanchor": "left", "xshift": 12 - left_px, "align": "left"}
+    below |= {"yref": "paper", "y": 0, "yanchor": "top", "yshift": -axis_px}
+    font = {"size": CAPTION_SIZE}
+    return figure.add_annotation(name=CAPTION, text=text, font=font, showarrow=False, **below)
 
 
 def place_legend(figure: go.Figure) -> None:
-    """Put a legend that stands above the plot under the title; anew at another height."""
-    if figure.layout.legend.yref == "container":
+    """Put a `LEGEND_ABOVE` under the title; anew at another height."""
+    if figure.layout.legend.orientation == "h":
         above = 1 - MARGIN_TOP / figure.layout.height
         figure.update_layout(legend={"y": above, "yanchor": "top"})
 
@@ -271,14 +274,13 @@ def caption_of(figure: go.Figure) -> str:
     return html.unescape(" ".join(str(note.text).replace("<br>", " ") for note in notes))
 
 
-def without_caption(figure: go.Figure) -> go.Figure:
-    """A copy without its caption and the room for it, for a page that tells it itself."""
-    bare = go.Figure(figure)
-    lines = sum(
-        note.text.count("<br>") + 1 for note in bare.layout.annotations if note.name == CAPTION
-    )
-    bare.layout.annotations = [note for note in bare.layout.annotations if note.name != CAPTION]
-    bare.layout.height -= CAPTION_LINE * lines
-    bare.layout.margin.b -= CAPTION_LINE * lines
-    place_legend(bare)
-    return bare
+def recaptioned(figure: go.Figure, text: str) -> go.Figure:
+    """A copy with another caption, `wrapped` already or empty, and with the room for it."""
+    page = go.Figure(figure)
+    for note in page.select_annotations({"name": CAPTION}):
+        before, after = (one.count("<br>") + bool(one) for one in (note.text, text))
+        note.text = text
+        page.layout.height += CAPTION_LINE * (after - before)
+        page.layout.margin.b += CAPTION_LINE * (after - before)
+    place_legend(page)
+    return page

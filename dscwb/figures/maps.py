@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import html
-from typing import Any
-
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
-from dscwb.figures.best_split import (
-    NAME_HEIGHT,
-    about_lines,
-    best_split_heading,
-    best_split_traces,
-)
-from dscwb.figures.gain import gain_heading, gain_over, gain_traces
-from dscwb.figures.layout import page
-from dscwb.figures.state_map import LEFT, RIGHT, Cells, Panel, marked
+from dscwb.figures.best_split import plot_best_split
+from dscwb.figures.gain import plot_gain
+from dscwb.figures.layout import caption_of, page
 from dscwb.study import Study
 from dscwb.study.confidence import Confidence
 from dscwb.units import NO_OFFLOADING
 
-PLOT = 340  # pixels, always: a page must not jump while a slider changes the model
+PLOT = 340  # pixels at least: a page must not jump while a slider changes the model
 
 
 def plot_maps(
@@ -30,46 +22,28 @@ def plot_maps(
     baseline: str = NO_OFFLOADING,
     batch_size: int | None = None,
     data_rate_bps: float | None = None,
-    width: int | None = None,
 ) -> go.Figure:
     """`plot_best_split` and `plot_gain` side by side in one figure; arguments as there."""
-    cells = Cells.of(study)
-    gained = gain_over(cells, baseline, RIGHT)
-    plot_px = max(PLOT, len(study.chosen) * NAME_HEIGHT)
-    figure = go.Figure(
-        [
-            *best_split_traces(cells, confidence, LEFT),
-            *marked(study, batch_size, data_rate_bps, LEFT),
-            *gain_traces(cells, gained, RIGHT),
-            *marked(study, batch_size, data_rate_bps, RIGHT),
-        ]
+    best = plot_best_split(
+        study, confidence=confidence, batch_size=batch_size, data_rate_bps=data_rate_bps
     )
-    figure.update_layout(cells.axes(LEFT, plot_px) | cells.axes(RIGHT, plot_px))
-    figure.add_annotation(_title(*best_split_heading(study), LEFT))
-    figure.add_annotation(_title(*gain_heading(gained), RIGHT))
-    return page(
-        figure,
-        "",
-        "",
-        f"{cells.caption()} {about_lines(confidence)}{gained.why}",
-        plot_px=plot_px,
-        width=width,
-    )
-
-
-def _title(heading: str, subheading: str, panel: Panel) -> dict[str, Any]:
-    """The title of one of both, for `add_annotation`."""
-    words = [html.escape(text, quote=False) for text in (heading, subheading)]
-    return {
-        "text": f"{words[0]}<br><span style='font-size:12px'>{words[1]}</span>",
-        "xref": "paper",
-        "x": panel.domain[0],
-        "xanchor": "left",
-        "yref": "paper",
-        "y": 1,
-        "yanchor": "bottom",
-        "yshift": 6,
-        "align": "left",
-        "font": {"size": 16},
-        "showarrow": False,
-    }
+    gain = plot_gain(study, baseline=baseline, batch_size=batch_size, data_rate_bps=data_rate_bps)
+    titles = [
+        f"{one.layout.title.text}<br><span style='font-size:12px'>"
+        f"{one.layout.title.subtitle.text}</span>"
+        for one in (best, gain)
+    ]
+    # Between the two stands the first map's colour bar.
+    figure = make_subplots(1, 2, shared_yaxes=True, horizontal_spacing=0.2, subplot_titles=titles)
+    for column, one in enumerate((best, gain), start=1):
+        figure.add_traces(one.data, rows=1, cols=column)
+        figure.update_xaxes(one.layout.xaxis.to_plotly_json(), col=column)
+        figure.update_yaxes(one.layout.yaxis.to_plotly_json(), col=column)
+    figure.data[0].colorbar.x = figure.layout.xaxis.domain[1]
+    figure.update_yaxes(title_text="", col=2)
+    for title, axis in zip(figure.layout.annotations, ("xaxis", "xaxis2"), strict=True):
+        title.update(x=figure.layout[axis].domain[0], xanchor="left", align="left", yshift=6)
+    more = caption_of(gain).removeprefix(caption_of(best).partition(" White lines:")[0])
+    margin = best.layout.margin
+    plot_px = max(PLOT, best.layout.height - margin.t - margin.b)
+    return page(figure, "", "", caption_of(best) + more, plot_px=plot_px)

@@ -12,13 +12,11 @@ import plotly.graph_objects as go
 from dscwb.cuts import Granularity, all_cuts, resolved
 from dscwb.figures.colours import split_colours
 from dscwb.figures.layout import (
-    MARGIN_LEFT,
-    MARGIN_RIGHT,
     RIM,
-    WIDTH,
     depth_axis,
     depth_px,
     linear_axis,
+    model_and_size,
     page,
     shortened,
 )
@@ -27,10 +25,9 @@ from dscwb.profiles.records import NOT_STAMPED, Passes, Profile
 from dscwb.units import format_percent, format_seconds
 
 PLOT = 340  # pixels
-TIME, WHISKER = "time", "quartiles"  # names of the traces
 FEWEST_STAMPS = 4  # quartiles of fewer passes say nothing
-CAPS_PX = 14  # narrower bars have whiskers without caps, which would hide their upper ends
-WHISKER_PX = 5  # narrower bars have no whiskers, they would hide them
+WHISKER = "rgb(150, 150, 150)"  # seen on bars of all shades and on the page
+MOST_WHISKERS = 140  # on more bars they would hide them
 WORDS = {"block": "Block", "op": "Operation"}
 NO_SPREAD = {
     "modelled": "modelled times have no passes and no spread",
@@ -43,7 +40,6 @@ def plot_profile(
     *,
     batch_size: int | None = None,
     granularity: Granularity = "auto",
-    width: int | None = None,
 ) -> go.Figure:
     """Time of every block or operation, with its spread over the passes.
 
@@ -55,7 +51,6 @@ def plot_profile(
         profile: What to draw, or its file, or the name of a model that comes with dscwb.
         batch_size: One that the profile has times at; the smallest when left out.
         granularity: ``block`` or ``op``; ``auto`` for blocks where there are some.
-        width: Pixels; as wide as the notebook when left out.
 
     Raises:
         ProfileError: The profile has no times at this batch size.
@@ -67,24 +62,25 @@ def plot_profile(
         raise ValueError(f"Unknown granularity {granularity!r}; choose 'auto', 'block' or 'op'.")
     batch_size = profile.batch_sizes[0] if batch_size is None else batch_size
     parts = _parts(profile, batch_size, granularity)
-    bar_px = ((width or WIDTH) - MARGIN_LEFT - MARGIN_RIGHT) / len(parts)
-    longest = parts["seconds"].nlargest(max(1, len(parts) // 8)).index
     names = [html.escape(shortened(name), quote=False) for name in parts["name"]]
-    figure = go.Figure([_bars(profile, parts), *_whiskers(parts, bar_px)])
+    figure = go.Figure(_bars(profile, parts))
     figure.update_layout(
-        bargap=0.2 if bar_px >= WHISKER_PX else 0,
-        xaxis=depth_axis(names, list(parts.index.isin(longest)), width, WORDS[granularity]),
+        bargap=0.2 if len(parts) <= MOST_WHISKERS else 0,
+        xaxis=depth_axis(list(parts["name"]), names, WORDS[granularity]),
         yaxis=linear_axis("s", "Time") | {"rangemode": "tozero"},
-        showlegend=False,
     )
+    spread = "no spread known"
+    if parts["high_s"].notna().any():
+        iqr = format_percent(profile.spread(batch_size))
+        spread = f"{parts['passes'].max()} passes, interquartile range of T {iqr}"
+    total, status = format_seconds(profile.total_s(batch_size)), profile.status(batch_size)
     return page(
         figure,
         f"{profile.graph.model}, batch size {batch_size}, on {profile.provenance.device}",
-        _subheading(profile, parts, batch_size),
-        _caption(profile, parts, batch_size, bar_px, granularity),
+        f"T = {total}; {profile.provenance.origin}; {spread}{f'; {status}' * (status != 'ok')}",
+        _caption(profile, parts, batch_size, granularity),
         plot_px=PLOT,
         axis_px=depth_px(names),
-        width=width,
     )
 
 
@@ -130,16 +126,15 @@ def _shares(passes: Passes, at: list[int]) -> Any:
 
 
 def _bars(profile: Profile, parts: pd.DataFrame) -> go.Bar:
-    measured = profile.provenance.origin == "measured"
     spread = [
         f"quartiles {format_seconds(low)} to {format_seconds(high)}, {passes} passes"
         if np.isfinite(high)
         else "no spread known"
         for low, high, passes in zip(parts["low_s"], parts["high_s"], parts["passes"], strict=True)
     ]
+    measured = profile.provenance.origin == "measured"
     return go.Bar(
-        name=TIME,
-        x=parts.index,
+        x=parts["name"],
         y=parts["seconds"],
         marker={
             "color": split_colours(profile.graph, list(parts["cut"])),
@@ -147,64 +142,27 @@ def _bars(profile: Profile, parts: pd.DataFrame) -> go.Bar:
             # What nobody measured never looks as if somebody had.
             "pattern": {"shape": "" if measured else "/", "fgcolor": RIM, "size": 6},
         },
+        error_y={
+            "symmetric": False,
+            "array": parts["high_s"] - parts["seconds"],
+            "arrayminus": parts["seconds"] - parts["low_s"],
+            "color": WHISKER,
+            "thickness": 2,
+            "visible": bool(parts["high_s"].notna().any() and len(parts) <= MOST_WHISKERS),
+        },
         customdata=parts[["share", "end_s"]],
-        hovertext=[html.escape(name) for name in parts["name"]],
         text=spread,
         textposition="none",
-        hovertemplate="<b>%{hovertext}</b><br>%{y:.3~s}s, %{customdata[0]:.1%} of T<br>%{text}<br>"
+        hovertemplate="<b>%{x}</b><br>%{y:.3~s}s, %{customdata[0]:.1%} of T<br>%{text}<br>"
         "from the start %{customdata[1]:.3~s}s<extra></extra>",
     )
 
 
-def _whiskers(parts: pd.DataFrame, bar_px: float) -> list[go.Scatter]:
-    """Black on white, since bars are of all shades; none where bars are too narrow for them."""
-    if parts["high_s"].isna().all() or bar_px < WHISKER_PX:
-        return []
-    ends = {
-        "type": "data",
-        "symmetric": False,
-        "array": parts["high_s"] - parts["seconds"],
-        "arrayminus": parts["seconds"] - parts["low_s"],
-    }
-    cap, halo = (4, 3.5) if bar_px >= CAPS_PX else (0, 2.5)
-    return [
-        go.Scatter(
-            name=name,
-            x=parts.index,
-            y=parts["seconds"],
-            mode="markers",
-            marker={"size": 0.1, "color": "rgba(0, 0, 0, 0)"},
-            error_y={**ends, "color": colour, "thickness": thickness, "width": cap + more},
-            hoverinfo="skip",
-        )
-        for name, colour, thickness, more in (
-            ("halo", "white", halo, bool(cap)),
-            (WHISKER, "black", 1.3, 0),
-        )
-    ]
-
-
-def _subheading(profile: Profile, parts: pd.DataFrame, batch_size: int) -> str:
-    spread = "no spread known"
-    if parts["high_s"].notna().any():
-        iqr = format_percent(profile.spread(batch_size))
-        spread = f"{parts['passes'].max()} passes, interquartile range of T {iqr}"
-    total = f"T = {format_seconds(profile.total_s(batch_size))}"
-    status = profile.status(batch_size)
-    words = [total, profile.provenance.origin, spread, *([status] if status != "ok" else [])]
-    return "; ".join(words)
-
-
 def _caption(
-    profile: Profile,
-    parts: pd.DataFrame,
-    batch_size: int,
-    bar_px: float,
-    granularity: Granularity,
+    profile: Profile, parts: pd.DataFrame, batch_size: int, granularity: Granularity
 ) -> str:
     origin = profile.provenance.origin
-    shape = "×".join(str(n) for n in profile.graph.inputs[0].shape[1:])
-    words = [f"{profile.graph.model} at {shape} on {profile.provenance.label()}."]
+    words = [f"{model_and_size(profile.graph)} on {profile.provenance.label()}."]
     if caution := profile.caution(batch_size):
         words.append(f"Times are {caution}.")
     if granularity == "block":
@@ -215,11 +173,12 @@ def _caption(
         why = NO_SPREAD.get(origin, "too few passes were stamped for quartiles")
         words.append(f"No whiskers: {why}.")
     else:
-        whiskers = "whiskers: its quartiles" if bar_px >= WHISKER_PX else "quartiles: in the hover"
-        added = format_percent(parts["share"].sum())
+        whiskers = "whiskers: its quartiles"
+        if len(parts) > MOST_WHISKERS:
+            whiskers = "quartiles: in the hover"
         words.append(
             "Bars: median over the passes of the part's share of its own pass, × T (they add up to "
-            f"{added} of T); {whiskers}."
+            f"{format_percent(parts['share'].sum())} of T); {whiskers}."
         )
     if origin != "measured":
         words.append(f"Hatched: {origin}, not measured.")

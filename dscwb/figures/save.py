@@ -7,14 +7,7 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
-from dscwb.figures.layout import (
-    CAPTION,
-    CAPTION_LINE,
-    CONFIG,
-    caption_of,
-    place_legend,
-    wrapped,
-)
+from dscwb.figures.layout import CONFIG, caption_of, place_legend, recaptioned, wrapped
 from dscwb.writing import atomically
 
 EXPORT_WIDTH = 1000
@@ -68,24 +61,12 @@ def save_figure(
         if kind == ".html":
             figure.write_html(file, include_plotlyjs=True, config=CONFIG)
         else:
-            page = _resized(figure, width or figure.layout.width or EXPORT_WIDTH, height)
+            width = width or figure.layout.width or EXPORT_WIDTH
+            page = recaptioned(figure, wrapped(caption_of(figure), width))
+            page.update_layout(width=width, height=height or page.layout.height)
+            place_legend(page)
             file.write_bytes(_image(page, kind[1:], scale))
     return path
-
-
-def _resized(figure: go.Figure, width: int, height: int | None) -> go.Figure:
-    """A copy at this size, its caption wrapped anew."""
-    page = go.Figure(figure)
-    page.layout.width = width
-    for note in page.select_annotations({"name": CAPTION}):
-        before = str(note.text).count("<br>")
-        note.text = wrapped(caption_of(figure), width)
-        more = CAPTION_LINE * (note.text.count("<br>") - before)
-        page.layout.height += more
-        page.layout.margin.b += more
-    page.layout.height = height or page.layout.height
-    place_legend(page)
-    return page
 
 
 def _image(page: go.Figure, kind: str, scale: float) -> bytes:

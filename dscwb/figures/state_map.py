@@ -1,4 +1,4 @@
-"""What every map over data rate and batch size shares: its cells, axes, colour bar and hatches.
+"""What every map over data rate and batch size shares: its cells, axes, hatches and point.
 
 The cells of a map are not those of the study's grid. A map is cut at every rate at which a split
 switches, so that it is exact wherever one looks and however far one zooms in.
@@ -6,7 +6,6 @@ switches, so that it is exact wherever one looks and however far one zooms in.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -15,9 +14,9 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from dscwb.figures.layout import AXIS, MARK, full_name, rate_axis, row_ticks
+from dscwb.figures.layout import AXIS, MARK, full_name, page, rate_axis, row_ticks
 from dscwb.study import Study
-from dscwb.study.study import BEST_STATIC, MINIMAX_STATIC
+from dscwb.study.study import BEST_STATIC, MINIMAX_STATIC, SPELLINGS
 from dscwb.units import BITS_PER_BYTE, format_percent, shown_name
 
 Floats = NDArray[np.float64]
@@ -38,23 +37,13 @@ CELL_HOVER = (
     "<b>batch size %{customdata[0]:d}, "
     "%{customdata[1]:.3~s}bit/s</b> (%{customdata[2]:.3~s}B/s)<br>"
 )
-
-
-@dataclass(frozen=True)
-class Panel:
-    """Where a map stands in its figure: the suffix of its axes, its share of the width."""
-
-    axis: str
-    domain: tuple[float, float]
-
-
-WHOLE = Panel("", (0.0, 1.0))
-# Between the two stands the first map's colour bar.
-LEFT, RIGHT = Panel("", (0.0, 0.4)), Panel("2", (0.6, 1.0))
+BAR = {"x": 1, "xanchor": "left", "y": 0.5, "len": 1, "thickness": 14, "outlinewidth": 0}
+"""A colour bar at the right of its map."""
+BAR |= {"xpad": 8, "ypad": 0, "tickfont": {"size": 11}}
 
 
 @dataclass(frozen=True, eq=False)
-class Cells:
+class StateMap:
     """The cells of all maps of a study.
 
     Attributes:
@@ -72,7 +61,7 @@ class Cells:
     rows: NDArray[np.intp]
 
     @classmethod
-    def of(cls, study: Study) -> Cells:
+    def of(cls, study: Study) -> StateMap:
         """From the study's lowest to its highest data rate."""
         low, high = study.rate_range
         switching = np.concatenate([row.switching_rates_bps for row in study.envelopes])
@@ -81,30 +70,26 @@ class Cells:
         shown = study.at_rates(np.sqrt(edges[:-1] * edges[1:]))
         return cls(study, shown, edges, np.argsort(study.batch_sizes, kind="stable"))
 
-    @property
-    def batch_sizes(self) -> list[int]:
-        """In the order of the rows."""
-        return sorted(self.study.batch_sizes)
-
-    @property
-    def measured(self) -> list[bool]:
-        """Whether a batch size has times of its own, in the order of the rows."""
-        own: list[bool] = (~self.study.lines.interpolated[self.rows]).tolist()
-        return own
-
-    def height(self, least: float = MIN_PLOT) -> float:
-        """Pixels of the plot, so that rows can be told apart."""
-        return max(min(MAX_PLOT, max(MIN_PLOT, ROW * len(self.rows))), least)
-
-    def hover(self, *columns: Floats) -> Floats:
-        """Batch size, bit/s and byte/s of every cell, and more columns: ``(batch, rate, column)``.
+    def heatmap(self, name: str, values: Any, told: list[Any], **look: Any) -> go.Heatmap:
+        """The map itself.
 
         Args:
-            columns: ``(batch, rate)`` each, in the study's order of batch sizes.
+            name: Of the trace.
+            values: What is coloured, ``(batch, rate)``, in the study's order of batch sizes.
+            told: More numbers for the hover, each likewise, after those of `CELL_HOVER`.
+            look: Colours and hover.
         """
-        sizes, rates = np.meshgrid(self.batch_sizes, self.shown.data_rates_bps, indexing="ij")
-        more = (np.broadcast_to(column, self.shown.best.shape)[self.rows] for column in columns)
-        return np.stack([sizes, rates, rates / BITS_PER_BYTE, *more], axis=-1)
+        sizes, rates = np.meshgrid(self.study.batch_sizes, self.shown.data_rates_bps, indexing="ij")
+        columns = [sizes, rates, rates / BITS_PER_BYTE, *told]
+        columns = [np.broadcast_to(column, self.shown.best.shape)[self.rows] for column in columns]
+        return go.Heatmap(
+            name=name,
+            x=self.edges_bps,
+            y=np.arange(len(self.rows)),
+            z=values[self.rows],
+            customdata=np.stack(columns, axis=-1),
+            **look,
+        )
 
     def outlines(self, where: NDArray[np.bool_]) -> Outlines:
         """Rectangles around the runs of marked cells in each row, NaN between two.
@@ -120,163 +105,129 @@ class Cells:
         y = row[:, None] + np.array([-0.5, -0.5, 0.5, 0.5, -0.5, np.nan])
         return x.ravel()[:-1], y.ravel()[:-1]
 
-    def place(self, panel: Panel, name: str) -> dict[str, Any]:
-        """Name, columns and rows of a heatmap."""
-        return {"name": name, "x": self.edges_bps, "y": np.arange(len(self.rows)), **_axes(panel)}
-
-    def axes(self, panel: Panel, plot_px: float) -> dict[str, Any]:
-        """Both axes of a map; side by side, the second has the rows of the first."""
-        sizes, right = self.batch_sizes, panel is RIGHT
-        ticks = row_ticks(sizes, self.measured, plot_px / len(sizes))
-        return {
-            f"xaxis{panel.axis}": {
-                **rate_axis(self.edges_bps[0], self.edges_bps[-1]),
-                "domain": panel.domain,
-                "anchor": f"y{panel.axis}",
-            },
-            f"yaxis{panel.axis}": {
-                **AXIS,
-                "range": [-0.5, len(sizes) - 0.5],
-                "anchor": f"x{panel.axis}",
-                "tickvals": ticks,
-                "ticktext": [self._row_label(row) for row in ticks],
-                "showticklabels": not right,
-                "title": {"text": "" if right else "Batch size"},
-            },
+    def figure(
+        self,
+        traces: list[Any],
+        heading: tuple[str, str],
+        caption: str,
+        point: tuple[int | None, float | None],
+        *,
+        least_px: float = MIN_PLOT,
+    ) -> go.Figure:
+        """A page with the traces and the point, where both parts of it are given and shown."""
+        sizes, measured = sorted(self.study.batch_sizes), ~self.study.lines.interpolated[self.rows]
+        plot_px = max(min(MAX_PLOT, max(MIN_PLOT, ROW * len(sizes))), least_px)
+        figure = go.Figure(traces)
+        if point[0] in sizes and point[1] is not None:
+            at = np.array([point[1]]), np.array([float(sizes.index(point[0]))])
+            figure.add_trace(lines(STATE, at, mode="markers", marker=MARK, cliponaxis=False))
+        ticks = row_ticks(sizes, measured.tolist(), plot_px / len(sizes))
+        labels = [f"{size}" for size in sizes]
+        if not measured.all():
+            labels = [
+                f"<b>{size}</b>" if whole else f"<i>≈ {size}</i>"
+                for size, whole in zip(sizes, measured, strict=True)
+            ]
+        rows = {
+            **AXIS,
+            "tickvals": ticks,
+            "ticktext": [labels[row] for row in ticks],
+            "range": [-0.5, len(sizes) - 0.5],
+            "title": {"text": "Batch size"},
         }
-
-    def _row_label(self, row: int) -> str:
-        size, measured = self.batch_sizes[row], self.measured
-        if all(measured):
-            return f"{size}"
-        return f"<b>{size}</b>" if measured[row] else f"<i>≈ {size}</i>"
+        rates = rate_axis(self.edges_bps[0], self.edges_bps[-1])
+        figure.update_layout(xaxis=rates, yaxis=rows)
+        caption = f"{self.caption()} {caption}".strip()
+        return page(figure, *heading, caption, plot_px=plot_px)
 
     def caption(self) -> str:
         """The study in words, and which batch sizes are interpolated."""
-        pairs = list(zip(self.batch_sizes, self.measured, strict=True))
-        if all(self.measured):
+        between = self.study.lines.interpolated[self.rows]
+        if not between.any():
             return self.study.label()
-        own = ", ".join(f"{size}" for size, measured in pairs if measured) or "none"
+        sizes = np.array(sorted(self.study.batch_sizes))[~between]
         return (
-            f"{self.study.label()} Batch sizes with times of their own: {own} (bold); those "
-            "between (≈) are interpolated linearly."
+            f"{self.study.label()} Batch sizes with times of their own: "
+            f"{', '.join(map(str, sizes)) or 'none'} (bold); those between (≈) are interpolated "
+            "linearly."
         )
 
 
-def _axes(panel: Panel) -> dict[str, str]:
-    return {"xaxis": f"x{panel.axis}", "yaxis": f"y{panel.axis}"}
-
-
-def lines(name: str, where: Outlines, panel: Panel, **look: Any) -> go.Scatter:
+def lines(name: str, where: Outlines, **look: Any) -> go.Scatter:
     """Lines over a map, without a word under the mouse unless `look` says so."""
     quiet = {"mode": "lines", "hoverinfo": "skip", "showlegend": False}
-    return go.Scatter(name=name, x=where[0], y=where[1], **_axes(panel), **(quiet | look))
+    return go.Scatter(name=name, x=where[0], y=where[1], **(quiet | look))
 
 
-def hatch(
-    name: str, around: Outlines, pattern: dict[str, Any], panel: Panel, **look: Any
-) -> go.Scatter:
+def hatch(name: str, around: Outlines, pattern: dict[str, Any], **look: Any) -> go.Scatter:
     """Hatched cells."""
-    filled = {"line": {"width": 0}, "fill": "toself", "fillpattern": pattern}
-    return lines(name, around, panel, **filled, **look)
+    return lines(name, around, line={"width": 0}, fill="toself", fillpattern=pattern, **look)
 
 
-def bar(panel: Panel, **ticks: Any) -> dict[str, Any]:
-    """A colour bar at the right of its map."""
-    place = {"x": panel.domain[1], "xanchor": "left", "y": 0.5, "len": 1, "thickness": 14}
-    return {**place, "xpad": 8, "ypad": 0, "tickfont": {"size": 11}, "outlinewidth": 0, **ticks}
+def compared(
+    study: Study,
+    baseline: str,
+    values: Callable[[Study, str], Floats],
+    point: tuple[int | None, float | None],
+    *,
+    words: str,
+    shown: Callable[[float], str],
+    scale: Callable[[Floats], Floats] = lambda values: values,
+    **look: Any,
+) -> go.Figure:
+    """The map of a study against one split that never changes; where that is impossible, hatched.
 
+    Args:
+        study: What to draw.
+        baseline: The split or what stands for one; the best static one is that of the study.
+        values: The study's method that compares with a split, NaN where it is impossible.
+        point: Batch size and data rate to mark.
+        words: Beginning of the title: ``Gain over``.
+        shown: A value as text.
+        scale: What of a value is coloured.
+        look: Name, colours and hover; columns 3 to 5 of the hover are the cost of the best split,
+            that of the baseline, and the value.
 
-def marked(
-    study: Study, batch_size: int | None, data_rate_bps: float | None, panel: Panel
-) -> list[go.Scatter]:
-    """The mark of a point, where both are given and the batch size is the study's."""
-    if batch_size not in study.batch_sizes or data_rate_bps is None:
-        return []
-    at = np.array([data_rate_bps]), np.array([sorted(study.batch_sizes).index(batch_size)])
-    return [lines(STATE, at, panel, mode="markers", marker=MARK, cliponaxis=False)]
-
-
-@dataclass(frozen=True, eq=False)
-class Against:
-    """A study against one split that never changes.
-
-    Attributes:
-        baseline: What was asked for.
-        split: The split that it stands for.
-        values: Relative gain, or regret in seconds or joules, in every cell, ``(batch, rate)``, in
-            ascending order of batch sizes; NaN where the baseline is impossible.
-        mean: Mean over the states of the study in which it is possible; they need not be the cells.
-        highest: Highest value of these states.
-        impossible: Share of the study's states in which it is not possible.
-        hatched: Those cells, with the reason under the mouse.
-        hover: `Cells.hover` with the cost of the best split and of the baseline.
-        why: Ending of a caption: why it is impossible; empty where it is not.
+    Raises:
+        ValueError: The baseline is not a candidate of this study.
     """
-
-    baseline: str
-    split: str
-    values: Floats
-    mean: float
-    highest: float
-    impossible: float
-    hatched: go.Scatter
-    hover: Floats
-    why: str
-
-    @classmethod
-    def of(
-        cls, cells: Cells, baseline: str, values: Callable[[Study, str], Floats], panel: Panel
-    ) -> Against:
-        """Compare.
-
-        Args:
-            cells: Where.
-            baseline: A split or what stands for one; the best static one is that of the study.
-            values: The study's method that compares with a split.
-            panel: Where the map stands.
-
-        Raises:
-            ValueError: The baseline is not a candidate of this study.
-        """
-        study, shown = cells.study, cells.shown
-        split = study.baseline_split(baseline)
-        own, drawn = values(study, split), values(shown, split)
-        missing = np.isnan(own)
-        large = study.lines.too_large[:, study.splits.index(split)].any()
-        why = "its head is too large for the device" if large else "it was not measured"
-        none = f"{full_name(split)} is impossible: {why}"
-        look = {"hoverinfo": "text", "hoveron": "fills", "text": none}
-        return cls(
-            baseline,
-            split,
-            drawn[cells.rows],
-            math.nan if missing.all() else float(np.nanmean(own)),
-            math.nan if missing.all() else float(np.nanmax(own)),
-            float(missing.mean()),
-            hatch(IMPOSSIBLE, cells.outlines(np.isnan(drawn)), IMPOSSIBLE_HATCH, panel, **look),
-            cells.hover(shown.cost, shown.static_cost(split)),
-            f" Grey hatch: {shown_name(split)} is impossible, as {why}: "
-            f"{format_percent(float(missing.mean()))} of the states."
-            if missing.any()
-            else "",
-        )
-
-    @property
-    def name(self) -> str:
-        """What it is compared with, for a heading."""
-        chosen = self.baseline.replace("_", " ") not in (BEST_STATIC, MINIMAX_STATIC)
-        return shown_name(self.split) if chosen else f"the {self.baseline.replace('_', ' ')} split"
-
-    def subheading(self, shown: Callable[[float], str]) -> str:
-        """Mean and highest value, where possible."""
-        if self.impossible == 1:
-            return "impossible in every state"
-        chosen = f"{shown_name(self.split)}: " if self.name.startswith("the ") else ""
-        where = " where possible" if self.impossible else ""
-        return f"{chosen}mean {shown(self.mean)}, at most {shown(self.highest)}{where}"
+    cells, split = StateMap.of(study), study.baseline_split(baseline)
+    own, drawn = values(study, split), values(cells.shown, split)
+    missing = np.isnan(own)
+    told = [cells.shown.cost, cells.shown.static_cost(split), drawn]
+    large = study.lines.too_large[:, study.splits.index(split)].any()
+    why = "its head is too large for the device" if large else "it was not measured"
+    none = f"{full_name(split)} is impossible: {why}"
+    around = cells.outlines(np.isnan(drawn))
+    heatmap = cells.heatmap(told=told, values=scale(drawn), hoverongaps=False, **look)
+    hatched = hatch(
+        IMPOSSIBLE, around, IMPOSSIBLE_HATCH, hoverinfo="text", hoveron="fills", text=none
+    )
+    caption = "" if missing.all() else f"Mean over {study.grid_label}."
+    if missing.any():
+        share = format_percent(float(missing.mean()))
+        caption += f" Grey hatch: {none.replace(':', ', as')}: {share} of the states."
+    heading = heading_against(study, baseline, own, words, shown)
+    return cells.figure([heatmap, hatched], heading, caption, point)
 
 
-def instead(unit: str) -> str:
-    """Ending of a hover: the best split's cost and the baseline's."""
-    return f"%{{customdata[3]:.3~s}}{unit} instead of %{{customdata[4]:.3~s}}{unit}<extra></extra>"
+def heading_against(
+    study: Study, baseline: str, values: Floats, words: str, shown: Callable[[float], str]
+) -> tuple[str, str]:
+    """Title and subtitle of such a map; the mean is over the states in which it is possible.
+
+    Args:
+        study: What is drawn.
+        baseline: As in `Study.baseline_split`.
+        values: Of the study's own states, ``(batch, rate)``.
+        words: Beginning of the title.
+        shown: A value as text.
+    """
+    name, chosen = shown_name(study.baseline_split(baseline)), ""
+    if (spelt := SPELLINGS.get(baseline, baseline)) in (BEST_STATIC, MINIMAX_STATIC):
+        name, chosen = f"the {spelt} split", f"{name}: "
+    if np.isnan(values).all():
+        return f"{words} {name}", "impossible in every state"
+    mean, most = shown(float(np.nanmean(values))), shown(float(np.nanmax(values)))
+    where = " where possible" if np.isnan(values).any() else ""
+    return f"{words} {name}", f"{chosen}mean {mean}, at most {most}{where}"

@@ -28,7 +28,7 @@ from dscwb.figures import (
     plot_profile,
     plot_regret,
 )
-from dscwb.figures.layout import CONFIG, caption_of, without_caption
+from dscwb.figures.layout import CONFIG, caption_of, recaptioned
 from dscwb.policy import Thresholds
 from dscwb.profiles.records import Profile
 from dscwb.reporting.recipe import recipe
@@ -261,7 +261,7 @@ def _figures(
 
 def _drawn(study: Study, identifier: str, figure: go.Figure) -> Drawn:
     """A figure whose caption becomes text of the page, which wraps on a phone."""
-    page, caption = without_caption(figure), caption_of(figure)
+    page, caption = recaptioned(figure, ""), caption_of(figure)
     for trace in page.data:  # seven digits are more than a screen shows, and half the bytes
         for name in ("x", "y", "z", "customdata"):
             values = getattr(trace, name, None)

@@ -19,11 +19,11 @@ from dscwb.cuts import Cut, Granularity, all_cuts, bottlenecks
 from dscwb.envelope import lower_envelope
 from dscwb.figures.best_split import about_lines, best_split_heading
 from dscwb.figures.colours import split_colours
-from dscwb.figures.gain import GAIN_COLOURS, gain_heading, gain_over
+from dscwb.figures.gain import GAIN_COLOURS, gain_heading
 from dscwb.figures.latency_breakdown import PARTS
 from dscwb.figures.latency_vs_rate import WORDS
 from dscwb.figures.layout import in_unit, log_ticks, row_ticks, shortened
-from dscwb.figures.state_map import RIGHT, Cells
+from dscwb.figures.state_map import StateMap
 from dscwb.graph import ModelGraph
 from dscwb.study import Study
 from dscwb.study.confidence import Confidence
@@ -159,7 +159,7 @@ def picture(
     Raises:
         ValueError: The baseline is not a candidate.
     """
-    (low, high), lines, cells = study.rate_range, study.lines, Cells.of(study)
+    (low, high), lines, cells = study.rate_range, study.lines, StateMap.of(study)
     split = study.splits.index(study.baseline_split(baseline))
     kept = _kept(study, split)
     place = {index: i for i, index in enumerate(kept)}
@@ -172,7 +172,7 @@ def picture(
     probability, doubt, doubt_edges = _doubt(study, confidence)
     scene = {
         "split_heading": best_split_heading(study),
-        "gain_heading": _gain_heading(cells, baseline),
+        "gain_heading": _gain_heading(study, baseline),
         "ratio_heading": (
             "Compression ratio over depth",
             f"{natural} of {len(kinds)} natural, {kinds.count('compressive')} compressive",
@@ -296,14 +296,14 @@ def _doubt(
     return confidence.probability, marks, [low, *np.sqrt(rates[:-1] * rates[1:]).tolist(), high]
 
 
-def _gain_heading(cells: Cells, baseline: str) -> tuple[str, str]:
+def _gain_heading(study: Study, baseline: str) -> tuple[str, str]:
     """As in `plot_gain`; a mean hangs on the range of rates, which stands beside it."""
-    heading, words = gain_heading(gain_over(cells, baseline, RIGHT))
-    low, high = (format_rate(rate, in_bytes=False) for rate in cells.study.rate_range)
+    heading, words = gain_heading(study, baseline)
+    low, high = (format_rate(rate, in_bytes=False) for rate in study.rate_range)
     return heading, f"{words}, from {low} to {high}"
 
 
-def _caption(cells: Cells, confidence: Confidence | None, drawn: int) -> str:
+def _caption(cells: StateMap, confidence: Confidence | None, drawn: int) -> str:
     few = (
         f"Lines and bars: {drawn} of {len(cells.study.splits)} candidates, among them all that are "
         "best or second best in any state. "

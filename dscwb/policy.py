@@ -1,7 +1,7 @@
-"""Policies: exact thresholds go into a small JSON file, the best split at a data rate comes out.
+"""Policies: which split an edge device should take, asked before each batch.
 
-An edge device asks it before each batch. So this file needs nothing beyond Python's standard
-library, not even the rest of dscwb: it may be copied to a device alone.
+A policy holds the exact switching rates of a study in a small JSON file. Asking it needs nothing
+beyond Python's standard library, so this file may be copied to a device alone.
 """
 
 from __future__ import annotations
@@ -43,11 +43,9 @@ class Choice:
 
 @dataclass(frozen=True)
 class Interval:
-    """Where a threshold may lie, for the scatter of the measurements.
+    """The 95 % interval of a switching rate, for the scatter of the measurements, in bit/s.
 
-    Attributes:
-        low_bps: Lower end of its 95 % interval, bit/s.
-        high_bps: Upper end, bit/s; infinite where the split below it may be best for ever.
+    Its upper end is infinite where the split below it may be best for ever.
     """
 
     low_bps: float
@@ -76,28 +74,23 @@ class Thresholds:
     down: Choice | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what no envelope gives."""
-        rates, who = self.switching_rates_bps, f"Batch size {self.batch_size}"
-        if self.batch_size < 1:
-            raise PolicyError(f"{who}: below 1; {AGAIN}.")
-        if len(self.splits) != len(rates) + 1 or len(self.intervals) != len(rates):
-            raise PolicyError(
-                f"{who}: {len(self.splits)} splits and {len(self.intervals)} intervals for "
-                f"{len(rates)} switching rates; {AGAIN}."
-            )
-        if not all(0 < rate < math.inf for rate in rates) or list(rates) != sorted(set(rates)):
-            raise PolicyError(
-                f"{who}: switching rates must be finite, above zero and ascending; {AGAIN}."
-            )
-        every = (*self.splits, *([self.down] if self.down else []))
-        if any(one.cut_index < 0 or not 0 <= one.payload_bytes < math.inf for one in every):
-            raise PolicyError(f"{who}: a negative cut or payload; {AGAIN}.")
-        if any(one and not 0 <= one.low_bps <= one.high_bps for one in self.intervals):
-            raise PolicyError(f"{who}: an interval that ends before it begins; {AGAIN}.")
-
-    def piece(self, data_rate_bps: float) -> int:
-        """Which of `splits` is best at this rate in bit/s."""
-        return bisect_left(self.switching_rates_bps, data_rate_bps)
+        """Refuse what no study gives."""
+        rates, choices = self.switching_rates_bps, [*self.splits, *filter(None, [self.down])]
+        for fits, what in (
+            (self.batch_size >= 1, "below 1"),
+            (len(self.splits) == len(rates) + 1, "as many switching rates as splits, or more"),
+            (len(self.intervals) == len(rates), "other intervals than switching rates"),
+            (list(rates) == sorted(set(rates)), "switching rates that do not ascend"),
+            (all(0 < rate < math.inf for rate in rates), "a switching rate that is no data rate"),
+            (all(one.cut_index >= 0 for one in choices), "a negative cut"),
+            (all(0 <= one.payload_bytes < math.inf for one in choices), "a payload that is none"),
+            (
+                all(0 <= one.low_bps <= one.high_bps for one in self.intervals if one),
+                "an interval that ends before it begins",
+            ),
+        ):
+            if not fits:
+                raise PolicyError(f"Batch size {self.batch_size}: {what}; {AGAIN}.")
 
     def stretches(self) -> Iterator[tuple[Choice, float, float]]:
         """Each of `splits` with the rates between which it is best, bit/s, from 0 to infinity."""
@@ -107,19 +100,19 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a policy comes from.
+    """Where a policy comes from, in words.
 
     Attributes:
         model: Model and input size.
-        device: The device's profile in words: measured, modelled, assumed or imported.
-        server: The server's profile in words.
-        scenario: Link, encodings and the other choices, in words.
+        device: The device's profile: measured, modelled, assumed or imported.
+        server: The server's profile.
+        scenario: Link, encodings and the other choices.
         objective: What the splits are best in, ``latency`` or ``energy``.
         device_profile: Hash of the numbers of the device's profile.
         server_profile: Hash of the numbers of the server's profile.
         date: UTC date and time, ISO 8601.
         dscwb_version: What made it.
-        confidence: How the intervals were found, in words; empty where there are none.
+        confidence: How the intervals were found; empty where there are none.
     """
 
     model: str
@@ -134,12 +127,9 @@ class Origin:
     confidence: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Policy:
-    """The best split of every state, as thresholds on the data rate.
-
-    They are the exact switching rates, so a policy answers for every rate, not only for
-    those of the study that it was made from. Batch sizes are those of the study, no others.
+    """The best split at every data rate, as thresholds, for the batch sizes of a study.
 
     Attributes:
         batches: One record a batch size, ascending.
@@ -155,17 +145,22 @@ class Policy:
         if not sizes or sizes != sorted(set(sizes)):
             raise PolicyError(f"Batch sizes {sizes} must ascend, each once, one at least; {AGAIN}.")
 
+    def __repr__(self) -> str:
+        """The policy in four lines."""
+        numbers = [len(one.switching_rates_bps) for one in self.batches]
+        return (
+            f"Policy: {self.origin.model}, best in {self.origin.objective}\n"
+            f"Device: {self.origin.device}\nServer: {self.origin.server}\n"
+            f"{sum(numbers)} switching rates at batch sizes {', '.join(map(str, self.batch_sizes))}"
+        )
+
     @property
     def batch_sizes(self) -> tuple[int, ...]:
         """Batch sizes that it answers for, ascending."""
         return tuple(one.batch_size for one in self.batches)
 
     def at(self, batch_size: int) -> Thresholds:
-        """The thresholds of one batch size.
-
-        Raises:
-            PolicyError: The policy does not hold it.
-        """
+        """The thresholds of one batch size; PolicyError for one that the policy does not hold."""
         for one in self.batches:
             if one.batch_size == batch_size:
                 return one
@@ -176,9 +171,7 @@ class Policy:
         )
 
     def choose(self, batch_size: int, data_rate_bps: float) -> Choice:
-        """What to do in one state, by bisection.
-
-        At a switching rate itself the split with fewer bits is chosen, as everywhere in dscwb.
+        """What to do; at a switching rate itself the split with fewer bits.
 
         Args:
             batch_size: Samples in one pass, one of `batch_sizes`.
@@ -188,10 +181,10 @@ class Policy:
         Raises:
             PolicyError: The batch size is not held, or the rate is not finite or below zero.
         """
-        thresholds, rate = self.at(batch_size), _checked(data_rate_bps)
-        if rate == 0 and thresholds.down:
-            return thresholds.down
-        return thresholds.splits[thresholds.piece(rate)]
+        one, rate = self.at(batch_size), _checked(data_rate_bps)
+        if rate == 0 and one.down:
+            return one.down
+        return one.splits[bisect_left(one.switching_rates_bps, rate)]
 
     def best_split(self, batch_size: int, data_rate_bps: float) -> str:
         """Name of the split to choose; arguments and errors as in `choose`."""
@@ -207,7 +200,11 @@ class Policy:
 
     def to_json(self) -> str:
         """The policy as text, the same for the same policy; `from_json` reads it back exactly."""
-        content = json.loads(json.dumps(_without_infinity(asdict(self)), allow_nan=False))
+        found = asdict(self)
+        for interval in [one for batch in found["batches"] for one in batch["intervals"] if one]:
+            for end, rate in interval.items():
+                interval[end] = None if rate == math.inf else rate  # JSON knows no infinity
+        content = json.loads(json.dumps(found, allow_nan=False))
         head = {"format": FORMAT, "schema_version": SCHEMA_VERSION, "sha256": _seal(content)}
         return json.dumps({**head, **content}, indent=1, ensure_ascii=False) + "\n"
 
@@ -233,7 +230,7 @@ class Policy:
         if found.pop("sha256", None) != _seal(found):
             raise PolicyError(f"its content does not match its checksum; {AGAIN}.")
         try:
-            return _policy(found)
+            return cls(tuple(map(_thresholds, found["batches"])), Origin(**found["origin"]))
         except PolicyError:
             raise
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
@@ -241,19 +238,15 @@ class Policy:
             raise PolicyError(f"a part is missing or wrong ({reason}); {AGAIN}.") from None
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the policy to a file, which is there whole, or as before.
+        """Write the policy to a file, which is there whole, or as before; returns its path.
 
         This alone needs the rest of dscwb: a device asks, and saves nothing.
-
-        Returns:
-            The path written.
         """
         from dscwb.writing import atomically
 
-        path = Path(path)
         with atomically(path) as file:
             file.write_text(self.to_json(), encoding="utf-8")
-        return path
+        return Path(path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Policy:
@@ -286,45 +279,22 @@ def _checked(data_rate_bps: float) -> float:
     return data_rate_bps
 
 
-def _without_infinity(value: Any) -> Any:
-    """The same with None for infinity, which JSON does not know."""
-    if isinstance(value, dict):
-        return {name: _without_infinity(one) for name, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_infinity(one) for one in value]
-    return None if value == math.inf else value
-
-
-def _endless(found: float | None) -> float:
-    return math.inf if found is None else float(found)
-
-
 def _seal(content: dict[str, Any]) -> str:
     """SHA-256 of the content, whatever its layout in the file."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _policy(found: dict[str, Any]) -> Policy:
-    return Policy(
-        tuple(_thresholds(one) for one in found["batches"]),
-        Origin(**{name: str(word) for name, word in found["origin"].items()}),
-    )
-
-
 def _thresholds(found: dict[str, Any]) -> Thresholds:
     return Thresholds(
         int(found["batch_size"]),
-        tuple(_choice(one) for one in found["splits"]),
-        tuple(float(rate) for rate in found["switching_rates_bps"]),
-        tuple(
-            one and Interval(_endless(one["low_bps"]), _endless(one["high_bps"]))
-            for one in found["intervals"]
-        ),
+        tuple(Choice(**one) for one in found["splits"]),
+        tuple(map(float, found["switching_rates_bps"])),
+        tuple(one and _interval(**one) for one in found["intervals"]),
         bool(found["interpolated"]),
-        _choice(found["down"]) if found.get("down") else None,  # older files have none
+        Choice(**found["down"]) if found.get("down") else None,  # older files have none
     )
 
 
-def _choice(found: dict[str, Any]) -> Choice:
-    return Choice(str(found["name"]), int(found["cut_index"]), float(found["payload_bytes"]))
+def _interval(low_bps: float | None, high_bps: float | None) -> Interval:
+    return Interval(*(math.inf if end is None else float(end) for end in (low_bps, high_bps)))

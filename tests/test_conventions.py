@@ -123,8 +123,8 @@ def test_an_unknown_encoding_is_named():
 def test_a_verdict_that_splitting_pays():
     assert verdict(tiny_study()) == (
         "Splitting pays with input float32 and features float32: a split is best in 33 % of 3 "
-        "states, and choosing the best in each saves 6.1 % of the latency on average against the "
-        "better of no and full offloading, and 44 % against always choosing no offloading, the "
+        "states, and choosing the best in each saves 6.1 % of the latency on average over batch "
+        "size 1 and 10 kbit/s–1 Mbit/s against the better of no and full offloading, and 44 % against always choosing no offloading, the "
         "best static choice."
     )
 
@@ -146,7 +146,7 @@ def test_a_gain_within_the_noise_hardly_pays():
 
 def test_without_full_offloading_the_other_end_is_named():
     words = verdict(tiny_study(private_input=True))
-    assert "on average against no offloading, and" in words
+    assert "Mbit/s against no offloading, and" in words
     assert "better of" not in words
 
 

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from dscwb.graph import Block, Layer, ModelGraph
 from dscwb.profiles.records import scale_profile
-from dscwb.scenario import DATA_RATES_BPS, Link
+from dscwb.scenario import DATA_RATES_BPS, Link, PowerModel
 from dscwb.study import sweep
+from dscwb.study.conventions import conventions
 from tests.tiny import profile_of, spec, tiny_graph
 
 MS = 1_000_000
@@ -227,3 +228,47 @@ def test_a_study_without_rates_is_over_the_default_range_and_says_so():
     assert (len(DATA_RATES_BPS), DATA_RATES_BPS[0], DATA_RATES_BPS[-1]) == (241, 1e4, 1e10)
     assert found.grid_label == "batch size 1 and 10 kbit/s–10 Gbit/s"
     assert tiny_study(data_rates_bps=[1e6]).grid_label == "batch size 1 and 1 Mbit/s"
+
+
+def test_what_a_split_costs_at_any_rate():
+    found = tiny_study(link=Link(0.001))
+    # Full offloading, a, b, no offloading; bits 3200, 1600, 2560, 0.
+    np.testing.assert_allclose(found.cost_at(1, 1e6)[:, 0], [0.0102, 0.0176, 0.03656, 0.06])
+    assert found.cost_at(1).shape == (4, 3)
+    np.testing.assert_array_equal(found.cost_at(1, [0, 1e6]), found.latency_at(1, [0, 1e6]))
+    assert found.cost_at(1, 0)[:, 0].tolist() == [np.inf] * 3 + [pytest.approx(0.06)]
+    # 2 W computing, 1 W sending, none waiting: a 10 ms and 1600 bits at 1 Mbit/s.
+    saving = tiny_study(objective="energy", power=PowerModel(2, 1, 0, "a guess"))
+    np.testing.assert_allclose(saving.cost_at(1, 1e6)[1], 0.02 + 0.0016)
+    np.testing.assert_allclose(saving.latency_at(1, 1e6)[1], 0.015 + 0.0016)
+    with pytest.raises(ValueError, match="Batch size 2 is not on this grid"):
+        found.cost_at(2)
+
+
+@pytest.mark.parametrize("watts", [(5, 0, 0), (0, 0, 0), (0, 1, 0), (0, 0, 1)])
+def test_power_of_zero_watts_divides_by_nothing(watts):
+    found = tiny_study(objective="energy", power=PowerModel(*watts, "a guess"))
+    confidence = found.confidence(40)
+    assert np.isfinite(confidence.mean_gain()).all()
+    assert np.isfinite(found.gain().to_numpy()).all()
+    assert len(found.to_pandas()) == 3
+    assert found.policy(confidence).best_split(1, 1e6) == found.best_split().iloc[0, 2]
+    assert isinstance(str(found.dominance()), str)
+    assert not conventions(found)["split_share"].isna().any()
+
+
+def test_objects_print_themselves_in_six_lines_and_the_study_as_a_table():
+    found = tiny_study()
+    lines = repr(found).splitlines()
+    assert [line.partition(":")[0] for line in lines] == [
+        "Study", "Device", "Server", "Scenario", "Verdict", "Mean gain",
+    ]  # fmt: skip
+    # The mean of 0, 29/60 and 50.8/60.
+    assert lines[5] == "Mean gain: 44 % over no offloading, mean over batch size 1 and " + (
+        "10 kbit/s–1 Mbit/s"
+    )
+    assert "a split is best in 33 % of 3 states" in lines[4]
+    assert found._repr_html_().count("<tr>") == 6
+    for shown in (found.confidence(40), found.policy()):
+        assert len(repr(shown).splitlines()) <= 6
+        assert "tiny" in repr(shown)

@@ -141,8 +141,8 @@ def summary(study: Study) -> dict[str, str]:
         "Server": stamp["server"],
         "Scenario": stamp["scenario"],
         "Verdict": verdict(study),
-        "Mean gain": f"{format_percent(study.mean_gain(over))} over {shown_name(over)}, a split is "
-        f"best at {format_percent(study.usefulness())} of points; over {study.grid_label}",
+        "Mean gain": f"{format_percent(study.mean_gain(over))} over {shown_name(over)}, "
+        f"mean over {study.grid_label}",
     }
 
 

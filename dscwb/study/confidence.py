@@ -21,7 +21,7 @@ from dscwb.cost import Floats, checked_rates, cost_at, gain, neighbour_shares
 from dscwb.cuts import all_cuts
 from dscwb.profiles.records import NS, Passes, Profile
 from dscwb.profiles.resampling import fewest_repeats, resampled, same_passes
-from dscwb.units import NO_OFFLOADING
+from dscwb.units import NO_OFFLOADING, format_percent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +35,7 @@ FEWEST_REPLICATES = 40  # of fewer, nothing lies outside of a 95 % interval
 EDGE, SERVER = 0, 1
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Confidence:
     """What a bootstrap says of a study's decisions.
 
@@ -59,6 +59,16 @@ class Confidence:
     winners: NDArray[np.intp]
     shares: Floats
     intercepts: Floats
+
+    def __repr__(self) -> str:
+        """The confidence in three lines."""
+        low, high = map(format_percent, self.mean_gain(self.study.splits[-1]))
+        return (
+            f"Confidence: {self.label()}, model {self.study.edge.graph.model}\n"
+            f"Undecided: {format_percent(float(self.undecided.mean()))} of points\n"
+            f"Mean gain over {self.study.splits[-1]}: {low} to {high} (95 %), "
+            f"mean over {self.study.grid_label}"
+        )
 
     @property
     def splits(self) -> tuple[str, ...]:

@@ -144,8 +144,6 @@ class Study:
             )
         return self.batch_sizes.index(batch_size)
 
-    # What a split costs
-
     def cost_at(self, batch_size: int, data_rates_bps: ArrayLike | None = None) -> Floats:
         """Cost of every split, seconds or joules, ``(split, rate)``; NaN where it has no time.
 
@@ -162,12 +160,12 @@ class Study:
     @property
     def cost(self) -> Floats:
         """What the best split costs at every point, seconds or joules, ``(batch, rate)``."""
-        return self._cost((np.arange(len(self.batch_sizes))[:, None], self.best))
+        return self._cost(self._at_best)
 
     @property
     def latency_s(self) -> Floats:
         """Seconds of the best split at every point, ``(batch, rate)``."""
-        return self._latency((np.arange(len(self.batch_sizes))[:, None], self.best))
+        return self._latency(self._at_best)
 
     def static_cost(self, baseline: str) -> Floats:
         """Cost at every point if this one split is always used, ``(batch, rate)``.
@@ -176,8 +174,6 @@ class Study:
         """
         split = self.splits.index(self.baseline_split(baseline))
         return self._cost((slice(None), [split]))
-
-    # What choosing is worth
 
     def best_split(self) -> pd.DataFrame:
         """Name of the best split: rows are batch sizes, columns data rates in bit/s."""
@@ -205,9 +201,6 @@ class Study:
             baseline: See `Study`; the best static split is that under these weights.
             weights: How often each point occurs, ``(batch, rate)`` or what broadcasts to it; they
                 need not add up to one. All alike when left out.
-
-        Raises:
-            ValueError: The baseline is not a candidate, or the weights are no distribution.
         """
         if SPELLINGS.get(baseline, baseline) == BEST_STATIC:
             baseline = self.best_static(weights=weights)
@@ -279,8 +272,6 @@ class Study:
         """Which cuts can ever be best, see `Dominance`."""
         return dominance(self)
 
-    # One point
-
     def at(self, batch_size: int, data_rate_bps: float) -> Decision:
         """What to do at one point; the rate need not lie on the grid.
 
@@ -322,8 +313,6 @@ class Study:
     ) -> Confidence:
         """How sure the decisions are: draw the raw passes anew so many times, see `bootstrap`."""
         return bootstrap(self, replicates, seed, progress)
-
-    # What is kept and shown
 
     def policy(self, confidence: Confidence | None = None) -> Policy:
         """The best splits as exact thresholds, in a small file for the device itself.
@@ -372,10 +361,7 @@ class Study:
     def cautions(self, batch_size: int | None = None) -> tuple[str, ...]:
         """What should be known before these numbers are believed, a sentence each; often none.
 
-        Times that are noisy, unreliable or biased, with the remedy, and idle gaps that differ.
-
-        Args:
-            batch_size: Only what stands behind this one; behind all of the study if left out.
+        Of what stands behind one batch size, or behind all of the study; see `captions.cautions`.
         """
         return captions.cautions(self, batch_size)
 
@@ -385,6 +371,10 @@ class Study:
 
     def _repr_html_(self) -> str:
         return captions.html(captions.summary(self))
+
+    @property
+    def _at_best(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        return np.arange(len(self.batch_sizes))[:, None], self.best
 
     def _cost(self, at: Any, data_rates_bps: ArrayLike | None = None) -> Floats:
         """Costs of the lines at these places of the arrays."""

@@ -93,6 +93,7 @@ def verdict(study: Study) -> str:
             "full offloading is possible."
         )
     saved = "latency" if study.unit == "s" else "device's energy"
+    mean = f"on average over {study.grid_label}"
     pays = "pays" if value.over_ends >= HARDLY else "hardly pays"
     static = (
         f", and {format_percent(value.over_static)} against always choosing {value.static}, "
@@ -103,7 +104,7 @@ def verdict(study: Study) -> str:
     return (
         f"Splitting {pays} {where}: a split is best in {format_percent(value.split_share)} of "
         f"{states}, and choosing the best in each saves {format_percent(value.over_ends)} of the "
-        f"{saved} on average against {_ends(study)}{static}."
+        f"{saved} {mean} against {_ends(study)}{static}."
     )
 
 

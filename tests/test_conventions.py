@@ -124,8 +124,8 @@ def test_a_verdict_that_splitting_pays():
     assert verdict(tiny_study()) == (
         "Splitting pays with input float32 and features float32: a split is best in 33 % of 3 "
         "states, and choosing the best in each saves 6.1 % of the latency on average over batch "
-        "size 1 and 10 kbit/s–1 Mbit/s against the better of no and full offloading, and 44 % against always choosing no offloading, the "
-        "best static choice."
+        "size 1 and 10 kbit/s–1 Mbit/s against the better of no and full offloading, and 44 % "
+        "against always choosing no offloading, the best static choice."
     )
 
 

@@ -184,8 +184,8 @@ def test_errors_against_a_graph_and_of_the_file(tmp_path):
         imported(tmp_path, TABLE.replace(",200,", ",300,"), graph=tiny_graph())
     with pytest.raises(ProfileError, match=r"line 3: 'tiny' has no block or layer 'z'"):
         imported(tmp_path, TABLE.replace("a,1", "z,1"), graph=tiny_graph())
-    with pytest.raises(ProfileError, match=r"'a' has 60 elements a sample here and 50 further up"):
-        imported(tmp_path, TABLE + "a,2,0.02,0.01,480,9\n")
+    with pytest.raises(ProfileError, match=r"payload_bytes is 480, but 400 bytes cross 'a'"):
+        imported(tmp_path, TABLE + "a,2,0.02,0.01,480,9\noutput,2,0.1,0,0,9\n")
     with pytest.raises(ProfileError, match="no such file"):
         profile_from_csv(tmp_path / "none.csv", device="x")
     with pytest.raises(ProfileError, match="Unknown dtype 'fp8'"):

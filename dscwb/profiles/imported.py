@@ -1,6 +1,6 @@
-"""Numbers from elsewhere: a CSV of a user's own measurements goes in, a `Profile` comes out.
+"""Profiles of numbers from elsewhere: a user's own table of heads and tails, or layer times.
 
-TensorRT, TFLite, a power meter's log: whatever timed heads and tails, one row a measurement.
+TensorRT, TFLite, a power meter's log: whatever timed them, one row a measurement.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import math
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,26 +21,23 @@ from dscwb.cuts import Cut, all_cuts
 from dscwb.graph import Block, Layer, ModelGraph, TensorSpec
 from dscwb.profiles.files import read_file
 from dscwb.profiles.records import NS, Passes, Profile, ProfileError, Provenance, Separate
-from dscwb.profiles.tools import LayerTimes, layer_times, of_one_run, places, scission_models
+from dscwb.profiles.tools import INPUT, OUTPUT, LayerTimes, layer_times, scission_models
 from dscwb.units import AS_SENT, DTYPE_BYTES, plain_text
 
 SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e-9}
 LARGEST_TABLE_BYTES = 10**8
 LARGEST = 9e9
-"""Of seconds, samples and bytes of one sample's payload: 285 years in nanoseconds fit 64 bits."""
+"""Of seconds, samples and bytes of one payload: 285 years in nanoseconds fit 64 bits."""
 NUMBER = re.compile(r"\+?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 COLUMNS = ("split", "batch_size", "head_s", "tail_s", "payload_bytes")
-INPUT, OUTPUT = "input", "output"
-"""Names of the rows for full offloading (nothing in the head) and no offloading."""
 WIRE = "uint8"
 """Name by which people say that payloads are bytes as they went over the wire."""
 
 
-@dataclass(frozen=True)
-class _Row:
-    """One line of the file; times in seconds, payload in bytes for the whole batch."""
+class Row(NamedTuple):
+    """A measurement and its place in the file; the payload is that of the whole batch."""
 
-    line: int
+    place: str
     split: str
     batch_size: int
     head_s: float
@@ -93,30 +90,22 @@ def profile_from_csv(
     text = _text(path)
     try:
         layers = layer_times(text, model)
-        protocol, notes = "csv/1", ""
-        if layers is None:
-            rows = _read(path, text)
-        else:
-            rows, notes = _of_layers(layers, graph, batch_size)
-            protocol = "layers/1"
-    except ProfileError:
-        raise
+        given = layers and _rows_of_layers(str(path), layers, graph, batch_size)
     except ValueError as error:
         raise ProfileError(f"{path}: {error}.") from None
-    if all(row.split != OUTPUT for row in rows):
-        _check_ends(path, rows)
+    rows, note = given or (_rows(path, text), "")
     if graph is None:
         graph = _graph(path, rows, plain_text(model or path.stem), dtype)
-    cuts = _cuts(path, rows, graph)
-    _check_ends(path, rows)
-    passes = tuple(
-        _passes(size, [row for row in rows if row.batch_size == size], cuts, len(graph.layers) + 1)
-        for size in sorted({row.batch_size for row in rows})
-    )
-    date = datetime.now(UTC).isoformat(timespec="seconds")
-    note = notes or _note(rows, dtype)
+    cuts = _cuts(rows, graph)
+    sizes = sorted({row.batch_size for row in rows})
+    passes = tuple(_passes(n, rows, cuts, len(graph.layers) + 1) for n in sizes)
     provenance = Provenance(
-        "imported", plain_text(device), dtype=dtype, date=date, protocol=protocol, note=note
+        "imported",
+        plain_text(device),
+        dtype=dtype,
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        protocol="layers/1" if given else "csv/1",
+        note=note or _note(rows, dtype),
     )
     return Profile(graph, provenance, passes)
 
@@ -143,66 +132,27 @@ def _text(path: Path) -> str:
         ) from None
 
 
-def _of_layers(
-    layers: LayerTimes, graph: ModelGraph | None, batch_size: int
-) -> tuple[list[_Row], str]:
-    """Rows of a cut each, and what to know of them.
-
-    Raises:
-        ValueError: The payloads are known to nobody, or the graph is of another model.
-    """
-    if graph is not None:
-        layers = of_one_run(layers, graph)
-    if not layers.names or not (layers.seconds.sum(axis=1) > 0).all():
-        raise ValueError(f"it is {layers.tool} without layers; switch the profiling of layers on")
-    ends = np.concatenate(
-        (np.zeros((len(layers.seconds), 1)), np.cumsum(layers.seconds, axis=1)), axis=1
-    )
-    if layers.payload_bytes is not None:
-        # The first layer hands the input on. Sizes in MB with few digits are rounded to elements.
-        element = DTYPE_BYTES["float32"] * batch_size
-        sent = [float(element * max(1, round(size / element))) for size in layers.payload_bytes]
-        number = len(layers.names)
-        at: list[tuple[str, int, float]] = [(INPUT, 0, sent[0])] + [
-            (layers.names[i], i + 1, sent[i]) for i in range(1, number - 1)
-        ]
-        at.append((OUTPUT, number, 0.0))
-        how = layers.note
-    elif graph is None:
-        raise ValueError(
-            f"it is {layers.tool}, without payloads: name the model whose graph knows them, with "
-            "--model NAME, or graph=dscwb.capture(model, ...).graph"
-        )
-    else:
-        found, how = places(layers, graph, batch_size)
-        cuts = all_cuts(graph)
-        at = [
-            (cuts[k].name, i, float(sum(s.nbytes(batch_size) for s in cuts[k].frontier)))
-            for k, i in sorted(found.items())
-        ]
-        if len(at) < 3:
-            raise ValueError(
-                f"it is {layers.tool}, and no cut of {graph.model!r} lies between its layers"
-            )
+def _rows_of_layers(
+    place: str, layers: LayerTimes, graph: ModelGraph | None, batch_size: int
+) -> tuple[list[Row], str]:
+    """A row for each cut and run, and how the layers were found in the graph."""
+    layers, splits, how = layers.splits(graph, batch_size)
+    ends = np.insert(np.cumsum(layers.seconds, axis=1), 0, 0, axis=1)
     rows = [
-        _Row(0, name, batch_size, float(run[i]), float(run[-1] - run[i]), size)
-        for name, i, size in at
+        Row(place, name, batch_size, float(run[i]), float(run[-1] - run[i]), size)
+        for name, i, size in splits
         for run in ends
     ]
     return rows, f"layer times of {layers.tool.split(' ', 1)[1]}, {how}"
 
 
-def _read(path: Path, text: str) -> list[_Row]:
+def _rows(path: Path, text: str) -> list[Row]:
     try:
-        rows = list(_rows(path, text))
+        rows = list(_read(path, text))
     except csv.Error as error:
         raise ProfileError(f"{path} is not a readable CSV file ({error}).") from None
     if not rows:
         raise ProfileError(f"{path} has no rows below its header.")
-    return rows
-
-
-def _check_ends(path: Path, rows: list[_Row]) -> None:
     ends = {row.batch_size for row in rows if row.split == OUTPUT}
     for row in rows:
         if row.batch_size not in ends:
@@ -210,11 +160,12 @@ def _check_ends(path: Path, rows: list[_Row]) -> None:
                 f"{path}: no row for split 'output' at batch size {row.batch_size}; add one whose "
                 "head is the time of the whole model on the device, with tail and payload 0."
             )
+    return rows
 
 
-def _rows(path: Path, text: str) -> Iterator[_Row]:
+def _read(path: Path, text: str) -> Iterator[Row]:
     lines = [
-        (number, line)
+        (f"{path}, line {number}", line)
         for number, line in enumerate(text.splitlines(), start=1)
         if line.strip() and not line.lstrip().startswith("#")
     ]
@@ -224,95 +175,97 @@ def _rows(path: Path, text: str) -> Iterator[_Row]:
     part = max(";\t|,", key=lines[0][1].count)
     records = csv.reader((line for _, line in lines), delimiter=part, skipinitialspace=True)
     header = next(records)
-    columns = _columns(f"{path}, line {lines[0][0]}", header)
-    for (line, _), record in zip(lines[1:], records, strict=True):
-        place = f"{path}, line {line}"
+    columns = _columns(lines[0][0], header)
+    for (place, _), record in zip(lines[1:], records, strict=True):
         if len(record) != len(header):
+            hint = "numbers with decimal commas need semicolons between them" * (part == ",")
             raise ProfileError(
-                f"{place}: {len(record)} values for {len(header)} columns"
-                + "; numbers with decimal commas need semicolons between them." * (part == ",")
-                + "; give one for each column." * (part != ",")
+                f"{place}: {len(record)} values for {len(header)} columns; "
+                f"{hint or 'give one for each column'}."
             )
-        cells = {name: record[i].strip() for name, (i, _) in columns.items()}
-        split = plain_text(cells["split"])
+        split = plain_text(record[columns["split"][0]].strip())
         if not split:
             raise ProfileError(f"{place}: split is empty; name the split.")
-        if split.lower() in (INPUT, OUTPUT):
-            split = split.lower()
-        head, tail, payload, size = (
-            _number(place, header[columns[name][0]].strip(), cells[name], part, columns[name][1])
-            for name in ("head_s", "tail_s", "payload_bytes", "batch_size")
+        size, head, tail, payload = (
+            _number(f"{place}: {header[i].strip()}", record[i].strip(), factor, part != ",")
+            for i, factor in (columns[name] for name in COLUMNS[1:])
         )
         if size < 1 or size != int(size):
             raise ProfileError(f"{place}: batch_size is {size:g}; give a whole number from 1.")
-        yield _Row(line, split, int(size), head, tail, payload)
+        ends = split.lower() in (INPUT, OUTPUT)
+        yield Row(place, split.lower() if ends else split, int(size), head, tail, payload)
 
 
 def _columns(place: str, header: list[str]) -> dict[str, tuple[int, float]]:
     """Position of each of `COLUMNS`, and the factor that brings its numbers to seconds."""
-    names = [re.sub(r"[^\wµμ]+", "_", name.strip().lower()).strip("_") for name in header]
-    found: dict[str, list[tuple[int, float]]] = {}
-    for i, name in enumerate(names):
-        timed = re.fullmatch(r"(head|tail)_(s|ms|us|µs|μs|ns)", name)
-        column, factor = (f"{timed[1]}_s", SECONDS[timed[2]]) if timed else (name, 1.0)
-        found.setdefault(column, []).append((i, factor))
-    missing = [name for name in COLUMNS if name not in found]
-    if missing:
+    found: dict[str, list[tuple[int, float]]] = {name: [] for name in COLUMNS}
+    for i, title in enumerate(header):
+        name, factor = re.sub(r"[^\wµμ]+", "_", title.strip().lower()).strip("_"), 1.0
+        timed = re.fullmatch(r"(head|tail)_(\w+)", name)
+        if timed and timed[2] in SECONDS:
+            name, factor = f"{timed[1]}_s", SECONDS[timed[2]]
+        if name in found:
+            found[name].append((i, factor))
+    if missing := [name for name in COLUMNS if not found[name]]:
         raise ProfileError(
             f"{place}: no column {', '.join(missing)}; the header must name {', '.join(COLUMNS)}, "
             "and times may be head_ms and tail_ms, or in us or ns. Known tools' layer times are "
             "read as they are: trtexec --exportProfile, TFLite's benchmark_model, ONNX Runtime, "
             "torch.profiler, Scission."
         )
-    for name in COLUMNS:
-        if len(found[name]) > 1:
+    for name, places in found.items():
+        if len(places) > 1:
             raise ProfileError(f"{place}: {name} stands there twice; leave one of them out.")
-    return {name: found[name][0] for name in COLUMNS}
+    return {name: places[0] for name, places in found.items()}
 
 
-def _number(place: str, name: str, text: str, part: str, factor: float) -> float:
+def _number(place: str, text: str, factor: float, commas: bool) -> float:
     """A cell in seconds, bytes or samples; `float` also reads ``1_000`` and other scripts."""
-    if part != "," and "." not in text:
+    if commas and "." not in text:
         text = text.replace(",", ".", 1)
-    value = float(text) if NUMBER.fullmatch(text) else math.nan
+    value = float(text) * factor if NUMBER.fullmatch(text) else math.nan
     if not value >= 0:
         raise ProfileError(
-            f"{place}: {name} is {text!r}; give a finite number, zero or more, such as 0.0125."
+            f"{place} is {text!r}; give a finite number, zero or more, such as 0.0125."
         )
-    if value * factor > LARGEST:
-        raise ProfileError(f"{place}: {name} is {text!r}, more than anyone measures ({LARGEST:g}).")
-    return value * factor
+    if value > LARGEST:
+        raise ProfileError(f"{place} is {text!r}, more than anyone measures ({LARGEST:g}).")
+    return value
 
 
-def _graph(path: Path, rows: list[_Row], model: str, dtype: str) -> ModelGraph:
+def _graph(path: Path, rows: list[Row], model: str, dtype: str) -> ModelGraph:
     """A chain of one layer a split, with tensors of the stated payloads."""
-    elements: dict[str, int] = {}
+    first: dict[str, Row] = {}
     for row in rows:
-        count = row.payload_bytes / row.batch_size / DTYPE_BYTES[dtype]
-        if row.split != OUTPUT and (count < 1 or count != int(count)):
-            raise ProfileError(
-                f"{path}, line {row.line}: payload_bytes {row.payload_bytes:.12g} is not a whole "
-                f"number of {dtype} elements for each of {row.batch_size} samples; give the bytes "
-                "of the tensors themselves, or uint8 as dtype where they are bytes on the wire."
-            )
-        if elements.setdefault(row.split, int(count)) != int(count) and row.split != OUTPUT:
-            raise ProfileError(
-                f"{path}, line {row.line}: {row.split!r} has {int(count)} elements a sample here "
-                f"and {elements[row.split]} further up."
-            )
-    if INPUT not in elements:
+        first.setdefault(row.split, row)
+    if INPUT not in first:
         raise ProfileError(f"{path}: no row for split 'input'; its payload is the model's input.")
-    names = [name for name in elements if name not in (INPUT, OUTPUT)] + [OUTPUT]
+    inner = [name for name in first if name not in (INPUT, OUTPUT)]
     kind = AS_SENT if dtype == WIRE else dtype
-    specs = [TensorSpec(name, (1, elements.get(name, 1)), (0,), kind) for name in (INPUT, *names)]
+    specs = [
+        TensorSpec(name, (1, _elements(first[name], dtype)), (0,), kind)
+        for name in (INPUT, *inner, OUTPUT)
+    ]
     layers = tuple(
         Layer("imported", spec.name, (before.name,), (spec,)) for before, spec in pairwise(specs)
     )
-    blocks = tuple(Block(name, "imported", k) for k, name in enumerate(names, start=1))
+    blocks = tuple(Block(name, "imported", k) for k, name in enumerate((*inner, OUTPUT), start=1))
     return ModelGraph(model, (specs[0],), layers, (OUTPUT,), blocks)
 
 
-def _cuts(path: Path, rows: list[_Row], graph: ModelGraph) -> dict[str, int]:
+def _elements(row: Row, dtype: str) -> int:
+    """Elements of one sample that cross the split."""
+    count = row.payload_bytes / row.batch_size / DTYPE_BYTES[dtype]
+    if row.split != OUTPUT and (count < 1 or count != int(count)):
+        raise ProfileError(
+            f"{row.place}: payload_bytes {row.payload_bytes:.12g} is not a whole number of {dtype} "
+            f"elements for each of {row.batch_size} samples; give the bytes of the tensors "
+            "themselves, or uint8 as dtype where they are bytes on the wire."
+        )
+    return int(count)
+
+
+def _cuts(rows: list[Row], graph: ModelGraph) -> dict[str, int]:
     """Index of the cut that each split's name means."""
     known: dict[str, Cut] = {cut.name: cut for cut in all_cuts(graph)}
     if graph.blocks:
@@ -321,36 +274,33 @@ def _cuts(path: Path, rows: list[_Row], graph: ModelGraph) -> dict[str, int]:
     for row in rows:
         if row.split not in known:
             raise ProfileError(
-                f"{path}, line {row.line}: {graph.model!r} has no block or layer {row.split!r}; "
-                f"its blocks are {', '.join(block.name for block in graph.blocks)}."
+                f"{row.place}: {graph.model!r} has no block or layer {row.split!r}; its blocks are "
+                f"{', '.join(block.name for block in graph.blocks)}."
             )
         cut = known[row.split]
         expected = sum(spec.nbytes(row.batch_size) for spec in cut.frontier)
         if not cut.is_output and row.payload_bytes != expected:
             raise ProfileError(
-                f"{path}, line {row.line}: payload_bytes is {row.payload_bytes:g}, but "
-                f"{expected:g} bytes cross {row.split!r} of {graph.model!r} in its own dtype."
+                f"{row.place}: payload_bytes is {row.payload_bytes:g}, but {expected:g} bytes "
+                f"cross {row.split!r} of {graph.model!r} in its own dtype."
             )
     return {name: cut.index for name, cut in known.items()}
 
 
-def _passes(batch_size: int, rows: list[_Row], cuts: dict[str, int], number: int) -> Passes:
-    repeats: dict[int, list[_Row]] = {}
+def _passes(batch_size: int, rows: list[Row], cuts: dict[str, int], number: int) -> Passes:
+    repeats: dict[int, list[tuple[float, float]]] = {}
     for row in rows:
-        repeats.setdefault(cuts[row.split], []).append(row)
+        if row.batch_size == batch_size:
+            repeats.setdefault(cuts[row.split], []).append((row.head_s, row.tail_s))
     separate = tuple(
-        Separate(
-            cut,
-            np.array([round(row.head_s / NS) for row in repeats[cut]], dtype=np.int64),
-            np.array([round(row.tail_s / NS) for row in repeats[cut]], dtype=np.int64),
-        )
-        for cut in sorted(repeats)
+        Separate(cut, *np.rint(np.array(times).T / NS).astype(np.int64))
+        for cut, times in sorted(repeats.items())
     )
     none = np.zeros((0, number), dtype=np.int64)
     return Passes(batch_size, none[:, 0], none, separate)
 
 
-def _note(rows: list[_Row], dtype: str) -> str:
+def _note(rows: list[Row], dtype: str) -> str:
     """Whether payloads can be encoded otherwise; by how much heads and tails leave the whole."""
     notes = ["payloads as they were sent, whatever the encoding"] if dtype == WIRE else []
     whole = {row.batch_size: row.head_s for row in rows if row.split == OUTPUT}

@@ -1,4 +1,4 @@
-"""Layer times of other tools: the text of a file goes in, one pass's layers in order come out.
+"""Layer times of other tools: the text of a file becomes one pass's layers, in order.
 
 trtexec, TFLite's benchmark_model, ONNX Runtime, torch.profiler and Scission each time single
 layers. What a cut sends they do not know (only Scission does), so a `ModelGraph` says it, and here
@@ -15,14 +15,17 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dscwb.cuts import Cut, all_cuts
 from dscwb.graph import ModelGraph
+from dscwb.units import DTYPE_BYTES, plain_text
 
+INPUT, OUTPUT = "input", "output"
+"""Names of the splits for full offloading (nothing in the head) and no offloading."""
 TRACE = "a torch.profiler trace"
 US, MS = 1e-6, 1e-3  # seconds
 NPY_HEADER = 128  # bytes that Scission counts with each tensor, which it saves by numpy.save
@@ -31,6 +34,24 @@ PRODUCT = re.compile(
 )
 """An operation that does the arithmetic of its layer, by the names that the tools give it."""
 PRODUCTS = ("conv", "linear", "addmm", "matmul", "mm", "bmm", "baddbmm")
+PIECES = r"\s\+\s|\s\|\|\s"
+"""What parts the names of layers that were fused into one."""
+
+Split = tuple[str, int, float]
+"""Its name, the number of the tool's layers in its head, and the bytes that cross it."""
+
+
+class Timed(NamedTuple):
+    """A layer as a tool names it.
+
+    Attributes:
+        kind: Its operation; empty where only the name tells it.
+        elements: Elements that it makes, for the whole batch; 0 where that is not known.
+    """
+
+    name: str
+    kind: str = ""
+    elements: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,37 +60,75 @@ class LayerTimes:
 
     Attributes:
         tool: What to call the file in a sentence.
-        names: One a layer, in the order in which they run, ``(layer,)``.
+        layers: In the order in which they run.
         seconds: ``(run, layer)``.
-        kinds: Each layer's operation; empty where only its name tells it.
-        elements: Elements that each layer makes, for the whole batch; 0 where that is not known.
         payload_bytes: What crosses a cut after each layer; None where the tool does not know it.
         note: What a reader of the numbers should know.
     """
 
     tool: str
-    names: tuple[str, ...]
+    layers: tuple[Timed, ...]
     seconds: NDArray[np.float64]
-    kinds: tuple[str, ...]
-    elements: tuple[int, ...]
     payload_bytes: tuple[float, ...] | None = None
     note: str = ""
 
+    def splits(
+        self, graph: ModelGraph | None, batch_size: int
+    ) -> tuple[LayerTimes, list[Split], str]:
+        """These times, of single runs; where their sums are heads and tails; how that is known.
+
+        Raises:
+            ValueError: The payloads are known to nobody, or the graph is of another model.
+        """
+        times = self if graph is None else _of_one_run(self, graph)
+        if not times.layers or not (times.seconds.sum(axis=1) > 0).all():
+            raise ValueError(f"it is {self.tool} without layers; switch the profiling of layers on")
+        if times.payload_bytes is not None:
+            return times, _own_splits(times, batch_size), times.note
+        if graph is None:
+            raise ValueError(
+                f"it is {self.tool}, without payloads: name the model whose graph knows them, with "
+                "--model NAME, or graph=dscwb.capture(model, ...).graph"
+            )
+        found, how = _places(times, graph, batch_size)
+        cuts = all_cuts(graph)
+        splits = [
+            (cuts[k].name, i, float(sum(spec.nbytes(batch_size) for spec in cuts[k].frontier)))
+            for k, i in sorted(found.items())
+        ]
+        if len(splits) < 3:
+            raise ValueError(
+                f"it is {self.tool}, and no cut of {graph.model!r} lies between its layers"
+            )
+        return times, splits, how
+
+
+def _own_splits(times: LayerTimes, batch_size: int) -> list[Split]:
+    """After each layer but the first, which hands the input on.
+
+    Sizes in MB with few digits are rounded to elements.
+    """
+    element = DTYPE_BYTES["float32"] * batch_size
+    sent = [float(element * max(1, round(size / element))) for size in times.payload_bytes or ()]
+    last = len(times.layers)
+    inner = [(times.layers[i].name, i + 1, sent[i]) for i in range(1, last - 1)]
+    return [(INPUT, 0, sent[0]), *inner, (OUTPUT, last, 0.0)]
+
 
 def layer_times(text: str, model: str | None = None) -> LayerTimes | None:
-    """The layers of a file, or None if no tool known here wrote it.
-
-    Args:
-        text: All of the file.
-        model: Which one, in a file of several models.
+    """The layers of a file, or None if no tool known here wrote it; `model` picks one of several.
 
     Raises:
         ValueError: A tool's file that cannot be used, with the remedy.
     """
-    if text.lstrip()[:1] in ("[", "{"):
-        return _json(text)
-    if re.search(r"(?im)^[\s\[]*node type\]?\s*[,\t]", text):
-        return _tflite(text)
+    try:
+        if text.lstrip()[:1] in ("[", "{"):
+            return _json(text)
+        if re.search(r"(?im)^[\s\[]*node type\]?\s*[,\t]", text):
+            return _tflite(text)
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise ValueError(f"it is damaged ({reason}); export it anew") from None
     tables = scission_models(text)
     return _scission(tables, model) if tables else None
 
@@ -93,29 +152,25 @@ def _scission(tables: Mapping[str, Mapping[str, list[str]]], model: str | None) 
         raise ValueError(f"it is a Scission table of {', '.join(tables)}; name one, --model NAME")
     try:
         rows = tables[model]
-        sizes = [float(size) * 2**20 for size in rows["output"]]
-        times = [float(time) * MS for time in rows["times"]]
+        cells = zip(rows["layers"], rows["output"], rows["times"], strict=True)
+        table = [(name, float(size) * 2**20, float(time) * MS) for name, size, time in cells]
     except (KeyError, ValueError) as error:
         raise ValueError(
             f"its Scission table of {model} is damaged ({error}); copy it anew"
         ) from None
-    names = rows["layers"]
-    if not len(names) == len(sizes) == len(times):
-        raise ValueError(
-            f"its Scission table of {model} has rows of different length; copy it anew"
-        )
-    return _table(
+    return LayerTimes(
         "a Scission table",
-        [(f"layer {name}", "", time, 0) for name, time in zip(names, times, strict=True)],
-        payload_bytes=tuple(size - NPY_HEADER for size in sizes),
-        note="sums of layers that ran alone, each with its own call",
+        tuple(Timed(f"layer {plain_text(name)}") for name, _, _ in table),
+        np.array([[time for _, _, time in table]]),
+        tuple(size - NPY_HEADER for _, size, _ in table),
+        "sums of layers that ran alone, each with its own call",
     )
 
 
-def _table(tool: str, rows: Sequence[tuple[str, str, float, int]], **more: Any) -> LayerTimes:
-    """Layers of one run: name, kind, seconds, elements."""
-    names, kinds, seconds, elements = zip(*rows, strict=True) if rows else ((), (), (), ())
-    return LayerTimes(tool, names, np.array([seconds], dtype=np.float64), kinds, elements, **more)
+def _one_run(tool: str, rows: Sequence[tuple[str, str, float]]) -> LayerTimes:
+    """Layers of one run: name, kind, seconds."""
+    layers = tuple(Timed(name, kind) for name, kind, _ in rows)
+    return LayerTimes(tool, layers, np.array([[seconds for *_, seconds in rows]]))
 
 
 def _tflite(text: str) -> LayerTimes:
@@ -123,7 +178,7 @@ def _tflite(text: str) -> LayerTimes:
 
     As CSV the tables have no titles, and after each comes one of its slowest layers, to be left.
     """
-    tables: list[list[tuple[str, str, float, int]]] = []
+    tables: list[list[tuple[str, str, float]]] = []
     columns: list[str] = []
     ordered = True
     for line in text.splitlines():
@@ -136,6 +191,8 @@ def _tflite(text: str) -> LayerTimes:
             columns = [cell.strip("[]").lower().replace(" ", "_") for cell in cells]
             if not {"name", "avg_ms"} <= set(columns):
                 columns = []  # the summary by node type
+            elif len(set(columns)) < len(columns):
+                raise ValueError("it has a table of layers with a column twice; export it anew")
             elif ordered:
                 tables.append([])
         elif columns and ordered and len(cells) == len(columns):
@@ -145,15 +202,15 @@ def _tflite(text: str) -> LayerTimes:
             except ValueError:
                 columns = []  # what follows the table
                 continue
-            tables[-1].append((row["name"], row["node_type"], seconds, 0))
-    kept: list[list[tuple[str, str, float, int]]] = []
+            tables[-1].append((row["name"], row["node_type"], seconds))
+    kept: list[list[tuple[str, str, float]]] = []
     for table in tables:
         if table and not (kept and set(table) <= set(kept[-1])):
             kept.append(table)
-    return _table("a layer table of TFLite's benchmark_model", kept[-1] if kept else [])
+    return _one_run("a layer table of TFLite's benchmark_model", kept[-1] if kept else [])
 
 
-def _json(text: str) -> LayerTimes | None:
+def _json(text: str) -> LayerTimes:
     try:
         found = json.loads(text)
     except ValueError:
@@ -161,23 +218,22 @@ def _json(text: str) -> LayerTimes | None:
             found = json.loads(text.rstrip().rstrip(",") + "]")
         except ValueError as error:
             raise ValueError(f"it is damaged JSON ({error}); export it anew") from None
-    if isinstance(found, dict) and "traceEvents" in found:
-        return _torch_trace([e for e in found["traceEvents"] if isinstance(e, dict)])
-    events = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
-    if any("averageMs" in one for one in events):
-        rows = [
-            (
-                str(one["name"]),
-                "",
-                float(one["medianMs"] if "medianMs" in one else one["averageMs"]) * MS,
-                0,
-            )
-            for one in events
-            if "averageMs" in one
-        ]
-        return _table("a trtexec layer profile", rows)
+    traced = isinstance(found, dict) and found.get("traceEvents")
+    some = traced if isinstance(traced, list) else found
+    events = [one for one in some if isinstance(one, dict)] if isinstance(some, list) else []
+    if isinstance(traced, list):
+        return _torch_trace(events)
+    if timed := [one for one in events if "averageMs" in one]:
+        middle = ["medianMs" if "medianMs" in one else "averageMs" for one in timed]
+        return _one_run(
+            "a trtexec layer profile",
+            [
+                (str(one["name"]), "", float(one[key]) * MS)
+                for one, key in zip(timed, middle, strict=True)
+            ],
+        )
     if any(one.get("cat") in ("Node", "Session") for one in events):
-        return _onnx_runtime(events)
+        return _onnx_runtime([one for one in events if one.get("cat") == "Node"])
     raise ValueError(
         "it is JSON of no tool known here; known are trtexec --exportProfile, ONNX Runtime's "
         "profile and torch.profiler's chrome trace"
@@ -185,55 +241,43 @@ def _json(text: str) -> LayerTimes | None:
 
 
 def _onnx_runtime(events: Sequence[dict[str, Any]]) -> LayerTimes:
-    tool = "an ONNX Runtime profile"
+    """Runs that follow each other; each node has a key of its own."""
+    tool, ending = "an ONNX Runtime profile", "_kernel_time"
     nodes = [
-        e for e in events if e.get("cat") == "Node" and str(e["name"]).endswith("_kernel_time")
+        (str(e["name"]).removesuffix(ending), e.get("args") or {}, float(e["dur"]) * US)
+        for e in events
+        if str(e["name"]).endswith(ending)
     ]
-    keys = [(str(e["name"]), (e.get("args") or {}).get("node_index", "")) for e in nodes]
-    seconds, first = _runs(tool, keys, [float(e["dur"]) * US for e in nodes])
-    arguments = [nodes[i].get("args") or {} for i in first]
-    shapes: list[list[int]] = [
-        next(iter((a.get("output_type_shape") or [{}])[0].values()), []) for a in arguments
-    ]
-    return LayerTimes(
-        tool,
-        tuple(keys[i][0].removesuffix("_kernel_time") for i in first),
-        seconds,
-        tuple(str(a.get("op_name", "")) for a in arguments),
-        tuple(math.prod(shape) if shape else 0 for shape in shapes),
-    )
-
-
-def _torch_trace(events: Sequence[dict[str, Any]]) -> LayerTimes:
-    tool = TRACE
-    if any(e.get("cat") == "kernel" for e in events):
-        raise ValueError(
-            f"it is {tool} of a GPU, where operations only start the work: their times are not the "
-            "layers'; measure there with `dscwb profile MODEL --device cuda`"
-        )
-    done, top = -math.inf, []
-    timed = [e for e in events if e.get("cat") == "cpu_op" and e.get("ph") == "X"]
-    for event in sorted(timed, key=lambda e: (e["ts"], -e["dur"])):
-        if event["ts"] >= done:  # not within another operation
-            top.append(event)
-            done = event["ts"] + event["dur"]
-    names = tuple(str(e["name"]).removeprefix("aten::") for e in top)
-    seconds = np.array([[float(e["dur"]) * US for e in top]])
-    return LayerTimes(tool, names, seconds, names, (0,) * len(names))
-
-
-def _runs(
-    tool: str, keys: Sequence[tuple[str, str]], seconds: Sequence[float]
-) -> tuple[NDArray[np.float64], range]:
-    """Times as ``(run, layer)``, and the first run's events; each layer has a key of its own."""
+    keys = [(name, arguments.get("node_index", "")) for name, arguments, _ in nodes]
     length = len(set(keys))
     if any(key != keys[i % length] for i, key in enumerate(keys)):
         raise ValueError(
             f"it is {tool} whose runs differ, or whose nodes have no names; profile one input size"
         )
     whole = len(keys) // max(1, length) * length  # the last run may have been cut off
-    times = np.array(seconds[:whole]).reshape(-1, max(1, length))
-    return _warm(times), range(length)
+    seconds = np.array([time for *_, time in nodes[:whole]]).reshape(-1, max(1, length))
+    layers = []
+    for name, arguments, _ in nodes[:length]:
+        shape: list[int] = next(iter((arguments.get("output_type_shape") or [{}])[0].values()), [])
+        elements = math.prod(shape) if shape else 0
+        layers.append(Timed(name, str(arguments.get("op_name", "")), elements))
+    return LayerTimes(tool, tuple(layers), _warm(seconds))
+
+
+def _torch_trace(events: Sequence[dict[str, Any]]) -> LayerTimes:
+    if any(e.get("cat") == "kernel" for e in events):
+        raise ValueError(
+            f"it is {TRACE} of a GPU, where operations only start the work: their times are not "
+            "the layers'; measure there with `dscwb profile MODEL --device cuda`"
+        )
+    done, rows = -math.inf, []
+    timed = [e for e in events if e.get("cat") == "cpu_op" and e.get("ph") == "X"]
+    for event in sorted(timed, key=lambda e: (e["ts"], -e["dur"])):
+        if event["ts"] >= done:  # not within another operation
+            name = str(event["name"]).removeprefix("aten::")
+            rows.append((name, name, float(event["dur"]) * US))
+            done = event["ts"] + event["dur"]
+    return _one_run(TRACE, rows)
 
 
 def _warm(times: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -241,25 +285,19 @@ def _warm(times: NDArray[np.float64]) -> NDArray[np.float64]:
     return times[min(1, max(0, len(times) - 1)) :]
 
 
-def of_one_run(layers: LayerTimes, graph: ModelGraph) -> LayerTimes:
+def _of_one_run(times: LayerTimes, graph: ModelGraph) -> LayerTimes:
     """A trace of several runs as such: as many as it holds the graph's arithmetic."""
     wanted = sum(bool(layer.flops) for layer in graph.layers)
     heavy = {layer.op for layer in graph.layers if layer.flops}
-    runs = sum(kind in heavy for kind in layers.kinds) // max(1, wanted)
-    length = len(layers.names) // max(1, runs)
-    alike = layers.names == layers.names[:length] * runs
-    if layers.tool != TRACE or runs < 2 or not alike:
-        return layers
-    return replace(
-        layers,
-        names=layers.names[:length],
-        kinds=layers.kinds[:length],
-        elements=layers.elements[:length],
-        seconds=_warm(layers.seconds.reshape(runs, length)),
-    )
+    runs = sum(layer.kind in heavy for layer in times.layers) // max(1, wanted)
+    length = len(times.layers) // max(1, runs)
+    one = times.layers[:length]
+    if times.tool != TRACE or runs < 2 or times.layers != one * runs:
+        return times
+    return replace(times, layers=one, seconds=_warm(times.seconds.reshape(runs, length)))
 
 
-def places(layers: LayerTimes, graph: ModelGraph, batch_size: int) -> tuple[dict[int, int], str]:
+def _places(times: LayerTimes, graph: ModelGraph, batch_size: int) -> tuple[dict[int, int], str]:
     """How many of the layers each cut's head holds, by the cut's index, and how that is known.
 
     Cuts that lie inside a fused layer are left out.
@@ -267,24 +305,10 @@ def places(layers: LayerTimes, graph: ModelGraph, batch_size: int) -> tuple[dict
     Raises:
         ValueError: The layers are not those of the graph.
     """
-    here: list[tuple[int, object]]
-    there: list[tuple[int, object]]
-    blocks = all_cuts(graph, "block" if graph.blocks else "op")
-    last = {0: 0, len(graph.layers): len(layers.names)}
-    if layers.tool == TRACE:
-        ops = [layer.op for layer in graph.layers]
-        both = Counter(ops), Counter(layers.kinds)
-        same = {op for op in both[0] if both[0][op] == both[1][op]}
-        here = [(k, op) for k, op in enumerate(ops) if op in same]
-        there = [(i, op) for i, op in enumerate(layers.kinds) if op in same]
-        alike = [op for _, op in here] == [op for _, op in there]
-        if alike and all(layer.op in same for layer in graph.layers if layer.flops):
-            return _between(here, there, all_cuts(graph)) | last, "matched by operation"
-        raise ValueError(
-            f"it is {layers.tool} whose operations are not those of {graph.model!r}; give the "
-            "model that was traced, in inference, with inputs of that size"
-        )
-    if by_name := _by_name(layers, graph):
+    last = {0: 0, len(graph.layers): len(times.layers)}
+    if times.tool == TRACE:
+        return _by_operation(times, graph) | last, "matched by operation"
+    if by_name := _by_name(times, graph):
         return by_name | last, "matched by the modules in their names"
     here = [
         (k, layer.outputs[0].elements(batch_size))
@@ -292,24 +316,35 @@ def places(layers: LayerTimes, graph: ModelGraph, batch_size: int) -> tuple[dict
         if layer.op.startswith(PRODUCTS) and layer.flops
     ]
     there = [
-        (i, size)
-        for i, (name, kind, size) in enumerate(
-            zip(layers.names, layers.kinds, layers.elements, strict=True)
-        )
-        for _ in range(_products(name, kind))
+        (i, layer.elements) for i, layer in enumerate(times.layers) for _ in range(_products(layer))
     ]
     sizes = [[size for _, size in here], [size for _, size in there]]
     if len(here) != len(there) or (all(sizes[1]) and sizes[0] != sizes[1]):
         sized = " of its size at this batch size" if len(here) == len(there) else ""
         raise ValueError(
-            f"it is {layers.tool}, with {len(there)} convolutions and products where "
+            f"it is {times.tool}, with {len(there)} convolutions and products where "
             f"{graph.model!r} has {len(here)}{sized}, and its names hold no module paths such as "
             "torch.onnx.export writes; give the model that was timed, and its batch size"
         )
     return (
-        _between(here, there, blocks) | last,
+        _between(here, there, all_cuts(graph, "block" if graph.blocks else "op")) | last,
         "matched by the order of convolutions and products (what lies between two: in the head)",
     )
+
+
+def _by_operation(times: LayerTimes, graph: ModelGraph) -> dict[int, int]:
+    """By the operations that occur equally often in both, in the same order."""
+    ops, kinds = [layer.op for layer in graph.layers], [layer.kind for layer in times.layers]
+    both = Counter(ops), Counter(kinds)
+    same = {op for op in both[0] if both[0][op] == both[1][op]}
+    here, there = ([(k, op) for k, op in enumerate(some) if op in same] for some in (ops, kinds))
+    alike = [op for _, op in here] == [op for _, op in there]
+    if not alike or not all(layer.op in same for layer in graph.layers if layer.flops):
+        raise ValueError(
+            f"it is {TRACE} whose operations are not those of {graph.model!r}; give the model that "
+            "was traced, in inference, with inputs of that size"
+        )
+    return _between(here, there, all_cuts(graph))
 
 
 def _between(
@@ -325,25 +360,23 @@ def _between(
     return found
 
 
-def _products(name: str, kind: str) -> int:
+def _products(layer: Timed) -> int:
     """How many operations of that sort a layer holds; several if it is fused."""
-    if kind:
-        return int(bool(PRODUCT.match(kind) or PRODUCT.search(f"_{kind}")))
-    if re.search(r"(?i)reformat", name):  # a copy, named after the layer that needs it
+    if layer.kind:
+        return int(bool(PRODUCT.match(layer.kind) or PRODUCT.search(f"_{layer.kind}")))
+    if re.search(r"(?i)reformat", layer.name):  # a copy, named after the layer that needs it
         return 0
-    pieces = [piece.strip() for piece in re.split(r"\s\+\s|\s\|\|\s", name)]
-    ends = [
-        re.split("[/.]", piece)[-1] for piece in pieces if not piece.endswith(("weight", "bias"))
-    ]
-    return sum(bool(PRODUCT.match(end)) for end in ends)
+    pieces = [piece.strip() for piece in re.split(PIECES, layer.name)]
+    own = [piece for piece in pieces if not piece.endswith(("weight", "bias"))]
+    return sum(bool(PRODUCT.match(re.split("[/.]", piece)[-1])) for piece in own)
 
 
-def _by_name(layers: LayerTimes, graph: ModelGraph) -> dict[int, int]:
+def _by_name(times: LayerTimes, graph: ModelGraph) -> dict[int, int]:
     """Where each block ends, by the module paths in the layers' names; empty without any."""
     patterns = [re.compile(rf"(?<![\w.]){re.escape(block.name)}(?!\w)") for block in graph.blocks]
     seen = [
         {b for b, pattern in enumerate(patterns) for path in paths if pattern.search(path)}
-        for paths in (list(_paths(name)) for name in layers.names)
+        for paths in (list(_paths(layer.name)) for layer in times.layers)
     ]
     found = {}
     for b, block in enumerate(graph.blocks):
@@ -358,7 +391,7 @@ def _by_name(layers: LayerTimes, graph: ModelGraph) -> dict[int, int]:
 
 def _paths(name: str) -> Iterator[str]:
     """Module paths in a name: ``/blocks/blocks.0/blocks.0.1/conv/Conv`` is blocks.0.1.conv.Conv."""
-    for piece in re.split(r"\s\+\s|\s\|\|\s|[;:\[\]()]", name):
+    for piece in re.split(rf"{PIECES}|[;:\[\]()]", name):
         parts: list[str] = []
         for part in filter(None, piece.strip().split("/")):
             if parts and part.startswith(f"{parts[-1]}."):

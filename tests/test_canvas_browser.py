@@ -25,6 +25,7 @@ import numpy as np
 from dataclasses import replace
 import dscwb
 from dscwb.workbench.canvas import Canvas
+from dscwb.workbench.controls import KeepKeys
 from dscwb.workbench.state import State
 
 edge = dscwb.load_profile("edge.parquet")
@@ -71,7 +72,7 @@ choice = widgets.Dropdown(description="Features", options=["float32", "int8"])
 choice.observe(choose, "value")
 again = widgets.Button(description="Again")
 again.on_click(lambda _: [place(1 + k % 5, 1e4 * 1.015**k) for k in range(301)])
-widgets.VBox([slider, choice, again])
+widgets.VBox([KeepKeys(), slider, choice, again]).add_class("dscwb")
 """
 
 

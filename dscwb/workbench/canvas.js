@@ -9,6 +9,9 @@ const KEY_PX = 720; // all that can stand in the key of the breakdown, in one li
 const WIDE = 1000; // pixels; from here on three views stand in the lower row
 const KEY_STEP = 0.02; // of the exponent of ten, as the slider of data rates
 const LOST = "The kernel behind this picture is gone or was started anew; run the cell again.";
+// What keys do to a focused map: steps of the rate, rows.
+const STEPS = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1],
+  PageUp: [10, 0], PageDown: [-10, 0], Home: [-Infinity, 0], End: [Infinity, 0] };
 const AIM_MS = 1000; // so long a wish that Python has not answered counts as the state
 
 // --- the five views ------------------------------------------------------------------------------
@@ -201,7 +204,6 @@ class View {
     // A theme's style sheet may arrive after its name.
     document.addEventListener("load", ({ target }) => target.tagName === "LINK" && themed(),
       { capture: true, signal });
-    window.addEventListener("keydown", (event) => this.keepKey(event), { capture: true, signal });
     for (const panel of this.panels) this.listenTo(panel, signal);
     this.root.dscwb = { at: (batchSize, rate) => this.study.reading(batchSize, rate) };
   }
@@ -319,23 +321,9 @@ class View {
     this.model.save_changes();
   }
 
-  stepOf({ key, altKey, ctrlKey, metaKey, shiftKey }) {
-    if (altKey || ctrlKey || metaKey || shiftKey) return null;
-    return { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1],
-      PageUp: [10, 0], PageDown: [-10, 0], Home: [-Infinity, 0], End: [Infinity, 0] }[key] ?? null;
-  }
-
-  // JupyterLab takes arrow keys for itself, before they come here, unless told not to; of a focused
-  // map it is told so for these keys only, and Ctrl+S still saves.
-  keepKey(event) {
-    if (!(event.target instanceof HTMLCanvasElement) || !this.root.contains(event.target)) return;
-    if (this.stepOf(event)) event.target.dataset.lmSuppressShortcuts = "";
-    else delete event.target.dataset.lmSuppressShortcuts;
-  }
-
   key(event) {
-    const step = this.stepOf(event);
-    if (!step || !this.study) return;
+    const step = STEPS[event.key];
+    if (!step || !this.study || event.altKey || event.ctrlKey || event.metaKey) return;
     event.preventDefault();
     const { study } = this, last = study.rows.length - 1;
     const from = this.aim && performance.now() < this.aim.until ? this.aim : this.state;

@@ -95,7 +95,7 @@ class Controls:
         self._changed = changed
         self._writing = False
         self._values = dict(values)
-        self._rate_words = widgets.HTML()
+        self._rate_words = widgets.Label()
         rate, number = _rate_widgets(KNOBS["data_rate_bps"])
         mbit = KNOBS["data_rate_bps"].unit
         self._controls = (
@@ -142,7 +142,7 @@ class Controls:
             rate_words: What stands behind the data rate.
         """
         self._values = dict(values)
-        self._rate_words.value = html.escape(rate_words)
+        self._rate_words.value = rate_words
         family, models = next(
             (family, models)
             for family, models in self._families.items()
@@ -220,10 +220,10 @@ def _labelled(option: Any) -> tuple[str, Any]:
 
 
 class KeepKeys(anywidget.AnyWidget):
-    """An empty element that keeps arrow keys for the controls.
+    """An empty element that keeps arrow keys for the controls and the maps.
 
-    JupyterLab takes those of a focused list of choices for itself and moves to another cell;
-    Notebook 7 takes those of a slider as well.
+    JupyterLab takes those of a focused list or map for itself and moves to another cell; Notebook 7
+    takes those of a slider as well.
     """
 
     _esm = """
@@ -232,7 +232,7 @@ class KeepKeys(anywidget.AnyWidget):
         el.style.display = "none";
         // Decided key by key, before JupyterLab looks: Ctrl+S is JupyterLab's own.
         const keep = ({ target, altKey, ctrlKey, metaKey }) => {
-          if (!target.matches?.(".dscwb select, .dscwb .noUi-handle")) return;
+          if (!target.matches?.(".dscwb select, .dscwb .noUi-handle, .dscwb-canvas canvas")) return;
           if (altKey || ctrlKey || metaKey) delete target.dataset.lmSuppressShortcuts;
           else target.dataset.lmSuppressShortcuts = "";
         };

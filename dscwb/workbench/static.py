@@ -46,14 +46,15 @@ def figure(which: str, study: Study, state: State, confidence: Confidence | None
         ValueError: No such picture.
     """
     point: dict[str, Any] = {"batch_size": state.batch_size, "data_rate_bps": state.data_rate_bps}
-    if which == "maps":
-        return plot_maps(study, confidence=confidence, baseline=state.baseline, **point)
-    if which == "latency":
-        return plot_latency_vs_rate(study, **point)
-    if which == "breakdown":
-        return plot_latency_breakdown(study, **point)
-    if which == "compression":
-        return plot_compression(study.edge.graph)
+    match which:
+        case "maps":
+            return plot_maps(study, confidence=confidence, baseline=state.baseline, **point)
+        case "latency":
+            return plot_latency_vs_rate(study, **point)
+        case "breakdown":
+            return plot_latency_breakdown(study, **point)
+        case "compression":
+            return plot_compression(study.edge.graph)
     raise ValueError(f"No figure {which!r}; choose one of {', '.join(FIGURES)}.")
 
 

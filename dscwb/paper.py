@@ -1,4 +1,4 @@
-"""The paper, computed again: graphs and profiles go in, its tables come out beside its claims.
+"""The paper, computed again: its tables from graphs and profiles, beside what it claims.
 
 A. Bakhtiarnia, N. Milošević, Q. Zhang, D. Bajović, A. Iosifidis, Dynamic Split Computing for
 Efficient Deep Edge Intelligence, doi 10.1109/ICASSP49357.2023.10096914, arXiv 2205.11269. What the
@@ -8,7 +8,7 @@ not from its full text; which of its numbers come from which payload is not know
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -19,7 +19,7 @@ from dscwb.cuts import bottlenecks
 from dscwb.devices.roofline import model_profile
 from dscwb.graph import ModelGraph
 from dscwb.profiles.records import Profile
-from dscwb.scenario import Link
+from dscwb.scenario import Scenario
 from dscwb.study import Study, sweep
 from dscwb.study.study import BEST_STATIC, MINIMAX_STATIC
 from dscwb.study.sweeps import common_batch_sizes
@@ -37,77 +37,36 @@ CLAIMED_GAIN = (0.20, 0.30)
 MAPS = ("efficientnet_b4", "tf_efficientnetv2_s", "tf_efficientnetv2_l")
 """The models of the paper's best-split maps."""
 
-Reading = Literal["within", "below", "above"]
-Machines = tuple[Profile, Profile]
-"""Profiles of one model on the device and on the server."""
-
-
-@dataclass(frozen=True)
-class Published:
-    """What the authors' rule gives on the authors' models.
-
-    Attributes:
-        model: timm's name.
-        blocks: MBConv and Fused-MBConv blocks, the paper's layers.
-        natural: Natural bottlenecks.
-        compressive: Compressive bottlenecks.
-    """
-
-    model: str
-    blocks: int
-    natural: int
-    compressive: int
-
-
-# The authors' notebook run on its own models (TensorFlow); counts hold for every image size.
-PUBLISHED = tuple(
-    Published(f"efficientnet_b{i}", *counts)
-    for i, counts in enumerate(
-        [
-            (16, 15, 4),
-            (23, 21, 4),
-            (23, 21, 4),
-            (26, 24, 4),
-            (32, 30, 4),
-            (39, 36, 4),
-            (45, 42, 4),
-            (55, 44, 3),
-        ]
-    )
-) + tuple(
-    Published(f"tf_efficientnetv2_{size}", *counts)
-    for size, counts in {
-        "b0": (21, 20, 4),
-        "b1": (27, 25, 4),
-        "b2": (28, 26, 4),
-        "b3": (32, 30, 4),
-        "s": (40, 34, 3),
-        "m": (57, 49, 3),
-        "l": (79, 68, 3),
-    }.items()
-)
-
-
-@dataclass(frozen=True)
-class Convention:
-    """How input and features are written, and who writes them so.
-
-    Attributes:
-        input_encoding: Of the image.
-        feature_encoding: Of the intermediate tensors.
-        source: Where it comes from.
-    """
-
-    input_encoding: str
-    feature_encoding: str
-    source: str
-
+PUBLISHED = {
+    "efficientnet_b0": (16, 15, 4),
+    "efficientnet_b1": (23, 21, 4),
+    "efficientnet_b2": (23, 21, 4),
+    "efficientnet_b3": (26, 24, 4),
+    "efficientnet_b4": (32, 30, 4),
+    "efficientnet_b5": (39, 36, 4),
+    "efficientnet_b6": (45, 42, 4),
+    "efficientnet_b7": (55, 44, 3),
+    "tf_efficientnetv2_b0": (21, 20, 4),
+    "tf_efficientnetv2_b1": (27, 25, 4),
+    "tf_efficientnetv2_b2": (28, 26, 4),
+    "tf_efficientnetv2_b3": (32, 30, 4),
+    "tf_efficientnetv2_s": (40, 34, 3),
+    "tf_efficientnetv2_m": (57, 49, 3),
+    "tf_efficientnetv2_l": (79, 68, 3),
+}
+"""Blocks, natural and compressive bottlenecks of the paper's models, by timm's name: the authors'
+notebook run on its own models (TensorFlow). The counts hold for every image size."""
 
 CONVENTIONS = (
-    Convention("uint8", "float32", "the authors' notebook"),
-    Convention("uint8", "int8", "features quantised to the image's size"),
-    Convention("float32", "float32", "the formula read literally: D · c"),
+    Scenario(input_encoding="uint8", feature_encoding="float32"),  # the authors' notebook
+    Scenario(input_encoding="uint8", feature_encoding="int8"),  # quantised to the image's size
+    Scenario(input_encoding="float32", feature_encoding="float32"),  # the formula read literally
 )
+"""Ways to write input and features. No round trip, no downlink, no overhead, as in the authors'
+notebook."""
+
+Machines = tuple[Profile, Profile]
+"""Profiles of one model on the device and on the server."""
 
 
 @dataclass(frozen=True)
@@ -129,16 +88,12 @@ class Pair:
     def of(self, graph: ModelGraph, batch_sizes: Sequence[int] = BATCH_SIZES) -> Machines | None:
         """Edge and server for a model; None where this pair has no profiles of it.
 
-        Args:
-            graph: The model.
-            batch_sizes: Of modelled profiles; measured ones have their own.
+        The batch sizes are those of modelled profiles; measured ones have their own.
         """
-        if self.edge is not None and self.server is not None:
-            return (
-                model_profile(graph, self.edge, batch_sizes),
-                model_profile(graph, self.server, batch_sizes),
-            )
-        return (self.profiles or {}).get(graph.model)
+        if self.edge is None or self.server is None:
+            return (self.profiles or {}).get(graph.model)
+        edge, server = (model_profile(graph, one, batch_sizes) for one in (self.edge, self.server))
+        return edge, server
 
 
 PAPERS_PAIR = Pair("2080 Ti at 300 MHz → 2080 Ti", "RTX 2080 Ti at 300 MHz", "RTX 2080 Ti")
@@ -162,7 +117,7 @@ def measured_machines(profiles: Iterable[Profile], dtype: str = "float32") -> tu
 
 
 def measured_pair(
-    profiles: Iterable[Profile], edge: str, server: str, *, name: str = "", dtype: str = "float32"
+    profiles: Iterable[Profile], edge: str, server: str, dtype: str = "float32"
 ) -> Pair:
     """Two measured machines as device and server, for every model that was measured on both.
 
@@ -170,13 +125,12 @@ def measured_pair(
         profiles: Where to look; what is not measured counts for nothing.
         edge: The device, one of `measured_machines`.
         server: The server, another one.
-        name: What tables and figures call the pair; both machines when left out.
         dtype: Element type of both.
 
     Raises:
         ValueError: Nothing was measured on one of them, no model on both, or a model twice.
     """
-    given = tuple(profiles)
+    given = _measured(profiles, dtype)
     known = measured_machines(given, dtype)
     for machine in (edge, server):
         if machine not in known:
@@ -184,96 +138,62 @@ def measured_pair(
                 f"Nothing was measured on {machine!r} in {dtype}; machines here: "
                 f"{'; '.join(known) or 'none'}."
             )
-    on_edge, on_server = (_by_model(given, machine, dtype) for machine in (edge, server))
-    both = {model: (one, on_server[model]) for model, one in on_edge.items() if model in on_server}
+    both = _on_both(given, edge, server)
     if not both:
         raise ValueError(f"No model was measured on {edge!r} and on {server!r}; profile one there.")
-    return Pair(name or f"{edge} → {server}", profiles=both)
-
-
-def _by_model(profiles: Sequence[Profile], machine: str, dtype: str) -> dict[str, Profile]:
-    found: dict[str, Profile] = {}
-    for one in _measured(profiles, dtype):
-        model = one.graph.model
-        if one.provenance.machine() == machine and found.setdefault(model, one) is not one:
-            raise ValueError(f"{model} was measured twice on {machine}; leave one of them out.")
-    return found
-
-
-def _measured(profiles: Iterable[Profile], dtype: str) -> Iterator[Profile]:
-    for one in profiles:
-        source = one.provenance
-        if (source.origin, source.dtype) == ("measured", dtype) and one.batch_sizes:
-            yield one
+    return Pair(f"{edge} → {server}", profiles=both)
 
 
 def known_pairs(profiles: Iterable[Profile]) -> tuple[Pair, ...]:
     """The pairs of the paper's tables, the one that measures its setup first.
 
-    Args:
-        profiles: Those that come with dscwb; a measured pair is left out where no model was
-            measured on both of its machines.
+    A measured pair is left out where no model was measured on both of its machines.
     """
-    given = tuple(profiles)
+    given = _measured(profiles, "float32")
     slices, threads = (
-        [measured_pair(given, *machines, name=MEASURED[machines])]
-        if set.intersection(*(set(_by_model(given, one, "float32")) for one in machines))
-        else []
+        [Pair(MEASURED[machines], profiles=both)] if (both := _on_both(given, *machines)) else []
         for machines in (SLICES, THREADS)
     )
     return (*slices, PAPERS_PAIR, JETSON_PAIR, *threads)
 
 
-@dataclass(frozen=True)
-class Rates:
-    """What one machine can do at best, beside the others.
+def _measured(profiles: Iterable[Profile], dtype: str) -> list[Profile]:
+    told = ((one, one.provenance) for one in profiles if one.batch_sizes)
+    return [one for one, of in told if (of.origin, of.dtype) == ("measured", dtype)]
 
-    Attributes:
-        machine: Its name.
-        stands_for: ``device``, ``server``, or empty.
-        flop_per_s: float32 matrix product.
-        bytes_per_s: Copy within its memory; None where nobody says.
-        origin: ``measured``, ``stated`` in the paper, or ``datasheet``.
-    """
 
-    machine: str
-    stands_for: str
-    flop_per_s: float
-    bytes_per_s: float | None
-    origin: str
+def _on_both(measured: Iterable[Profile], edge: str, server: str) -> dict[str, Machines]:
+    """Device's and server's profile of every model that was measured on these two machines."""
+    found: dict[str, dict[str, Profile]] = {edge: {}, server: {}}
+    for one in measured:
+        machine, model = one.provenance.machine(), one.graph.model
+        if machine in found and found[machine].setdefault(model, one) is not one:
+            raise ValueError(f"{model} was measured twice on {machine}; leave one of them out.")
+    both = found[edge].keys() & found[server].keys()
+    return {model: (found[edge][model], found[server][model]) for model in sorted(both)}
 
 
 # Measured on 2026-11-26 with torch 2.11.0+cu130, TF32 off, the slices in CUDA green contexts.
 RATES = (
-    Rates(SLICES[0], "device", 2.7e12, 0.69e12, "measured"),
-    Rates(SLICES[1], "server", 15.4e12, 3.7e12, "measured"),
-    Rates("NVIDIA H200, whole", "", 50e12, 4.2e12, "measured"),
-    Rates("the paper's device", "device", 2.37e12, None, "stated"),
-    Rates("RTX 2080 Ti", "server", 13.4e12, 0.616e12, "datasheet"),
+    (SLICES[0], "device", 2.7, 0.69, "measured"),
+    (SLICES[1], "server", 15.4, 3.7, "measured"),
+    ("NVIDIA H200, whole", "", 50.0, 4.2, "measured"),
+    ("the paper's device", "device", 2.37, np.nan, "stated"),
+    ("RTX 2080 Ti", "server", 13.4, 0.616, "datasheet"),
 )
 
 
 def rate_table() -> pd.DataFrame:
-    """The measured pair beside the paper's: TFLOP/s of float32 and TB/s of memory.
+    """What each machine can do at best, the measured pair beside the paper's.
 
-    Columns ``machine``, ``stands_for``, ``tflop_per_s``, ``tb_per_s`` (NaN where nobody says) and
-    ``origin``.
+    Columns ``machine``; ``stands_for``, ``device`` or ``server``; ``tflop_per_s`` of a float32
+    matrix product; ``tb_per_s`` of a copy within its memory, NaN where nobody says; and ``origin``,
+    ``measured``, ``stated`` in the paper, or ``datasheet``.
     """
     import pandas as pd
 
-    rows = [
-        (
-            one.machine,
-            one.stands_for,
-            one.flop_per_s / 1e12,
-            np.nan if one.bytes_per_s is None else one.bytes_per_s / 1e12,
-            one.origin,
-        )
-        for one in RATES
-    ]
-    return pd.DataFrame(
-        rows, columns=["machine", "stands_for", "tflop_per_s", "tb_per_s", "origin"]
-    )
+    columns = ["machine", "stands_for", "tflop_per_s", "tb_per_s", "origin"]
+    return pd.DataFrame(RATES, columns=columns)
 
 
 def bottleneck_table(graphs: Iterable[ModelGraph]) -> pd.DataFrame:
@@ -285,67 +205,47 @@ def bottleneck_table(graphs: Iterable[ModelGraph]) -> pd.DataFrame:
     import pandas as pd
 
     by_name = {graph.model: graph for graph in graphs}
-    rows = []
-    for known in PUBLISHED:
-        if known.model not in by_name:
-            continue
-        table = bottlenecks(by_name[known.model])
-        counted = len(table), int(table.natural.sum()), int(table.compressive.sum())
-        published = known.blocks, known.natural, known.compressive
-        ratios = ", ".join(f"{ratio:.4f}" for ratio in table.ratio[table.compressive])
-        rows.append((known.model, *counted, *published, ratios, counted == published))
     counts = ["blocks", "natural", "compressive"]
+    rows = []
+    for model, published in PUBLISHED.items():
+        if model in by_name:
+            table = bottlenecks(by_name[model])
+            counted = len(table), int(table.natural.sum()), int(table.compressive.sum())
+            ratios = ", ".join(f"{ratio:.4f}" for ratio in table.ratio[table.compressive])
+            rows.append((model, *counted, *published, ratios, counted == published))
     names = ["model", *counts, *(f"published_{name}" for name in counts), "ratios", "agrees"]
     return pd.DataFrame(rows, columns=names)
 
 
 def study_for(
-    graph: ModelGraph, pair: Pair, convention: Convention, *, interpolate: bool = False
+    graph: ModelGraph, pair: Pair, convention: Scenario, *, interpolate: bool = False
 ) -> Study | None:
     """One model on one pair under one convention, over as much of the paper's grid as there is.
 
-    No round trip, no downlink, no overhead, as in the authors' notebook. None where the pair has no
-    profiles of the model, or no batch size in both.
-
-    Args:
-        graph: The model.
-        pair: Device and server.
-        convention: How input and features are written.
-        interpolate: Whether batch sizes between those that both machines have times of count too.
+    None where the pair has no profiles of the model, or no batch size in both. With `interpolate`
+    batch sizes between those that both machines have times of count too.
     """
-    machines = pair.of(graph)
-    sizes = _sizes(*machines, interpolate) if machines else []
-    return _study(*machines, convention, sizes) if machines and sizes else None
+    sizes = _sizes(machines := pair.of(graph), interpolate)
+    return _study(machines, convention, sizes) if machines and sizes else None
 
 
-def _sizes(edge: Profile, server: Profile, interpolate: bool) -> list[int]:
+def _sizes(machines: Machines | None, interpolate: bool) -> list[int]:
     """Batch sizes of the paper's grid with times on both machines, or between such."""
-    both = (
-        common_batch_sizes(edge, server)
-        if interpolate
-        else sorted({*edge.batch_sizes} & {*server.batch_sizes})
-    )
-    return [size for size in both if size in BATCH_SIZES]
+    if machines is None:
+        return []
+    own = set.intersection(*(set(one.batch_sizes) for one in machines))
+    both = common_batch_sizes(*machines) if interpolate else own
+    return [size for size in BATCH_SIZES if size in both]
 
 
-def _study(
-    edge: Profile, server: Profile, convention: Convention, batch_sizes: Sequence[int]
-) -> Study:
-    return sweep(
-        edge,
-        server,
-        link=Link(),
-        input_encoding=convention.input_encoding,
-        feature_encoding=convention.feature_encoding,
-        data_rates_bps=DATA_RATES_BPS,
-        batch_sizes=batch_sizes,
-    )
+def _study(machines: Machines, convention: Scenario, batch_sizes: Sequence[int]) -> Study:
+    return sweep(*machines, convention, data_rates_bps=DATA_RATES_BPS, batch_sizes=batch_sizes)
 
 
 def gain_table(
     graphs: Sequence[ModelGraph],
     pairs: Sequence[Pair] = (PAPERS_PAIR, JETSON_PAIR),
-    conventions: Sequence[Convention] = CONVENTIONS,
+    conventions: Sequence[Scenario] = CONVENTIONS,
     *,
     interpolate: bool = False,
 ) -> pd.DataFrame:
@@ -355,13 +255,12 @@ def gain_table(
         graphs: The models.
         pairs: Devices and servers; a model that a pair lacks is left out there.
         conventions: How input and features are written.
-        interpolate: As in `study_for`. The mean is over batch sizes and rates alike, so it hangs
-            on which batch sizes count.
+        interpolate: As in `study_for`; a mean hangs on which batch sizes count.
 
     Returns:
         One row each: ``model``, ``pair``, ``origin`` (of device and server), ``input``,
         ``features``, ``batch_sizes`` that count, those of them whose times are ``not_ok`` on one
-        machine, ``usefulness`` (share of states whose best choice is a split), the mean gain over
+        machine, ``usefulness`` (share of points whose best choice is a split), the mean gain over
         ``no_offloading``, ``full_offloading``, the ``best_static`` split by mean, the
         ``minimax_static`` split, and over the splits between the two ends each always used:
         ``static_low`` to ``static_high`` and their mean, ``mean_static``; shares, not percent.
@@ -372,29 +271,32 @@ def gain_table(
     for pair in pairs:
         for graph in graphs:
             machines = pair.of(graph)
-            if machines is not None and (sizes := _sizes(*machines, interpolate)):
-                studies = [(_study(*machines, one, sizes), one) for one in conventions]
-                rows += [_gains(study, pair, one) for study, one in studies]
+            if machines and (sizes := _sizes(machines, interpolate)):
+                who = {"model": graph.model, "pair": pair.name}
+                rows += [who | _gains(machines, one, sizes) for one in conventions]
     return pd.DataFrame(rows)
 
 
-def _gains(study: Study, pair: Pair, convention: Convention) -> dict[str, object]:
-    statics = study.static_splits()
-    inner = statics.mean_gain[~statics.split.isin([NO_OFFLOADING, FULL_OFFLOADING])]
+def _gains(machines: Machines, convention: Scenario, sizes: Sequence[int]) -> dict[str, object]:
+    study = _study(machines, convention, sizes)
+    statics = study.static_splits().set_index("split").mean_gain
+    inner = statics.drop([NO_OFFLOADING, FULL_OFFLOADING], errors="ignore")
+    bad = {n for one in machines for n in one.batch_sizes if n in sizes and one.status(n) != "ok"}
     return {
-        "model": study.edge.graph.model,
-        "pair": pair.name,
-        "origin": " → ".join(one.provenance.origin for one in (study.edge, study.server)),
-        "input": convention.input_encoding,
-        "features": convention.feature_encoding,
-        "batch_sizes": _listed(study.batch_sizes),
-        "not_ok": _listed([size for size in study.batch_sizes if _not_ok(study, size)]),
+        "origin": " → ".join(one.provenance.origin for one in machines),
+        **_named(convention),
+        "batch_sizes": _listed(sizes),
+        "not_ok": _listed([size for size in sizes if size in bad]),
         **_means(study),
         "minimax_static": study.mean_gain(MINIMAX_STATIC),
         "static_low": float(inner.min()),
         "mean_static": float(inner.mean()),
         "static_high": float(inner.max()),
     }
+
+
+def _named(one: Scenario) -> dict[str, str]:
+    return {"input": one.input_encoding.name, "features": one.feature_encoding.name}
 
 
 def _means(study: Study) -> dict[str, float]:
@@ -405,14 +307,6 @@ def _means(study: Study) -> dict[str, float]:
         "full_offloading": study.mean_gain(FULL_OFFLOADING),
         "best_static": study.mean_gain(BEST_STATIC),
     }
-
-
-def _not_ok(study: Study, batch_size: int) -> bool:
-    """Whether one of the machines was measured at this batch size, but not well."""
-    return any(
-        batch_size in one.batch_sizes and one.status(batch_size) != "ok"
-        for one in (study.edge, study.server)
-    )
 
 
 def _listed(sizes: Sequence[int]) -> str:
@@ -426,7 +320,7 @@ def modelled_beside_measured(
     graphs: Sequence[ModelGraph],
     measured: Pair,
     modelled: Pair = PAPERS_PAIR,
-    conventions: Sequence[Convention] = CONVENTIONS,
+    conventions: Sequence[Scenario] = CONVENTIONS,
 ) -> pd.DataFrame:
     """What a modelled pair says where a measured one says it too: at the same batch sizes.
 
@@ -448,47 +342,29 @@ def modelled_beside_measured(
     rows = []
     for graph in graphs:
         machines = measured.of(graph)
-        sizes = _sizes(*machines, interpolate=False) if machines else []
+        sizes = _sizes(machines, interpolate=False)
         others = modelled.of(graph, sizes) if sizes else None
         if machines and others:
-            rows += [_beside(machines, others, one, sizes) for one in conventions]
+            took_s, said_s = _totals(machines, sizes), _totals(others, sizes)
+            device, server = np.median(said_s / took_s, axis=1)
+            for one in conventions:
+                row: dict[str, object] = {"model": graph.model, **_named(one)}
+                row |= {"batch_sizes": _listed(sizes)}
+                row |= {"device": device, "server": server}
+                for front, pair, total_s in (("", machines, took_s), ("modelled_", others, said_s)):
+                    row[f"{front}speedup"] = np.median(total_s[0] / total_s[1])
+                    told = _means(_study(pair, one, sizes))
+                    row |= {f"{front}{name}": value for name, value in told.items()}
+                rows.append(row)
     return pd.DataFrame(rows)
 
 
-def _beside(
-    measured: Machines, modelled: Machines, convention: Convention, sizes: Sequence[int]
-) -> dict[str, object]:
-    (took, took_server), (said, said_server) = (
-        _totals(pair, sizes) for pair in (measured, modelled)
-    )
-    numbers, model_s = (
-        {"speedup": float(np.median(device / server))} | _means(_study(*pair, convention, sizes))
-        for pair, device, server in (
-            (measured, took, took_server),
-            (modelled, said, said_server),
-        )
-    )
-    return {
-        "model": measured[0].graph.model,
-        "input": convention.input_encoding,
-        "features": convention.feature_encoding,
-        "batch_sizes": _listed(sizes),
-        "device": float(np.median(said / took)),
-        "server": float(np.median(said_server / took_server)),
-        **{
-            key: value
-            for name, number in numbers.items()
-            for key, value in ((name, number), (f"modelled_{name}", model_s[name]))
-        },
-    }
-
-
 def _totals(machines: Machines, sizes: Sequence[int]) -> NDArray[np.float64]:
-    """Seconds of whole passes, ``(2, batch)``."""
+    """Seconds of whole passes on device and server, ``(2, batch)``."""
     return np.array([[one.total_s(size) for size in sizes] for one in machines])
 
 
-def claim(gain: float) -> Reading:
+def claim(gain: float) -> Literal["within", "below", "above"]:
     """Where a mean gain lies against the 20 to 30 % that the summary states."""
     low, high = CLAIMED_GAIN
     # The summary gives whole percents.
@@ -510,23 +386,14 @@ def claim_table(gains: pd.DataFrame) -> pd.DataFrame:
     """
     import pandas as pd
 
-    rows = []
     by = ["pair", "origin", "input", "features"]
-    for (pair, origin, given, features), part in gains.groupby(by, sort=False):
+    rows = []
+    for key, part in gains.groupby(by, sort=False):
         for baseline in ("no_offloading", "full_offloading", "best_static", "mean_static"):
             values = part[baseline].dropna()
             readings = [claim(value) for value in values]
-            rows.append(
-                {
-                    "pair": pair,
-                    "origin": origin,
-                    "input": given,
-                    "features": features,
-                    "baseline": baseline.replace("_", " "),
-                    "lowest": values.min(),
-                    "median": values.median(),
-                    "highest": values.max(),
-                    **{name: readings.count(name) for name in ("below", "within", "above")},
-                }
-            )
-    return pd.DataFrame(rows)
+            counts = [readings.count(name) for name in ("below", "within", "above")]
+            name = baseline.replace("_", " ")
+            rows.append((*key, name, values.min(), values.median(), values.max(), *counts))
+    columns = ["baseline", "lowest", "median", "highest", "below", "within", "above"]
+    return pd.DataFrame(rows, columns=[*by, *columns])

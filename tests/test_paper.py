@@ -15,11 +15,12 @@ from dscwb import paper
 from dscwb.devices.datasheets import device
 from dscwb.profiles.files import load_profile
 from dscwb.profiles.records import scale_profile
+from dscwb.scenario import Scenario
 from tests.tiny import profile_of, tiny_graph
 
 MS = 1_000_000
 PROFILES = Path(__file__).parents[1] / "data" / "profiles"
-FLOAT32 = paper.Convention("float32", "float32", "by hand")
+FLOAT32 = Scenario(input_encoding="float32", feature_encoding="float32")
 
 
 def shipped(model):
@@ -41,7 +42,7 @@ def test_the_grid_is_the_papers():
 def test_every_shipped_efficientnet_agrees_with_the_published_counts():
     graphs = [load_profile(path).graph for path in sorted(PROFILES.glob("*efficientnet*"))]
     table = paper.bottleneck_table(graphs)
-    assert sorted(table.model) == sorted(known.model for known in paper.PUBLISHED)
+    assert table.model.tolist() == list(paper.PUBLISHED)
     assert table.agrees.all()
     assert table.natural.min() == 15
     assert table.natural.max() == 68
@@ -50,8 +51,7 @@ def test_every_shipped_efficientnet_agrees_with_the_published_counts():
 
 
 def test_a_wrong_count_would_not_agree(monkeypatch):
-    known = paper.Published("tiny", 3, 3, 3)
-    monkeypatch.setattr(paper, "PUBLISHED", (known,))
+    monkeypatch.setattr(paper, "PUBLISHED", {"tiny": (3, 3, 3)})
     # Ratios .5, .8, .1: three natural, but .8 is not below .5.
     table = paper.bottleneck_table([tiny_graph()])
     assert table[["natural", "compressive", "agrees"]].to_numpy().tolist() == [[3, 2, False]]
@@ -370,14 +370,14 @@ def test_gains_on_the_measured_pair_come_out_of_the_raw_files_by_plain_loops(mod
 def test_fourteen_efficientnets_were_measured_on_both_slices_at_these_batch_sizes():
     """Those on which the stamps of both cost at most a tenth; B7 was not measured on 40."""
     sizes = {}
-    for known in paper.PUBLISHED:
+    for model in paper.PUBLISHED:
         on = [
             {*medians(path)}
             for part in ("8sm", "40sm")
-            for path in PROFILES.glob(f"{known.model}-*-h200-{part}-float32.parquet")
+            for path in PROFILES.glob(f"{model}-*-h200-{part}-float32.parquet")
         ]
         if len(on) == 2:
-            sizes[known.model] = sorted(on[0] & on[1])
+            sizes[model] = sorted(on[0] & on[1])
     assert sizes == {
         "efficientnet_b0": [1, 2, 4, 8, 16, 32, 62],
         "efficientnet_b1": [1, 4, 16, 62],

@@ -92,14 +92,16 @@ def paper(
     from dscwb import paper
     from dscwb.profiles.library import read_profiles
 
-    known = [one.model for one in paper.PUBLISHED]
+    known = paper.PUBLISHED
     read, left_out = read_profiles(profiles)
-    print(*left_out, sep="\n", end="\n" if left_out else "")
+    say(*left_out)
     given = [one for one in read.values() if one.graph.model in known]
     found = {one.graph.model: one.graph for one in given}
     graphs = [found[model] for model in known if model in found]
     if not graphs:
-        raise ValueError(f"No EfficientNet profiles in {profiles}; profile some of {known}.")
+        raise ValueError(
+            f"No EfficientNet profiles in {profiles}; profile some of {', '.join(known)}."
+        )
     own = (paper.measured_pair(given, edge, server),) if edge or server else ()
     pairs = (*own, *paper.known_pairs(given))
     output.mkdir(parents=True, exist_ok=True)
@@ -169,7 +171,9 @@ def _write_maps(graphs: Sequence[ModelGraph], pairs: Sequence[Pair], output: Pat
     for graph in graphs:
         for pair, convention, ending in wanted if graph.model in paper.MAPS else ():
             if study := paper.study_for(graph, pair, convention):
-                written = f"{convention.input_encoding}-{convention.feature_encoding}{ending}"
+                written = (
+                    f"{convention.input_encoding.name}-{convention.feature_encoding.name}{ending}"
+                )
                 save_figure(plot_best_split(study), output / f"{graph.model}-{written}.html")
 
 

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dscwb.cuts import all_cuts
+from dscwb.cuts import Cut, all_cuts
 from dscwb.devices.datasheets import DEFAULT_EFFICIENCY, Device, Efficiency
 from dscwb.devices.datasheets import device as device_named
 from dscwb.graph import Layer, ModelGraph, TensorSpec
@@ -131,7 +131,9 @@ def _reached(efficiency: Efficiency, device: Device) -> Floats:
     return np.array(astuple(used)[:7])
 
 
-def _ideal(graph: ModelGraph, device: Device, batch_size: int, dtype: str) -> _Ideal:
+def _ideal(
+    graph: ModelGraph, device: Device, batch_size: int, dtype: str, cuts: Sequence[Cut]
+) -> _Ideal:
     if dtype not in device.peak_flop_per_s:
         stated = ", ".join(device.peak_flop_per_s)
         raise ValueError(f"No peak is stated for {dtype} on {device.name}; it has {stated}.")
@@ -142,15 +144,15 @@ def _ideal(graph: ModelGraph, device: Device, batch_size: int, dtype: str) -> _I
             "cannot be modelled; measure them on the device with dscwb.profile."
         )
     layers, gpu = graph.layers, device.kind == "gpu"
-    floats = (*FLOAT_DTYPES, *COMPLEX_DTYPES)  # integers stay what they are
+    floats, wire = (*FLOAT_DTYPES, *COMPLEX_DTYPES), encoding(dtype)  # integers stay what they are
     nbytes = {
-        spec.name: spec.nbytes(batch_size, encoding(dtype) if spec.dtype in floats else None)
+        spec.name: spec.nbytes(batch_size, wire if spec.dtype in floats else None)
         for spec in graph.tensors()
     }
     read = np.array([sum(nbytes[name] for name in layer.inputs) for layer in layers])
     written = np.array([sum(nbytes[spec.name] for spec in layer.outputs) for layer in layers])
-    alive = np.array([sum(nbytes[s.name] for s in cut.frontier) for cut in all_cuts(graph)[:-1]])
-    weights = np.array([_weight_bytes(layer, encoding(dtype)) for layer in layers])
+    alive = np.array([sum(nbytes[s.name] for s in cut.frontier) for cut in cuts[:-1]])
+    weights = np.array([_weight_bytes(layer, wire) for layer in layers])
     # Graphs of torch 2.11 do not say that dropout only passes its input on.
     view = np.array([bool(layer.view_of) or layer.op == "dropout" for layer in layers])
     looked_up = np.where([layer.op in _LOOKUPS for layer in layers], written, np.inf)
@@ -227,9 +229,9 @@ def model_profile(
         note=note,
         time_error=used.time_error,
     )
-    passes = []
+    passes, cuts = [], all_cuts(graph)
     for size in sizes:
-        ideal = _ideal(graph, found, size, dtype)
+        ideal = _ideal(graph, found, size, dtype, cuts)
         stamps = np.cumsum([0.0, *ideal.seconds(_reached(used, found))])
         fits = ideal.in_use_bytes <= found.memory_bytes
         stamped_ns = np.rint(stamps / NS).astype(np.int64)[None][: int(fits)]
@@ -286,7 +288,9 @@ def _log_errors(profiles: Sequence[Profile], device: Device) -> Callable[[Floats
     passes = [(profile, size) for profile in profiles for size in _stamped_sizes(profile)]
     if not passes:
         raise ValueError("No stamped passes in the profiles; measure them with dscwb.profile.")
-    ideals = [_ideal(p.graph, device, size, p.provenance.dtype) for p, size in passes]
+    ideals = [
+        _ideal(p.graph, device, size, p.provenance.dtype, all_cuts(p.graph)) for p, size in passes
+    ]
     classes = len(OP_CLASSES)
     group = np.concatenate([n * classes + ideal.op_class for n, ideal in enumerate(ideals)])
 

@@ -6,7 +6,8 @@ that must be sent.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -148,8 +149,8 @@ def cost_lines(
     here, there = _common_candidates(edge.graph, server.graph, scenario)
     own, other = ([cut.index for cut in cuts] for cuts in (here, there))
     _check_input(edge.graph, here, scenario)
-    heads = [times_at(edge, size)[0][own] for size in sizes.tolist()]
-    tails = [times_at(server, size)[1][other] for size in sizes.tolist()]
+    heads = [_at_size(edge, edge.head_s, size)[own] for size in sizes.tolist()]
+    tails = [_at_size(server, server.tail_s, size)[other] for size in sizes.tolist()]
     # Neither load nor slowdown: they are of the processors. Zero where nothing is sent.
     copies = [
         edge.to_host_s(size)[own] + server.to_device_s(size)[other] for size in sizes.tolist()
@@ -162,7 +163,7 @@ def cost_lines(
         head_s=np.where(too_large, np.nan, np.array(heads) * scenario.device_slowdown),
         tail_s=np.array(tails) * scenario.server_load,
         link_s=sent * _link_s(edge.graph, scenario, sizes)[:, None] + np.array(copies),
-        wait_s=_wait_s(scenario, sizes),
+        wait_s=(sizes - 1) / (2 * (scenario.arrival_rate_hz or math.inf)),
         bits=_bits(here, scenario, sizes) + sent * scenario.link.overhead_bytes * BITS_PER_BYTE,
         interpolated=~np.isin(sizes, edge.batch_sizes) | ~np.isin(sizes, server.batch_sizes),
         too_large=too_large,
@@ -177,7 +178,8 @@ def _common_candidates(
     Raises:
         ProfileError: The captures do not list the same ones.
     """
-    here, there = _candidates(edge, scenario), _candidates(server, scenario)
+    here = _candidates(edge, scenario)
+    there = here if server is edge else _candidates(server, scenario)
     if resolved(edge, scenario.granularity) != "op":
         # The older of two files may lack the narrow places.
         common = {cut.name for cut in here} & {cut.name for cut in there}
@@ -285,14 +287,6 @@ def _link_s(graph: ModelGraph, scenario: Scenario, batch_sizes: NDArray[np.int64
     return link.round_trip_s + np.array(sent) * BITS_PER_BYTE / link.downlink_bps
 
 
-def _wait_s(scenario: Scenario, batch_sizes: NDArray[np.int64]) -> Floats:
-    """Mean wait of a batch's samples for the last one, (B - 1) / (2λ), ``(batch,)``."""
-    if scenario.arrival_rate_hz is None:
-        return np.zeros(len(batch_sizes))
-    wait: Floats = (batch_sizes - 1) / (2 * scenario.arrival_rate_hz)
-    return wait
-
-
 def check_same_model(edge: Profile, server: Profile) -> None:
     """Refuse to combine a head of one model with the tail of another.
 
@@ -305,33 +299,32 @@ def check_same_model(edge: Profile, server: Profile) -> None:
     # Another element type has other operations, of which others are counted.
     types = [{spec.dtype for spec in graph.tensors()} for graph in (a, b)]
     alike = types[0] == types[1] and edge.provenance.dtype == server.provenance.dtype
-    for what, left, right in (
-        ("models", a.model, b.model),
-        ("inputs", [s.shape for s in a.inputs], [s.shape for s in b.inputs]),
-        ("blocks", [x.name for x in a.blocks], [x.name for x in b.blocks]),
-        ("FLOPs", a.flops, b.flops if alike else a.flops),
-    ):
-        if left != right:
+    own, other = (
+        {
+            "models": graph.model,
+            "inputs": [spec.shape for spec in graph.inputs],
+            "blocks": [block.name for block in graph.blocks],
+            "FLOPs": graph.flops if alike else 0,
+        }
+        for graph in (a, b)
+    )
+    for what, left in own.items():
+        if left != other[what]:
             raise ProfileError(
-                f"The profiles are of different {what}: {left} on the edge, {right} on the server; "
-                "profile the same model at the same input size on both."
+                f"The profiles are of different {what}: {left} on the edge, {other[what]} on the "
+                "server; profile the same model at the same input size on both."
             )
     if alike:
         raise ProfileError("The profiles are of different graphs; profile the same model on both.")
 
 
-def times_at(profile: Profile, batch_size: int) -> tuple[Floats, Floats]:
-    """Head and tail seconds at a batch size, ``(cut,)`` each, in between by `neighbour_shares`.
-
-    Raises:
-        ProfileError: The batch size lies outside the measured ones.
-    """
-    near = neighbour_shares(profile, batch_size)
-    heads, tails = zip(
-        *((share * profile.head_s(size), share * profile.tail_s(size)) for size, share in near),
-        strict=True,
-    )
-    return np.add.reduce(heads), np.add.reduce(tails)
+def _at_size(profile: Profile, times_s: Callable[[int], Floats], batch_size: int) -> Floats:
+    """Seconds at each cut at a batch size, measured or in between, ``(cut,)``."""
+    first, *more = neighbour_shares(profile, batch_size)
+    seconds = first[1] * times_s(first[0])
+    for size, share in more:
+        seconds += share * times_s(size)
+    return seconds
 
 
 def neighbour_shares(profile: Profile, batch_size: int) -> tuple[tuple[int, float], ...]:

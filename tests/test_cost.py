@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dscwb.cost import cost_lines, times_at
+from dscwb.cost import cost_lines
 from dscwb.profiles.records import ProfileError, scale_profile
 from dscwb.scenario import Link, Scenario
 from dscwb.units import encoding
@@ -55,7 +55,7 @@ def test_nothing_is_extrapolated():
     profile = edge({2: [MS] * 3, 4: [MS] * 3})
     for batch_size in (1, 5):
         with pytest.raises(ProfileError, match=f"batch size {batch_size} .* from 2 to 4"):
-            times_at(profile, batch_size)
+            cost_lines(profile, profile, scenario(), [batch_size])
 
 
 def test_private_inputs_leave_no_full_offloading():

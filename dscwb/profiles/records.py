@@ -183,7 +183,7 @@ class Profile:
             f"{table.to_html(index=False, border=0)}"
         )
 
-    @property
+    @cached_property
     def batch_sizes(self) -> tuple[int, ...]:
         """Batch sizes with times, ascending; those that ran out of memory are left out."""
         return tuple(p.batch_size for p in self.passes if not p.oom)

@@ -77,17 +77,15 @@ def cautions(study: Study, batch_size: int | None = None) -> tuple[str, ...]:
         batch_size: Only what stands behind this one; behind all of the study if left out.
     """
     sizes = study.batch_sizes if batch_size is None else (batch_size,)
+    machines = {"device": study.edge, "server": study.server}
+    if study.server.passes is study.edge.passes:
+        del machines["server"]  # an assumed server is the device itself: once is enough
     found = []
-    for who, profile in (("device", study.edge), ("server", study.server)):
-        if who == "server" and profile.passes is study.edge.passes:
-            continue  # an assumed server is the device itstudy: once is enough
+    for who, profile in machines.items():
         near = sorted({size for wanted in sizes for size in profile.neighbours(wanted)})
         told = {size: profile.caution(size) for size in near}
-        found += [
-            f"The {who}'s times at batch size {size} are {words}."
-            for size, words in told.items()
-            if words
-        ]
+        told = {size: words for size, words in told.items() if words}
+        found += [f"The {who}'s times at batch size {n} are {words}." for n, words in told.items()]
     return (*found, *_gaps_differ(study.edge, study.server), *_types_differ(study))
 
 

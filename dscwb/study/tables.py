@@ -60,12 +60,11 @@ def static_splits(study: Study) -> pd.DataFrame:
 
 
 def to_pandas(study: Study) -> pd.DataFrame:
-    """The grid as a long table, one row a state, with latency and gains."""
+    """The grid as a long table, one row a point, with latency and gains."""
     import pandas as pd
 
     rows, columns = np.indices(study.best.shape).reshape(2, -1)
-    split = study.best.ravel()
-    lines = study.lines
+    split, lines = study.best.ravel(), study.lines
     table = {
         "batch_size": np.array(study.batch_sizes)[rows],
         "data_rate_bps": study.data_rates_bps[columns],
@@ -77,30 +76,24 @@ def to_pandas(study: Study) -> pd.DataFrame:
         "payload_bytes": lines.bits[rows, split] / BITS_PER_BYTE,
         "interpolated": lines.interpolated[rows],
     }
-    if study.unit == "J":
-        table["device_energy_j"] = study.cost.ravel()
-    for baseline in (NO_OFFLOADING, FULL_OFFLOADING):
-        if baseline in study.splits:
-            name = f"gain_over_{baseline.replace(' ', '_')}"
-            table[name] = study.gain(baseline).to_numpy().ravel()
-    return pd.DataFrame(table)
+    return pd.DataFrame(table | {name: values.ravel() for name, values in _worth(study).items()})
 
 
 def to_xarray(study: Study) -> xr.Dataset:
     """The grid as a labelled dataset; needs xarray.
 
-    Dimensions ``batch_size``, ``data_rate_bps`` (bit/s) and ``split``. Over batch size and
-    rate: ``best_split`` (name), ``latency_s``, gains over no and full offloading. Over batch
-    size and split: ``head_s``, ``tail_s``, ``link_s``, ``payload_bytes``. Over batch size:
-    ``wait_s``, ``interpolated``. Attributes say model, machines, scenario and version.
+    Dimensions ``batch_size``, ``data_rate_bps`` (bit/s) and ``split``. Over batch size and rate:
+    ``best_split`` (name), ``latency_s``, gains over no and full offloading. Over batch size and
+    split: ``head_s``, ``tail_s``, ``link_s``, ``payload_bytes``. Over batch size: ``wait_s``,
+    ``interpolated``. Attributes say model, machines, scenario and version.
     """
     import xarray as xr
 
-    states, candidates = ("batch_size", "data_rate_bps"), ("batch_size", "split")
-    lines = study.lines
+    points, candidates = ("batch_size", "data_rate_bps"), ("batch_size", "split")
+    lines, joules = study.lines, {"device_energy_j": {"units": "J"}}
     values: dict[str, Any] = {
-        "best_split": (states, np.array(study.splits)[study.best]),
-        "latency_s": (states, study.latency_s, {"units": "s"}),
+        "best_split": (points, np.array(study.splits)[study.best]),
+        "latency_s": (points, study.latency_s, {"units": "s"}),
         "head_s": (candidates, lines.head_s, {"units": "s"}),
         "tail_s": (candidates, lines.tail_s, {"units": "s"}),
         "link_s": (candidates, lines.link_s, {"units": "s"}),
@@ -108,20 +101,22 @@ def to_xarray(study: Study) -> xr.Dataset:
         "wait_s": (("batch_size",), lines.wait_s, {"units": "s"}),
         "interpolated": (("batch_size",), lines.interpolated.astype(np.int8)),
     }
-    if study.unit == "J":
-        values["device_energy_j"] = (states, study.cost, {"units": "J"})
-    for baseline in (NO_OFFLOADING, FULL_OFFLOADING):
-        if baseline in study.splits:
-            values[f"gain_over_{baseline.replace(' ', '_')}"] = (
-                states,
-                study.gain(baseline).to_numpy(),
-            )
+    values |= {name: (points, v, joules.get(name, {})) for name, v in _worth(study).items()}
     places = {
         "batch_size": np.array(study.batch_sizes, dtype=np.int32),
         "data_rate_bps": ("data_rate_bps", study.data_rates_bps, {"units": "bit/s"}),
         "split": np.array(study.splits),
     }
     return xr.Dataset(values, places, attrs=study.stamp())
+
+
+def _worth(study: Study) -> dict[str, NDArray[np.float64]]:
+    """Energy, where that is the objective, and gains over both ends, ``(batch, rate)`` each."""
+    values = {"device_energy_j": study.cost} if study.unit == "J" else {}
+    for end in (NO_OFFLOADING, FULL_OFFLOADING):
+        if end in study.splits:
+            values[f"gain_over_{end.replace(' ', '_')}"] = study.gain(end).to_numpy()
+    return values
 
 
 def save(study: Study, path: str | os.PathLike[str]) -> Path:

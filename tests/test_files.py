@@ -142,7 +142,7 @@ def test_no_flipped_bit_passes(tmp_path):
                 files._check_seal(bytes(changed))
 
 
-MUTATED = int(os.environ.get("DSCWB_MUTATIONS", "1000"))  # more for a soak test
+MUTATED = int(os.environ.get("DSCWB_MUTATIONS", "300"))  # more for a soak test
 MUTATIONS = st.lists(
     st.tuples(st.sampled_from(["flip", "insert", "delete", "copy"]), st.integers(0, 10**6)),
     min_size=1,
@@ -216,7 +216,7 @@ while True:
     save_profile(profile, sys.argv[2])
     print("saved", flush=True)
 """
-KILLS = int(os.environ.get("DSCWB_KILLS", "8"))  # more for a soak test
+KILLS = int(os.environ.get("DSCWB_KILLS", "3"))  # more for a soak test
 
 
 def test_killing_while_saving_leaves_a_whole_file(tmp_path):

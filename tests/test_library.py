@@ -37,7 +37,7 @@ def test_a_profile_is_given_as_itself_its_file_or_a_shipped_name(tmp_path):
 def test_what_is_no_profile_is_refused_with_what_there_is(tmp_path, monkeypatch):
     with pytest.raises(ProfileError, match=r"resnet: no such file, .* efficientnet_b0, .*resnet50"):
         as_profile("resnet")
-    with pytest.raises(ProfileError, match=r"No profile 'resnet' here; choose one of .*resnet50"):
+    with pytest.raises(ProfileError, match=r"resnet: no such file, .* efficientnet_b0, .*resnet50"):
         dscwb.shipped_profile("resnet")
     with pytest.raises(ProfileError, match="is a folder; name one of its files"):
         as_profile(tmp_path)

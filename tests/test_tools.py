@@ -146,7 +146,7 @@ def tflite(times_ns, csv=True):
 
 
 @given(TIMES)
-@settings(max_examples=12)
+@settings(max_examples=5)
 def test_layer_times_become_heads(tmp_path_factory, graph, times):
     path = tmp_path_factory.mktemp("t")
     for content in (
@@ -229,7 +229,7 @@ def scission(names, sizes, times):
 
 
 @given(st.lists(st.tuples(st.integers(1, 10**6), st.floats(0.001, 99)), min_size=3, max_size=9))
-@settings(max_examples=12)
+@settings(max_examples=5)
 def test_scission_knows_its_payloads(tmp_path_factory, layers):
     sizes, times = zip(*layers, strict=True)
     names = [str(i) for i in range(len(layers))]

@@ -35,17 +35,7 @@ def as_profile(given: ProfileLike) -> Profile:
             "or the name of a model that comes with dscwb, such as 'efficientnet_b0'."
         )
     found = _found(given)
-    if found is None:
-        found = next(iter(_shipped(os.fspath(given))), None)
-    if found is None:
-        raise ProfileError(
-            f"{given}: no such file, and no model that comes with dscwb, which are "
-            f"{', '.join(_shipped_models()) or 'none here'}; `dscwb profile MODEL -o FILE{SUFFIX}` "
-            "makes a file."
-        )
-    if found.is_dir():
-        raise ProfileError(f"{given} is a folder; name one of its files.")
-    return load_profile(found)
+    return load_profile(found) if found else shipped_profile(os.fspath(given))
 
 
 def shipped_profile(model: str) -> Profile:
@@ -59,12 +49,13 @@ def shipped_profile(model: str) -> Profile:
         >>> profile.provenance.origin, profile.batch_sizes
         ('measured', (1, 2, 4, 8, 16))
     """
-    files = _shipped(model)
-    if not files:
-        raise ProfileError(
-            f"No profile {model!r} here; choose one of {', '.join(_shipped_models())}."
-        )
-    return load_profile(files[0])
+    if files := _shipped(model):
+        return load_profile(files[0])
+    models = dict.fromkeys(path.stem.partition("-")[0] for path in _shipped())
+    raise ProfileError(
+        f"{model}: no such file, and no model that comes with dscwb, which are "
+        f"{', '.join(models) or 'none here'}; `dscwb profile MODEL -o FILE{SUFFIX}` makes a file."
+    )
 
 
 def read_profiles(
@@ -147,14 +138,8 @@ def _files(path: Path) -> list[Path]:
     return sorted(one for one in path.glob(f"*{SUFFIX}") if not one.name.startswith("."))
 
 
-def _shipped(name: str) -> list[Path]:
-    """Files of a shipped model, by its name or the file's."""
+def _shipped(name: str = "") -> list[Path]:
+    """Files of a shipped model, by its name or the file's; all of them without a name."""
     folder = _found(SHIPPED)
     files = sorted(_files(folder), key=lambda path: natural(path.stem)) if folder else []
-    return [path for path in files if path.stem == name or path.stem.startswith(f"{name}-")]
-
-
-def _shipped_models() -> list[str]:
-    folder = _found(SHIPPED)
-    names = {path.stem.partition("-")[0] for path in _files(folder)} if folder else set()
-    return sorted(names, key=natural)
+    return [path for path in files if not name or f"{path.stem}-".startswith(f"{name}-")]

@@ -104,10 +104,7 @@ class LayerTimes:
 
 
 def _own_splits(times: LayerTimes, batch_size: int) -> list[Split]:
-    """After each layer but the first, which hands the input on.
-
-    Sizes in MB with few digits are rounded to elements.
-    """
+    """After each layer but the first, which hands the input on; sizes as whole elements."""
     element = DTYPE_BYTES["float32"] * batch_size
     sent = [float(element * max(1, round(size / element))) for size in times.payload_bytes or ()]
     last = len(times.layers)
@@ -224,14 +221,11 @@ def _json(text: str) -> LayerTimes:
     if isinstance(traced, list):
         return _torch_trace(events)
     if timed := [one for one in events if "averageMs" in one]:
-        middle = ["medianMs" if "medianMs" in one else "averageMs" for one in timed]
-        return _one_run(
-            "a trtexec layer profile",
-            [
-                (str(one["name"]), "", float(one[key]) * MS)
-                for one, key in zip(timed, middle, strict=True)
-            ],
-        )
+        rows = [
+            (str(one["name"]), "", float({"medianMs": one["averageMs"], **one}["medianMs"]) * MS)
+            for one in timed
+        ]
+        return _one_run("a trtexec layer profile", rows)
     if any(one.get("cat") in ("Node", "Session") for one in events):
         return _onnx_runtime([one for one in events if one.get("cat") == "Node"])
     raise ValueError(

@@ -66,6 +66,7 @@ class Canvas(anywidget.AnyWidget):
         at = mark(study, state, answer)
         if moved:
             return {"at": at}
-        if self._model is None or not self._model.fits(study):
-            self._model = ModelPicture.of(study.edge.graph, study.scenario.granularity)
-        return picture(study, self._model, state.baseline, confidence) | {"at": at}
+        graph, granularity, model = study.edge.graph, study.granularity, self._model
+        if model is None or model.graph is not graph or model.granularity != granularity:
+            model = self._model = ModelPicture.of(graph, granularity)
+        return picture(study, model, state.baseline, confidence) | {"at": at}

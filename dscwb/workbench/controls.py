@@ -124,10 +124,6 @@ class Controls:
         """The widget of a field; of the data rate the slider."""
         return next(one.widget for one in self._controls if one.field == field)
 
-    def shows(self, values: Mapping[str, Value]) -> bool:
-        """Whether every control stands at its value."""
-        return all(control.shows(values[control.field]) for control in self._controls)
-
     def write(
         self,
         values: Mapping[str, Value],
@@ -183,26 +179,26 @@ def _control(field: str, knob: Knob, value: Value) -> _Control:
         return _Control(field, _dropdown(knob.label, knob.choices))
     # Without a step the arrow keys go up and down by 1; with one they would start from the minimum.
     number = widgets.BoundedIntText if isinstance(value, int) else widgets.BoundedFloatText
-    limits = {"min": knob.low / knob.unit, "max": knob.high / knob.unit}
-    return _Control(field, number(description=knob.label, **LOOK, **limits), knob.unit)
+    return _Control(field, number(description=knob.label, **LOOK, **_limits(knob)), knob.unit)
 
 
 def _rate_widgets(knob: Knob) -> tuple[widgets.FloatLogSlider, widgets.BoundedFloatText]:
     """The data rate as a slider and as a number."""
-    low, high = knob.low / knob.unit, (knob.high or knob.low) / knob.unit
+    limits = _limits(knob)
     slider = widgets.FloatLogSlider(
         description=knob.label,
-        min=math.log10(low),
-        max=math.log10(high),
+        **{end: math.log10(limit) for end, limit in limits.items()},
         step=RATE_STEP,
         readout=False,
         style=DESCRIPTION,
         layout={**FULL, "flex": "1 1 auto", "min_width": "190px"},
     )
-    number = widgets.BoundedFloatText(
-        min=low, max=high, tooltip="Data rate in Mbit/s", layout={"width": "84px"}
-    )
-    return slider, number
+    tooltip = "Data rate in Mbit/s"
+    return slider, widgets.BoundedFloatText(tooltip=tooltip, layout={"width": "84px"}, **limits)
+
+
+def _limits(knob: Knob) -> dict[str, float]:
+    return {"min": knob.low / knob.unit, "max": (knob.high or knob.low) / knob.unit}
 
 
 def _slider(knob: Knob, options: Sequence[Any]) -> widgets.SelectionSlider:

@@ -92,10 +92,6 @@ class ModelPicture:
         end = {"cut": -1, "words": "output\nno offloading: nothing is sent"}
         return cls(graph, granularity, colours, (start, *inner, end))
 
-    def fits(self, study: Study) -> bool:
-        """Whether it is that of this study."""
-        return self.graph is study.edge.graph and self.granularity == study.scenario.granularity
-
     @property
     def in_blocks(self) -> bool:
         """Whether depth is counted in blocks, not in layers."""

@@ -12,7 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from dscwb.scenario import CANDIDATES, PowerModel, Scenario
+from dscwb.scenario import (
+    CANDIDATES,
+    DATA_RATES_BPS,
+    LONGEST_ROUND_TRIP_S,
+    PowerModel,
+    Scenario,
+)
 from dscwb.study import Study
 from dscwb.study.study import BASELINES
 from dscwb.units import ENCODINGS, FULL_OFFLOADING, NO_OFFLOADING, Encoding, encoding, shown_name
@@ -45,7 +51,7 @@ class Knob:
 
 
 POINT = {
-    "data_rate_bps": Knob("Data rate", 1e4, 1e10, MBIT),
+    "data_rate_bps": Knob("Data rate", DATA_RATES_BPS[0].item(), DATA_RATES_BPS[-1].item(), MBIT),
     "batch_size": Knob("Batch size", 1, 1e6),
     "model": Knob("Variant"),
 }
@@ -53,7 +59,7 @@ COMMON = {
     "edge": Knob("Device"),
     "server": Knob("Server"),
     "server_speedup": Knob("Assumed speed-up", 0.01, 1e5),
-    "round_trip_s": Knob("Round trip (ms)", 0, 10, MS),
+    "round_trip_s": Knob("Round trip (ms)", 0, LONGEST_ROUND_TRIP_S, MS),
     "input_encoding": Knob("Input sent as", choices=(*ENCODINGS, encoding("jpeg 10:1").name)),
     "feature_encoding": Knob("Features sent as", choices=tuple(ENCODINGS)),
     "baseline": Knob("Compare with"),
@@ -146,12 +152,14 @@ class State:
         0 stands for what is not counted, an encoding's name for the encoding.
         """
         scenario = self.scenario
-        return {
-            field.name: _plain(getattr(record, field.name))
+        found = {
+            field.name: getattr(record, field.name)
             for record in (self, scenario, scenario.link, scenario.power)
             for field in fields(record)  # type: ignore[arg-type]  # a state has a power
             if field.name not in (*NESTED, "source")
         }
+        plain = {name: 0.0 if value is None else value for name, value in found.items()}
+        return {k: v.name if isinstance(v, Encoding) else v for k, v in plain.items()}
 
     def changed(self, changes: Mapping[str, Any]) -> State:
         """The state with these changes, checked as far as no profile is needed.
@@ -194,13 +202,6 @@ class State:
         if not isinstance(given.get("model"), str):
             raise ValueError("This state names no model; copy all of it.")
         return cls(given["model"]).changed(given)
-
-
-def _plain(value: Any) -> Value:
-    if value is None:
-        return 0.0
-    plain: Value = value.name if isinstance(value, Encoding) else value
-    return plain
 
 
 def _replaced(record: Any, changes: Mapping[str, Any]) -> Any:

@@ -202,9 +202,12 @@ def test_scenarios_at_their_limits_are_shown(bench, changes):
     assert_all_of_it_is_new(bench)
 
 
-def test_a_split_can_be_the_baseline_from_python(bench):
-    bench.update(baseline="a")
-    assert bench._controls["baseline"].value == "a"
+@pytest.mark.parametrize(
+    ("given", "baseline"), [("a", "a"), ("after a", "a"), ("best_static", "best static")]
+)
+def test_a_baseline_from_python_may_be_a_split_or_spelt_as_an_argument(bench, given, baseline):
+    bench.update(baseline=given)
+    assert bench.state.baseline == bench._controls["baseline"].value == baseline
     assert trace(bench.figure(), GAIN).z.max() < 1
     assert_all_of_it_is_new(bench)
 

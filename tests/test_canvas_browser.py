@@ -150,7 +150,7 @@ def map_box(page, name):
     canvas = page.locator(f"canvas.{name}").first
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
-    left, right = (54, 140) if name == "splits" else (20, 68)
+    left, right = (60, 140) if name == "splits" else (20, 68)
     return box["x"] + left, box["y"] + 6, box["width"] - left - right, 300
 
 

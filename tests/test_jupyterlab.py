@@ -120,7 +120,7 @@ def test_a_click_on_the_map_sets_the_controls(page):
     width = canvas.bounding_box()["width"]
     _, before = shown(page)
     # Playwright waits until the map stands still and nothing lies over it.
-    canvas.click(position={"x": 54 + 0.7 * (width - 54 - 140), "y": 100})
+    canvas.click(position={"x": 60 + 0.7 * (width - 60 - 140), "y": 100})
     size, rate = wait_until(page, f"rate !== {before} && size > 1")
     # 70 % of six decades from 10 kbit/s.
     assert rate == pytest.approx(10 ** (4 + 0.7 * 6), rel=0.1)

@@ -1,7 +1,7 @@
 // The widget: five linked views of one study, when they are painted, and what a hand does to them.
 
 const MAP_PX = 300, LOW_PX = 220; // heights of the plots: fixed, a page must not jump
-const AXIS_PX = 50, TOP_PX = 6, LEFT_PX = 54; // ticks and titles below, above and left of them
+const AXIS_PX = 50, TOP_PX = 6, LEFT_PX = 60; // ticks and titles below, above and left of them
 const END_PX = 20; // half of a label at the end of an axis of rates
 const PERCENT_BAR_PX = 68;
 const NARROWEST = 560; // below, the view scrolls sideways

@@ -49,7 +49,7 @@ def test_the_first_pair_is_drawn_with_one_panel_a_convention():
     assert drawn(figure, "best_static") == [[0.0, 0.2], [0.1, 0.3]]
     assert drawn(figure, "mean_static") == [[0.7, 0.4], [0.2, 0.6]]
     assert list(figure.data[0].y) == ["m0", "m1"]
-    assert figure.layout.title.text == "What dynamic splitting gains: here"
+    assert figure.layout.title.subtitle.text == "here (measured → measured)"
     heads = [axis.title.text for axis in (figure.layout.xaxis, figure.layout.xaxis2)]
     assert heads == [
         "uint8 / float32<br>split best in 0 to 12 %<br>Mean gain in %",
@@ -67,9 +67,9 @@ def test_the_claim_is_a_band_in_every_panel_and_told_in_words():
     assert f"Band: the {CLAIMED} that the paper claims" in caption_of(figure)
     # Over no offloading m1 lies within in the first panel (30 %), m0 in the second (25 %).
     # Over a static split on average it is none in the first (40 and 70 %), m0 in the second (20 %).
-    assert figure.layout.title.subtitle.text == (
-        "measured → measured; within the claim: 1 and 1 of 2 models over no offloading, "
-        "0 and 1 over a static split, on average"
+    assert (
+        "within it are, of 2 models, 1 and 1 over no offloading, 0 and 1 over a static split, on "
+        "average." in caption_of(figure)
     )
 
 
@@ -121,5 +121,4 @@ def test_a_pair_that_is_not_there_or_an_empty_table_is_refused():
 def test_models_within_the_claim_are_counted_in_whole_percents():
     rows = table()
     rows.loc[rows.model == "m1", "no_offloading"] = 0.304  # 30 %
-    words = dscwb.plot_gains(rows).layout.title.subtitle.text
-    assert "within the claim: 1 and 2 of 2 models over no offloading" in words
+    assert "of 2 models, 1 and 2 over no offloading" in caption_of(dscwb.plot_gains(rows))

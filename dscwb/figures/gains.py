@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -18,11 +20,12 @@ from dscwb.figures.layout import (
 from dscwb.paper import CLAIMED_GAIN, DATA_RATES_BPS, claim
 from dscwb.units import FULL_OFFLOADING, NO_OFFLOADING
 
-ROW, HEADS = 30, 78  # pixels: a model, and what stands above each panel
+ROW, HEADS = 30, 130  # pixels: a model, and what stands above each panel
 CLEAR = 8  # pixels between the names and the first panel
 LEFT_OF_ZERO = 0.04  # share of gain, so that a symbol at zero stays clear of the names
 BAND = "rgba(230, 159, 0, 0.3)"  # Okabe and Ito's orange
 CLAIMED = " to ".join(f"{100 * end:.0f}" for end in CLAIMED_GAIN) + " %"
+RATES = "data rates from {:g} to {:g} MB/s".format(*(DATA_RATES_BPS[i] / 8e6 for i in (0, -1)))
 NOT_OK = "*"
 BASELINES = {
     "no_offloading": (NO_OFFLOADING, "circle-open", 12, 2, BASELINE_COLOURS[NO_OFFLOADING]),
@@ -59,17 +62,29 @@ def plot_gains(gains: pd.DataFrame, *, pair: str | None = None) -> go.Figure:
         for (given, sent), part in rows.groupby(["input", "features"], sort=False)
     }
     origin = str(first["origin"].iloc[0])
-    figure = _panels(panels, first, dashed=set(origin.split(" → ")) != {"measured"})
-    within = {
-        column: _listed([sum(map(_is_claimed, part[column])) for part in panels.values()])
-        for column in BASELINES
-    }
+    measured = set(origin.split(" → ")) == {"measured"}
+    figure = _panels(panels, first, dashed=not measured)
+    within = [
+        f"{_within(panels.values(), column)} over {BASELINES[column][0]}"
+        for column in ("no_offloading", "mean_static")
+    ]
+    words = [
+        f"Device → server: {name} ({origin}). Each panel is one way of writing input / features, "
+        "with the share of states in which a split is best from model to model. Gains are means "
+        f"over all states, the best split in each against a fixed choice: {RATES} and the batch "
+        "sizes under each model, all alike; no round trip, no downlink.",
+        f"Band: the {CLAIMED} that the paper claims on average, in most cases, over a static split "
+        f"or no offloading; within it are, of {len(first)} models, {', '.join(within)}.",
+    ]
+    if any(first["not_ok"]):
+        words.append(f"{NOT_OK} Times there are noisy, or worse, on one of the machines.")
+    if not measured:
+        words.append("Dotted rows: not measured on both machines.")
     return page(
         figure,
-        f"What dynamic splitting gains: {name}",
-        f"{origin}; within the claim: {within['no_offloading']} of {len(first)} models over "
-        f"{NO_OFFLOADING}, {within['mean_static']} over {BASELINES['mean_static'][0]}",
-        _caption(name, origin, starred=any(first["not_ok"])),
+        "What dynamic splitting gains",
+        f"{name} ({origin})",
+        " ".join(words),
         plot_px=ROW * len(first) + HEADS,
         axis_px=CLEAR,
         left_px=max(MARGIN_LEFT, NAME_CHARACTER * first.index.str.len().max() + 2 * CLEAR),
@@ -124,28 +139,9 @@ def _starred(sizes: str, not_ok: str) -> str:
     return ", ".join(f"{size}{NOT_OK * (size in doubtful)}" for size in sizes.split(", "))
 
 
-def _is_claimed(gain: float) -> bool:
-    return not pd.isna(gain) and claim(gain) == "within"
-
-
-def _listed(counts: list[int]) -> str:
-    """One count a convention: ``2, 4 and 2``."""
-    *before, last = map(str, counts)
-    return f"{', '.join(before)} and {last}" if before else last
-
-
-def _caption(pair: str, origin: str, *, starred: bool) -> str:
-    low, high = (rate / 8e6 for rate in (DATA_RATES_BPS[0], DATA_RATES_BPS[-1]))
-    words = [
-        f"Device → server: {pair} ({origin}). Each panel is one way of writing input / features, "
-        "with the share of states in which a split is best from model to model. Gains are means "
-        "over all states, the best split in each against a fixed choice: data rates from "
-        f"{low:g} to {high:g} MB/s and the batch sizes under each model, all alike; no round trip, "
-        f"no downlink. Band: the {CLAIMED} that the paper claims on average, in most cases, over a "
-        "static split or no offloading.",
+def _within(panels: Iterable[pd.DataFrame], baseline: str) -> str:
+    """How many models lie within the claim, a count for each convention: ``2, 4 and 2``."""
+    *before, last = [
+        str(sum(claim(gain) == "within" for gain in part[baseline].dropna())) for part in panels
     ]
-    if starred:
-        words.append(f"{NOT_OK} Times there are noisy, or worse, on one of the machines.")
-    if set(origin.split(" → ")) != {"measured"}:
-        words.append("Dotted rows: not measured on both machines.")
-    return " ".join(words)
+    return f"{', '.join(before)} and {last}" if before else last

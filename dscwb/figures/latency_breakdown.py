@@ -10,8 +10,10 @@ from dscwb.cost import cost_at
 from dscwb.figures.colours import split_colours
 from dscwb.figures.layout import (
     GREY,
+    INTERPOLATED,
     LEGEND_ABOVE,
     RIM,
+    best_in_words,
     depth_axis,
     depth_px,
     full_name,
@@ -20,7 +22,7 @@ from dscwb.figures.layout import (
     page,
 )
 from dscwb.study import Study
-from dscwb.units import BITS_PER_BYTE, format_cost, format_rate, format_seconds, shown_name
+from dscwb.units import BITS_PER_BYTE, format_cost, format_rate, format_seconds
 
 Floats = NDArray[np.float64]
 
@@ -102,7 +104,7 @@ def plot_latency_breakdown(study: Study, *, batch_size: int, data_rate_bps: floa
     return page(
         figure,
         f"Latency of {study.edge.graph.model}, batch size {batch_size}, {shown_rate}",
-        _subheading(study, batch_size, rate, float(total[best])),
+        best_in_words(study, batch_size, rate),
         _caption(study, row, missing, float(np.nanmax(total)), top),
         plot_px=PLOT,
         axis_px=depth_px(shown),
@@ -162,16 +164,6 @@ def _top(total_s: Floats, best: int) -> float:
     return (longest if longest <= LITTLE_MORE * usual else usual) * 1.12
 
 
-def _subheading(study: Study, batch_size: int, rate_bps: float, latency_s: float) -> str:
-    best = study.at(batch_size, rate_bps)
-    measure = " in the device's energy" if study.unit == "J" else ""
-    words = f"{shown_name(best.split)} is best{measure}: {format_seconds(latency_s)}"
-    if best.runner_up:
-        ahead = format_cost(best.margin, study.unit)
-        words += f", {ahead} ahead of {shown_name(best.runner_up)}"
-    return words
-
-
 def _caption(
     study: Study, row: int, missing: NDArray[np.str_], longest_s: float, top: float
 ) -> str:
@@ -183,5 +175,5 @@ def _caption(
         longest = format_seconds(longest_s)
         words.append(f"Bars that reach the top leave the plot; the longest takes {longest}.")
     if study.lines.interpolated[row]:
-        words.append("Times at this batch size are interpolated linearly.")
+        words.append(INTERPOLATED)
     return " ".join(words)

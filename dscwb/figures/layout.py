@@ -15,6 +15,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from dscwb.graph import ModelGraph
+from dscwb.study import Study
 from dscwb.units import (
     BITS_PER_BYTE,
     format_bytes,
@@ -40,6 +41,7 @@ LONGEST_NAME = 26  # characters; the whole name stands in the hover
 GREY, RIM = "rgba(130, 130, 130, 0.6)", "rgb(110, 110, 110)"  # seen on light and on dark pages
 MARK = {"size": 13, "color": "white", "line": {"color": "black", "width": 3}}
 """The point that was asked for: a white disc with a black rim stands out on every colour."""
+INTERPOLATED = "Times at this batch size are interpolated linearly."
 CLOUD = "sendChartToCloud"  # plotly's button that would upload a figure
 CONFIG: dict[str, Any] = {
     "displaylogo": False,
@@ -105,6 +107,16 @@ def shortened(name: str, longest: int = LONGEST_NAME) -> str:
 def model_and_size(graph: ModelGraph) -> str:
     """A model and the size of its input, for captions."""
     return f"{graph.model} at {'×'.join(str(n) for n in graph.inputs[0].shape[1:])}"
+
+
+def best_in_words(study: Study, batch_size: int, data_rate_bps: float) -> str:
+    """The best split at a point, and by how much: ``after a is best: 31 ms, 7 ms ahead of …``."""
+    best, unit = study.at(batch_size, data_rate_bps), study.unit
+    cost = float(study.at_rates(data_rate_bps).cost[study.row(batch_size), 0])
+    words = f"{shown_name(best.split)} is best: {format_cost(cost, unit)}"
+    if best.runner_up:
+        words += f", {format_cost(best.margin, unit)} ahead of {shown_name(best.runner_up)}"
+    return words
 
 
 def left_out(count: int) -> str:

@@ -29,10 +29,6 @@ FEWEST_STAMPS = 4  # quartiles of fewer passes say nothing
 WHISKER = "rgb(150, 150, 150)"  # seen on bars of all shades and on the page
 MOST_WHISKERS = 140  # on more bars they would hide them
 WORDS = {"block": "Block", "op": "Operation"}
-NO_SPREAD = {
-    "modelled": "modelled times have no passes and no spread",
-    "imported": "imported times have no passes to take a spread from",
-}
 
 
 def plot_profile(
@@ -170,15 +166,16 @@ def _caption(
             "The first bar includes what runs before its block, the last what follows all blocks."
         )
     if parts["high_s"].isna().all():
-        why = NO_SPREAD.get(origin, "too few passes were stamped for quartiles")
+        why = f"{origin} times have no passes to take a spread from"
+        if origin == "measured":
+            why = "too few passes were stamped for quartiles"
         words.append(f"No whiskers: {why}.")
     else:
-        whiskers = "whiskers: its quartiles"
-        if len(parts) > MOST_WHISKERS:
-            whiskers = "quartiles: in the hover"
+        few = len(parts) <= MOST_WHISKERS
         words.append(
             "Bars: median over the passes of the part's share of its own pass, × T (they add up to "
-            f"{format_percent(parts['share'].sum())} of T); {whiskers}."
+            f"{format_percent(parts['share'].sum())} of T); "
+            f"{'whiskers: its quartiles' if few else 'quartiles: in the hover'}."
         )
     if origin != "measured":
         words.append(f"Hatched: {origin}, not measured.")

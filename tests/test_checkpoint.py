@@ -124,7 +124,10 @@ def test_a_foreign_or_damaged_file_is_refused_before_a_pass_runs_and_left_alone(
         run(machine, path)
     assert (machine.log, path.read_bytes()) == ([], content)
     path.unlink()  # the remedy
+    lock = tmp_path / "x.lock"
+    lock.write_text("somebody's own")
     assert run(machine, path).batch_sizes == (1, 2)
+    assert lock.read_text() == "somebody's own"
 
 
 def test_few_stamps_a_pass_go_on(tmp_path):

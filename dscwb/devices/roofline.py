@@ -287,7 +287,10 @@ def _log_errors(profiles: Sequence[Profile], device: Device) -> Callable[[Floats
     """The function of log(reached) that `fit_efficiency` makes small, ``(error,)``."""
     passes = [(profile, size) for profile in profiles for size in _stamped_sizes(profile)]
     if not passes:
-        raise ValueError("No stamped passes in the profiles; measure them with dscwb.profile.")
+        raise ValueError(
+            "No stamped passes in the profiles, or only dear ones; measure larger batch sizes with "
+            "dscwb.profile, at which stamps cost less."
+        )
     ideals = [
         _ideal(p.graph, device, size, p.provenance.dtype, all_cuts(p.graph)) for p, size in passes
     ]
@@ -317,7 +320,7 @@ def _stamped_sizes(profile: Profile) -> list[int]:
     if profile.provenance.origin != "measured":
         raise ValueError(
             f"The profile of {profile.graph.model!r} is {profile.provenance.origin}, not measured; "
-            "a fit to it would only look like evidence."
+            "a fit to it would only look like evidence. Give profiles measured on the device."
         )
     return [
         size

@@ -54,9 +54,8 @@ class Checkpoint:
         # A mere copy of a finished file (see `take_up`) is not needed twice.
         own = UNFINISHED in earlier.provenance.note.split(", ")
         moved = f"; what was there is now in {set_aside(self.path, earlier)}" if own else ""
-        reasons = "; ".join(changed)
         words = "%s: measuring from the start, for there has changed: %s%s"
-        _LOG.info(words, self.path, reasons, moved)
+        _LOG.info(words, self.path, "; ".join(changed), moved)
         return None
 
     def keep(self, passes: Sequence[Passes], here: Provenance) -> None:
@@ -95,11 +94,7 @@ def _changes(earlier: Profile, graph: ModelGraph, here: Provenance) -> list[str]
 
 
 def take_up(path: Path, unfinished: Path) -> Profile | None:
-    """The profile that stands in a file already; measuring goes on from it.
-
-    Args:
-        path: The file that is to be written.
-        unfinished: Its checkpoint, made from it where there is none.
+    """The profile in the file that is to be written; its checkpoint is made of it if there is none.
 
     Raises:
         ProfileError: The file is not a profile, or a damaged one; it stays as it is.
@@ -113,13 +108,7 @@ def take_up(path: Path, unfinished: Path) -> Profile | None:
 
 
 def save_over(path: Path, measured: Profile, earlier: Profile | None) -> str:
-    """Write a profile and lose nothing that stood in its file before; in words what was done.
-
-    Args:
-        path: The file.
-        measured: What is to be written.
-        earlier: What stands there, as `take_up` found it.
-    """
+    """Write a profile and lose nothing of the `earlier` one in its file; in words what was done."""
     if earlier and within(measured, earlier):
         return f"{path} has all of this already; to measure it anew, give another file"
     moved = earlier and not within(earlier, measured) and set_aside(path, earlier)
@@ -185,7 +174,9 @@ def alone(path: Path | None) -> Iterator[None]:
             try:
                 yield
             finally:
-                lock.unlink(missing_ok=True)  # while it is held, so that nobody else's is removed
+                # While it is held, so that nobody else's is removed; a foreign file stays.
+                if not os.fstat(file.fileno()).st_size:
+                    lock.unlink(missing_ok=True)
             return
 
 

@@ -24,8 +24,6 @@ LIBRARIES = ("dscwb", "torch", "timm", "numpy")
 _BOARD = Path("/proc/device-tree/model")
 _PROCESSOR = Path("/proc/cpuinfo")
 _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq")
-_KHZ_PER_GHZ = 1e6
-_MHZ_PER_GHZ = 1e3
 
 
 def describe(
@@ -40,18 +38,9 @@ def describe(
 ) -> Provenance:
     """Provenance of a measurement that begins now, under the present settings of torch.
 
-    Args:
-        captured: The model, where it is measured.
-        protocol: Name and version of the measuring protocol.
-        compiler: Backend of torch.compile if one was used. A compiled model is another thing to
-            measure, so the device's name says it, wherever that is shown.
-        part: What of the device did the work, in words; the same holds of it.
-        notes: What a reader should know beside the memory format and TF32, which are told anyway.
-        gap_s: Seconds of idling before every pass.
-        driver: Version of the GPU's driver.
-
-    Returns:
-        The clocks of a GPU are left empty: they are known only after it was measured.
+    Device and note say by themselves what changes the times: `part` of the device, a `compiler`,
+    the memory format, TF32; `notes` add to them. The clocks of a GPU are left empty: they are known
+    only after it was measured.
     """
     device, on_gpu = captured.device, captured.device.type == "cuda"
     name = torch.cuda.get_device_name(device) if on_gpu else processor()
@@ -96,15 +85,15 @@ def _text(path: Path) -> str:
 
 
 def _clocks() -> str:
-    """Clock rate as the system reports it, its governor, and the number of cores."""
+    """Clock rate as the system reports it (kHz, MHz), its governor, and the number of cores."""
     governor = _text(_GOVERNOR / "scaling_governor").strip()
     most = _text(_GOVERNOR / "scaling_max_freq").strip()
     now = re.search(r"cpu MHz\s*:\s*([\d.]+)", _text(_PROCESSOR))
     words = [f"{os.cpu_count()} logical cores"]
     if most:
-        words.append(f"up to {int(most) / _KHZ_PER_GHZ:.2f} GHz")
+        words.append(f"up to {int(most) / 1e6:.2f} GHz")
     elif now:
-        words.append(f"{float(now[1]) / _MHZ_PER_GHZ:.2f} GHz as reported")
+        words.append(f"{float(now[1]) / 1e3:.2f} GHz as reported")
     return ", ".join([*words, f"governor {governor}"] if governor else words)
 
 

@@ -123,8 +123,7 @@ class Rounds:
     def run(self, after_round: Callable[[float, float], object]) -> None:
         """Warm every batch size up, the smallest first, then go round until all are done.
 
-        Args:
-            after_round: Called with the seconds of all passes so far, and of those to come at most.
+        `after_round` gets the seconds of all passes so far, and of those to come at most.
 
         Raises:
             ProfileError: The GPU or the compiler failed.
@@ -258,11 +257,7 @@ class Rounds:
         record.add_plain(self._beside(record, cuts))
 
     def _beside(self, record: Record, cuts: Sequence[int]) -> int:
-        """Halves of these cuts, and before or after them the whole, which scales them.
-
-        Returns:
-            Nanoseconds of the whole.
-        """
+        """Halves of these cuts, and before or after them the whole, which scales them: its ns."""
         whole_first = not cuts or self._rng.random() < 0.5
         whole_ns = self._whole(record) if whole_first else 0
         halves = [self._run_apart(record, cut) for cut in cuts]

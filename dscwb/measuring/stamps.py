@@ -86,18 +86,11 @@ def affordable(plain_ns: Sequence[int], stamped_ns: Sequence[int], cuts: int) ->
 
 
 def next_cuts(taken: Counts, first: Flags, number: int, others: bool, rng: Generator) -> Flags:
-    """The cuts that the next pass stamps, ``(cut,)``.
+    """The cuts that the next pass stamps, as many as this `number`, ``(cut,)``.
 
-    Those that can be chosen take every stamp that they can use, and only the rest goes to the
-    others; in a pass for the others it is the other way round. Among equals those with fewest
-    stamps so far come first, then chance decides.
-
-    Args:
-        taken: Stamps so far at each cut, both ends included, ``(cut,)``.
-        first: The cuts that can be chosen, ``(cut,)``.
-        number: How many cuts a pass may stamp.
-        others: Whether this pass is for the others.
-        rng: Decides between equals.
+    Those that can be chosen (`first`) take every stamp that they can use, and only the rest goes to
+    the others; in a pass for the others it is the other way round. Among equals those with the
+    fewest stamps `taken` so far come first, then chance decides.
     """
     cuts = len(taken)
     wanted = np.zeros(cuts, dtype=bool)

@@ -351,6 +351,15 @@ def test_where_one_stamp_costs_too_much_only_halves_are_run(verify):
     np.testing.assert_allclose(found.head_s(4), shares * 4000e-9)
 
 
+def test_memory_that_runs_out_in_the_halves_alone_is_a_row_too():
+    found = measure(
+        Machine(fail=raising(MemoryError(), lambda kind, size: (kind, size) == ("head", 1))),
+        (1, 4),
+        stamp_ns=30,
+    )
+    assert [found.status(size) for size in (1, 4)] == ["oom", "oom"]
+
+
 def test_halves_only_on_demand():
     widths = (50, *[80] * 11, 10)  # cut 1 is record-low; of more than ten not all are run
     found = measure(Machine([100] * 13), stamps=False, verify=True, widths=widths)
@@ -366,13 +375,13 @@ def test_a_dear_clock_that_waits_a_real_time_is_found_out():
     class Dear(CpuClock):
         def stamp(self, cut):
             super().stamp(cut)
-            until = time.perf_counter_ns() + 200_000
+            until = time.perf_counter_ns() + 2_000_000
             while time.perf_counter_ns() < until:
                 pass
 
     clock = Dear(len(captured.graph.layers) + 1)
     found = profile(captured, threads=1, clock=clock, budget_s=0, passes=10)
-    assert not len(found.passes[0].stamped_ns)  # a pass takes about as long as one stamp
+    assert not len(found.passes[0].stamped_ns)  # a pass takes less long than one stamp
     assert np.isfinite(found.head_s(1)[[0, -1]]).all()
 
 

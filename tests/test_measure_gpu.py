@@ -178,20 +178,20 @@ def test_clocks_are_sampled_between_rounds_and_throttling_is_told(gpu, monkeypat
     np.testing.assert_array_equal(again.transfers.sizes_bytes, found.transfers.sizes_bytes)
 
 
-def test_throttling_before_an_interruption_is_remembered(gpu, monkeypatch, tmp_path):
+def test_throttling_before_two_interruptions_is_remembered(gpu, monkeypatch, tmp_path):
     monkeypatch.setattr(measure, "KEEP_EVERY_S", 1e-12)
     monkeypatch.setattr(measure, "SAMPLE_EVERY_S", 1e-12)
-    monkeypatch.setitem(sys.modules, "pynvml", library([HOT] * 100))
 
     def fail(kind, batch_size):
-        if len(gpu.log) == 25:
-            gpu.fail = lambda kind, batch_size: None
+        if len(gpu.log) in (25, 35):
+            gpu.log.append(("interrupted", batch_size))
             raise KeyboardInterrupt
 
     gpu.fail = fail
-    first = measured(gpu, checkpoint=tmp_path / "x")
-    assert first.provenance.note == "TF32 off, interrupted"
-    monkeypatch.setitem(sys.modules, "pynvml", library([COOL] * 100))
+    for sample in (HOT, COOL):
+        monkeypatch.setitem(sys.modules, "pynvml", library([sample] * 100))
+        interrupted = measured(gpu, checkpoint=tmp_path / "x")
+        assert interrupted.provenance.note == "TF32 off, interrupted"
     found = measured(gpu, checkpoint=tmp_path / "x")
     assert found.provenance.note == "TF32 off"
     assert found.provenance.throttled == ("software power cap", "software thermal slowdown")

@@ -1,4 +1,4 @@
-"""Cut points and bottlenecks: a `ModelGraph` goes in, every cut with its frontier comes out.
+"""Where a model can be cut, what crosses each cut, and which cuts are bottlenecks.
 
 A cut is a place between two layers in execution order. What crosses it is its *frontier*: every
 tensor alive there, the shortcut of a residual block included.

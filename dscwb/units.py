@@ -1,4 +1,4 @@
-"""Units and wire encodings: SI numbers and names go in, sizes and readable text come out.
+"""Units and wire encodings, and every number as text for people.
 
 Everything inside dscwb is in seconds, bytes, elements and bit/s; the functions here are the only
 place where a number gets a prefix for people.

@@ -27,7 +27,7 @@ def test_numbers_by_hand():
 
 
 def test_energy_by_hand():
-    table = tradeoffs(tiny_study(link=Link(0.004)), 1, 1e5, POWER)
+    table = tradeoffs(tiny_study(link=Link(0.004)), 1, 1e5, power=POWER)
     # 5 W · head + 2 W · payload + 1 W · (4 ms + tail): 64 + 10, 50 + 32 + 9, 150 + 51.2 + 7 mJ.
     np.testing.assert_allclose(table["device_energy_j"], [0.074, 0.091, 0.2082, 0.300])
     # Full offloading is on the front now: nobody takes less energy.
@@ -37,7 +37,7 @@ def test_energy_by_hand():
 def test_the_scenarios_power_is_used_where_none_is_given():
     study = tiny_study(power=POWER)
     own = tradeoffs(study, 1, 1e5)
-    other = tradeoffs(study, 1, 1e5, PowerModel(10, 2, 1, "another guess"))
+    other = tradeoffs(study, 1, 1e5, power=PowerModel(10, 2, 1, "another guess"))
     np.testing.assert_allclose(own["device_energy_j"].iloc[-1], 0.300)
     np.testing.assert_allclose(other["device_energy_j"].iloc[-1], 0.600)
 

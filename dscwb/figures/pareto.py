@@ -67,7 +67,7 @@ def plot_pareto(
     """
     if x == y:
         raise ValueError(f"x and y are both {x!r}; give two of {', '.join(COLUMNS)}.")
-    table = tradeoffs(study, batch_size, data_rate_bps, power, objectives=(x, y))
+    table = tradeoffs(study, batch_size, data_rate_bps, power=power, objectives=(x, y))
     table = table[table["latency_s"].notna()]
     across, up = _axis(table[x], x), _axis(table[y], y)
     for name, place in ((x, "across"), (y, "up")):

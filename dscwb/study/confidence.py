@@ -1,4 +1,4 @@
-"""How sure the decisions are: decided states go in, what noise could have changed comes out.
+"""How sure the decisions are: what noise in the measurements could have changed.
 
 A bootstrap over the raw passes of both machines: whole rounds are drawn with replacement, all
 medians are taken anew (see `resampling`), and every state is decided again. It knows the scatter

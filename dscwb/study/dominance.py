@@ -72,32 +72,28 @@ class Dominance:
     worst_loss: float
 
     def __str__(self) -> str:
-        """All of it in words."""
-        return f"{self._premise()} {self._loss()}"
-
-    def _premise(self) -> str:
+        """All of it in two sentences."""
         best = f": {', '.join(self.needed)}" if self.needed else "; here none of them is"
-        if self.slower:
-            number, are = (
-                len(self.slower),
-                "stretch is" if len(self.slower) == 1 else "stretches are",
-            )
-            return (
-                f"{number} {are} slower on the server than on the device, so cuts that are not "
-                f"record-low may be best{best}."
-            )
         none = "No stretch of the model is slower on the server than on the device"
-        if self.needed:
-            return f"{none}, but what is copied to and from accelerators makes others best{best}."
-        number, cuts = len(self.record_low), "cut" if len(self.record_low) == 1 else "cuts"
-        return f"{none}: only the {number} record-low {cuts} can ever be best."
-
-    def _loss(self) -> str:
+        many = len(self.slower if self.slower else self.record_low) != 1
+        if self.slower:
+            premise = (
+                f"{len(self.slower)} {'stretches are' if many else 'stretch is'} slower on the "
+                f"server than on the device, so cuts that are not record-low may be best{best}."
+            )
+        elif self.needed:
+            premise = (
+                f"{none}, but what is copied to and from accelerators makes others best{best}."
+            )
+        else:
+            cuts = f"{len(self.record_low)} record-low cut{'s' * many}"
+            premise = f"{none}: only the {cuts} can ever be best."
         if math.isnan(self.mean_loss):
-            return "Compressive bottlenecks alone are not possible."
+            return f"{premise} Compressive bottlenecks alone are not possible."
         return (
-            f"Compressive bottlenecks alone would cost {format_percent(self.mean_loss)} on "
-            f"average and {format_percent(self.worst_loss)} at worst."
+            f"{premise} Compressive bottlenecks alone would cost "
+            f"{format_percent(self.mean_loss)} on average and "
+            f"{format_percent(self.worst_loss)} at worst."
         )
 
 
@@ -137,13 +133,13 @@ def _losses(study: Study, kept: list[int]) -> Floats:
 
     Batch sizes at which none of them is possible, or was measured, are left out.
     """
-    rates, losses = study.data_rates_bps, [np.empty(0)]
+    rates, best_cost, losses = study.data_rates_bps, study.cost, [np.empty(0)]
     for row in np.flatnonzero(~np.isnan(study.intercepts[:, kept]).all(axis=1)):
         own = lower_envelope(study.intercepts[row, kept], study.slopes[row, kept])
         best = np.array(kept)[own.best_split(rates)]
         cost = study.cost_at(study.batch_sizes[row])[best, np.arange(len(rates))]
         # Adding zero turns -0.0 into 0.0. On a link that is down all send nothing.
-        losses.append(np.where(rates == 0, 0.0, 0.0 - gain(cost, study.cost[row])))
+        losses.append(np.where(rates == 0, 0.0, 0.0 - gain(cost, best_cost[row])))
     return np.concatenate(losses)
 
 

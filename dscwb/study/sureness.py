@@ -28,7 +28,7 @@ from dscwb.profiles.records import Profile
 from dscwb.profiles.resampling import same_passes
 from dscwb.study.confidence import DECIDED_FROM, Confidence
 from dscwb.study.decision import Decision
-from dscwb.units import format_percent
+from dscwb.units import format_number, format_percent
 
 if TYPE_CHECKING:
     from dscwb.study.study import Study
@@ -328,7 +328,7 @@ def _capital(words: str) -> str:
 
 
 def _share(probability: float) -> str:
-    return ">99 %" if probability > 0.995 else f"{probability:.0%}".replace("%", " %")
+    return ">99 %" if probability > 0.995 else format_percent(probability)
 
 
 def _off(flip: Flip) -> str:
@@ -344,4 +344,4 @@ def _speed(factor: float) -> str:
 
 def _times(factor: float) -> str:
     """Three digits; a factor that they cannot tell from 1 in words."""
-    return "slightly" if factor < 1.005 else f"{factor:.3g} ×"
+    return "slightly" if factor < 1.005 else f"{format_number(factor)} ×"

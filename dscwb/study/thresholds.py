@@ -1,4 +1,4 @@
-"""Making policies: decided states go in, their exact thresholds come out, ready to be written."""
+"""A study's exact switching rates as a policy, ready to be written to a file."""
 
 from __future__ import annotations
 

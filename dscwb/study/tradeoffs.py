@@ -1,4 +1,4 @@
-"""Trade-offs in one state: a study and a state go in, what each candidate costs whom comes out.
+"""What each candidate costs whom at one point: latency, bytes, the server's time, energy.
 
 Latency is not all that counts: bytes on the link, seconds of a shared server and the device's
 energy may each ask for another split. No sum of them is taken; a candidate is on the front where no
@@ -30,8 +30,8 @@ def tradeoffs(
     study: Study,
     batch_size: int,
     data_rate_bps: float,
-    power: PowerModel | None = None,
     *,
+    power: PowerModel | None = None,
     objectives: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """What every candidate costs in one state, and which of them no other one beats.

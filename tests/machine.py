@@ -85,6 +85,38 @@ class Machine:
         return _Model(self, graph, example)
 
 
+class KilledError(BaseException):
+    """Like SIGKILL: nothing in the package catches it."""
+
+
+def stop_after(passes: int, error: type[BaseException] = KilledError) -> Callable[[str, int], None]:
+    """Let so many passes run, then fail: a machine's `fail`."""
+    left = iter(range(passes))
+
+    def fail(kind: str, batch_size: int) -> None:
+        if next(left, None) is None:
+            raise error
+
+    return fail
+
+
+class Event:
+    """What torch.cuda.Event gives, on a stream that is always up to date."""
+
+    def __init__(self, machine: Machine, calls: list[str] | None = None) -> None:
+        self.machine, self.calls = machine, [] if calls is None else calls
+
+    def record(self) -> None:
+        self.calls.append("record")
+        self.at_ns = self.machine.now_ns
+
+    def synchronize(self) -> None:
+        self.calls.append("synchronize")
+
+    def elapsed_time(self, end: Event) -> float:
+        return (end.at_ns - self.at_ns) / 1e6
+
+
 class _CostlyClock(CpuClock):
     def __init__(self, machine: Machine, stamp_ns: int) -> None:
         super().__init__(machine.cuts, lambda: machine.now_ns)

@@ -12,26 +12,11 @@ from dscwb.measuring.checkpoint import Checkpoint, set_aside, within
 from dscwb.measuring.measure import profile
 from dscwb.profiles.files import load_profile
 from dscwb.profiles.records import ProfileError, Provenance, Separate
-from tests.machine import Machine
+from tests.machine import KilledError, Machine, stop_after
 from tests.tiny import profile_of, tiny_graph
 
 HERE = Provenance("measured", "bench clock", weights_sha256="0" * 64)
 SETTINGS = {"passes": 20, "budget_s": 0, "verify": False}
-
-
-class Interrupted(BaseException):
-    """Like SIGKILL: nothing in the package catches it."""
-
-
-def stop_after(passes, error=Interrupted):
-    """Let so many passes run, then fail."""
-    count = iter(range(passes))
-
-    def fail(kind, batch_size):
-        if next(count, None) is None:
-            raise error
-
-    return fail
 
 
 def run(machine, path, batch_sizes=(1, 2), **more):
@@ -48,7 +33,7 @@ def _keep_every_round(monkeypatch):
 @pytest.mark.parametrize("verify", [False, True])
 def test_what_was_run_before_a_kill_is_not_run_again(tmp_path, caplog, verify):
     path = tmp_path / "b.parquet.unfinished"
-    with pytest.raises(Interrupted):
+    with pytest.raises(KilledError):
         run(Machine(fail=stop_after(40)), path, verify=verify)
     before = sum(len(p.plain_ns) for p in load_profile(path).passes)
     assert before >= 4
@@ -78,7 +63,7 @@ def test_an_interrupt_by_hand_keeps_the_rounds_too(tmp_path):
 
 def test_a_further_batch_size_adds_to_what_is_there(tmp_path):
     path = tmp_path / "x"
-    with pytest.raises(Interrupted):
+    with pytest.raises(KilledError):
         run(Machine(fail=stop_after(20)), path, batch_sizes=(2,))
     both = run(Machine(), path, batch_sizes=(1, 2))
     assert both.batch_sizes == (1, 2)
@@ -142,7 +127,7 @@ def test_few_stamps_a_pass_go_on(tmp_path):
 
     whole = measure_with(Machine(layers))
     path.unlink()
-    with pytest.raises(Interrupted):
+    with pytest.raises(KilledError):
         measure_with(Machine(layers, fail=stop_after(40)))
     resumed = measure_with(Machine(layers))
     assert len(resumed.passes[0].plain_ns) == len(whole.passes[0].plain_ns)
@@ -167,8 +152,8 @@ def test_changed_weights_start_anew(tmp_path, caplog):
             patch.setattr(measure.tqdm, "update", lambda *_: progress())
             return profile(capture(module, (4,)), checkpoint=path, **SETTINGS)
 
-    with pytest.raises(Interrupted):
-        measure_until(Interrupted())
+    with pytest.raises(KilledError):
+        measure_until(KilledError())
     with torch.no_grad():
         module[2].weight += 1
     with caplog.at_level(logging.INFO, "dscwb"):

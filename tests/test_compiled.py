@@ -15,7 +15,7 @@ from dscwb.profiles.files import load_profile, save_profile
 from dscwb.profiles.records import ProfileError
 from dscwb.scenario import Scenario
 from dscwb.units import encoding
-from tests.machine import Machine
+from tests.machine import KilledError, Machine, stop_after
 from tests.tiny import tiny_graph
 
 WIDTHS = (50, 80, 10)  # after 100 at the input: cut 1 is record-low
@@ -150,21 +150,12 @@ def test_an_unknown_backend_is_named():
         compiler_named("gcc")
 
 
-class KilledError(BaseException):
-    """Like SIGKILL: nothing in the package catches it."""
-
-
 @pytest.mark.parametrize("runs", [34, 45, 70])
 def test_what_was_run_before_a_kill_is_not_run_again(tmp_path, monkeypatch, runs):
     monkeypatch.setattr(measure, "KEEP_EVERY_S", 1e-12)
-    path, left = tmp_path / "x", iter(range(runs))
-
-    def fail(kind, batch_size):
-        if next(left, None) is None:
-            raise KilledError
-
+    path = tmp_path / "x"
     with pytest.raises(KilledError):
-        measured(Machine((100, 300, 600), fail=fail), (1, 2), checkpoint=path)
+        measured(Machine((100, 300, 600), fail=stop_after(runs)), (1, 2), checkpoint=path)
     before = load_profile(path).passes[0].rounds
     assert before == runs // 8 - WARM_PASSES  # eight runs a round
     machine = Machine((100, 300, 600))
@@ -177,25 +168,16 @@ def test_what_was_run_before_a_kill_is_not_run_again(tmp_path, monkeypatch, runs
 
 def test_the_checkpoint_of_an_uncompiled_measurement_is_not_taken(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(measure, "KEEP_EVERY_S", 1e-12)
-    path, left = tmp_path / "x", iter(range(20))
-
-    def fail(kind, batch_size):
-        if next(left, None) is None:
-            raise KilledError
-
+    path = tmp_path / "x"
     with pytest.raises(KilledError):
-        measured(Machine(fail=fail), checkpoint=path, compiler=None)
+        measured(Machine(fail=stop_after(20)), checkpoint=path, compiler=None)
     with caplog.at_level("INFO", "dscwb"):
         measured(Machine(), checkpoint=path)
     assert "measuring from the start, for there has changed: device" in caplog.text
 
 
 def test_an_interrupt_while_warming_up_leaves_no_round():
-    def fail(kind, batch_size):
-        if len(machine.log) == 10:
-            raise KeyboardInterrupt
-
-    machine = Machine(fail=fail)
+    machine = Machine(fail=stop_after(10, KeyboardInterrupt))
     plan = Plan((1,), 2 * ROUNDS, 0.0, verify=False, seed=0)
     rounds = Rounds(machine.model(WIDTHS), machine.clock(), plan, lambda code: code)
     with pytest.raises(KeyboardInterrupt):

@@ -6,7 +6,7 @@ from dscwb.graph import ModelGraph
 from dscwb.measuring import gpu
 from dscwb.measuring.clocks import CudaClock
 from dscwb.measuring.gpu import REPEATS, WARM_REPEATS, ladder, make_copier, measure_copies
-from tests.machine import Machine
+from tests.machine import Event, Machine
 from tests.tiny import tiny_graph
 
 
@@ -49,20 +49,6 @@ def test_copies_are_timed_in_both_directions():
     rounds = [tuple(copier.log[i : i + 4]) for i in range(0, len(copier.log), 4)]
     assert all(len(set(one)) == 4 for one in rounds)
     assert len(set(rounds)) > len(rounds) / 2  # in an order of their own
-
-
-class Event:
-    def __init__(self, machine):
-        self.machine = machine
-
-    def record(self):
-        self.at_ns = self.machine.now_ns
-
-    def synchronize(self):
-        pass
-
-    def elapsed_time(self, end):
-        return (end.at_ns - self.at_ns) / 1e6
 
 
 def test_events_of_a_gpu_time_them_too():

@@ -21,7 +21,7 @@ from dscwb.profiles.records import (
     calibration,
     model_error,
 )
-from tests.machine import Machine
+from tests.machine import Event, Machine
 from tests.tiny import tiny_graph
 
 ROUNDS = 15  # of 30 passes, half of them plain
@@ -513,23 +513,6 @@ def test_a_profile_with_verification_survives_its_file(tmp_path):
 
 
 # CUDA, with events that read the machine's time
-
-
-class Event:
-    """What torch.cuda.Event gives, on a stream that is always up to date."""
-
-    def __init__(self, machine, calls):
-        self.machine, self.calls, self.at_ns = machine, calls, None
-
-    def record(self):
-        self.calls.append("record")
-        self.at_ns = self.machine.now_ns
-
-    def synchronize(self):
-        self.calls.append("synchronize")
-
-    def elapsed_time(self, end):
-        return (end.at_ns - self.at_ns) / 1e6
 
 
 def test_cuda_events_give_the_same_times():

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dscwb.measuring.rounds import Plan, Rounds
-from tests.machine import Machine
+from tests.machine import Machine, stop_after
 
 
 def cuts_run_apart(widths, seed=0):
@@ -72,11 +72,7 @@ def test_time_left_falls_to_zero():
 
 
 def test_an_interrupt_while_warming_up_leaves_no_round():
-    def fail(kind, batch_size):
-        if len(machine.log) == 4:
-            raise KeyboardInterrupt
-
-    machine = Machine(slower=lambda n: 1 + n % 2, fail=fail)
+    machine = Machine(slower=lambda n: 1 + n % 2, fail=stop_after(4, KeyboardInterrupt))
     rounds = Rounds(machine.model(), machine.clock(), Plan((1,), 30, 0.0, verify=False, seed=0))
     with pytest.raises(KeyboardInterrupt):
         rounds.run(lambda spent_s, left_s: None)

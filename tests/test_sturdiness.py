@@ -23,7 +23,7 @@ from dscwb.measuring import clocks, measure
 from dscwb.profiles import files
 from dscwb.profiles.files import load_profile, save_profile
 from dscwb.profiles.records import ProfileError
-from tests.machine import Machine
+from tests.machine import KilledError, Machine, stop_after
 from tests.test_files import rich_profile, same
 from tests.tiny import profile_of, tiny_graph
 
@@ -42,16 +42,12 @@ ROUNDS = 20  # of 40 passes
 MIDDLE = 30  # passes, by when some rounds are done and some are not
 
 
-class KilledError(BaseException):
-    """Like SIGKILL: nothing in the package catches it."""
-
-
 @pytest.fixture
 def run(monkeypatch, caplog):
     """The command, on a machine and a clock made for tests: its exit status."""
 
-    def run(output, model="chain", fail=lambda machine, kind, batch_size: None):
-        machine = Machine(fail=lambda *job: fail(machine, *job))
+    def run(output, model="chain", fail=lambda kind, batch_size: None):
+        machine = Machine(fail=fail)
         chain = machine.model()
         vars(chain)["graph"] = replace(chain.graph, model=model)
         monkeypatch.setattr(dscwb, "capture", lambda *_, **__: chain)
@@ -84,13 +80,8 @@ def held(path: Path) -> Iterator[None]:
 def test_a_second_process_at_the_same_file_is_sent_away(tmp_path, run, capsys, caplog):
     """Whatever model it measures; and the first one's rounds outlive even the first one's death."""
     output, unfinished = tmp_path / "p.parquet", tmp_path / "p.parquet.unfinished"
-
-    def killed(machine, kind, batch_size):
-        if len(machine.log) == MIDDLE:
-            raise KilledError
-
     with pytest.raises(KilledError):
-        run(output, fail=killed)
+        run(output, fail=stop_after(MIDDLE))
     kept, written = rounds_in(unfinished), unfinished.read_bytes()
     assert 0 < kept < ROUNDS
     with held(unfinished):

@@ -143,6 +143,13 @@ def test_power_counts_only_where_energy_does(bench):
     assert "7 W computing" in bench.study.label()
 
 
+def test_whole_numbers_do_for_floats_and_leave_them_floats(bench):
+    bench.update(round_trip_s=0, batch_size=4.0)
+    bench.update(round_trip_s=0.05)
+    assert bench.state.scenario.link.round_trip_s == 0.05
+    assert isinstance(bench.state.batch_size, int)
+
+
 def random_changes(rng):
     """Some fields, anywhere within their limits: as often at an end as between."""
     lists = {

@@ -128,7 +128,7 @@ def _on_grid(state: State, study: Study, asked: Collection[str]) -> State:
     Raises:
         ValueError: The batch size alone was asked for, and there are no times for it.
     """
-    sizes, size = study.batch_sizes, int(state.batch_size)
+    sizes, size = study.batch_sizes, state.batch_size
     if size not in sizes and set(asked) == {"batch_size"}:
         raise ValueError(
             f"No times for batch size {size}; choose one from {min(sizes)} to {max(sizes)}, or "

@@ -179,7 +179,9 @@ class State:
                 raise ValueError(
                     f"{name} is {value:g}; choose a number from {knob.low:g} to {knob.high:g}."
                 )
-        state: State = _replaced(self, changes)
+        # As a float stays one that a whole number was given for.
+        given = {name: type(known[name])(value) for name, value in changes.items()}
+        state: State = _replaced(self, given)
         return state
 
     def to_json(self) -> str:

@@ -136,6 +136,7 @@ def test_rows_may_name_the_blocks_of_a_captured_graph(tmp_path):
         ("a,1", "a,1e99", "line 3: batch_size is '1e99', more than anyone measures"),
         ("watts", "head_s", "line 1: head_s stands there twice; leave one of them out"),
         ("0.005", "five", "line 3: tail_s is 'five'"),
+        ("a,1", '"a,1', "a quotation mark opens a cell of several lines; close it"),
         ("a,1", "a,1.5", "line 3: batch_size is 1.5; give a whole number"),
         ("a,1", ",1", "line 3: split is empty"),
         (",200,", ",201,", "line 3: payload_bytes 201 is not a whole number of float32 elements"),

@@ -173,8 +173,11 @@ def _read(path: Path, text: str) -> Iterator[Row]:
         return
     # The header holds no numbers, so that whatever parts its names parts the values.
     part = max(";\t|,", key=lines[0][1].count)
-    records = csv.reader((line for _, line in lines), delimiter=part, skipinitialspace=True)
-    header = next(records)
+    header, *records = csv.reader(
+        (line for _, line in lines), delimiter=part, skipinitialspace=True
+    )
+    if len(records) < len(lines) - 1:
+        raise ProfileError(f"{path}: a quotation mark opens a cell of several lines; close it.")
     columns = _columns(lines[0][0], header)
     for (place, _), record in zip(lines[1:], records, strict=True):
         if len(record) != len(header):

@@ -6,7 +6,8 @@ import hashlib
 from pathlib import Path
 
 from dscwb.profiles.files import SUFFIX, load_profile
-from dscwb.profiles.records import Profile, calibration, model_error
+from dscwb.profiles.library import calibration, model_error
+from dscwb.profiles.records import Profile
 from dscwb.units import format_seconds
 from dscwb.writing import atomically
 

@@ -31,12 +31,12 @@ from .profiles.files import load_profile as load_profile
 from .profiles.files import save_profile as save_profile
 from .profiles.imported import profile_from_csv as profile_from_csv
 from .profiles.library import as_profile as as_profile
+from .profiles.library import calibration as calibration
+from .profiles.library import model_error as model_error
+from .profiles.library import scale_profile as scale_profile
 from .profiles.library import shipped_profile as shipped_profile
 from .profiles.records import Profile as Profile
 from .profiles.records import ProfileError as ProfileError
-from .profiles.records import calibration as calibration
-from .profiles.records import model_error as model_error
-from .profiles.records import scale_profile as scale_profile
 from .reporting.report import report as report
 from .scenario import Link as Link
 from .scenario import PowerModel as PowerModel

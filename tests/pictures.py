@@ -9,7 +9,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from dscwb.graph import Block, Layer, ModelGraph
-from dscwb.profiles.records import scale_profile
+from dscwb.profiles.library import scale_profile
 from dscwb.scenario import Link, PowerModel
 from dscwb.study import Study, sweep
 from tests.tiny import profile_of, spec, tiny_graph

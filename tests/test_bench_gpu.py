@@ -8,7 +8,7 @@ import torch
 
 from benchmarks import gpu
 from dscwb.profiles.files import load_profile
-from dscwb.profiles.records import model_error
+from dscwb.profiles.library import model_error
 
 SMALL, OTHER = "test_resnet", "test_vit"
 

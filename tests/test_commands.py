@@ -10,7 +10,7 @@ import pytest
 import dscwb
 from dscwb import __main__ as cli
 from dscwb.cli.options import many_rates, one_rate
-from dscwb.profiles.records import scale_profile
+from dscwb.profiles.library import scale_profile
 from dscwb.scenario import DATA_RATES_BPS
 from tests.command import refused
 from tests.tiny import profile_of, tiny_graph

@@ -10,14 +10,8 @@ from hypothesis import strategies as st
 
 from dscwb.envelope import best_split
 from dscwb.profiles import resampling
-from dscwb.profiles.records import (
-    NOT_STAMPED,
-    Passes,
-    Profile,
-    Provenance,
-    Separate,
-    scale_profile,
-)
+from dscwb.profiles.library import scale_profile
+from dscwb.profiles.records import NOT_STAMPED, Passes, Profile, Provenance, Separate
 from dscwb.profiles.resampling import resampled
 from dscwb.scenario import Link, PowerModel
 from dscwb.study import sweep

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dscwb.figures.conventions import GAINS, SHARE, plot_conventions
 from dscwb.figures.layout import caption_of
-from dscwb.profiles.records import scale_profile
+from dscwb.profiles.library import scale_profile
 from dscwb.scenario import Link, PowerModel
 from dscwb.study import sweep
 from dscwb.study.conventions import conventions

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from dscwb.cost import cost_lines
-from dscwb.profiles.records import ProfileError, scale_profile
+from dscwb.profiles.library import scale_profile
+from dscwb.profiles.records import ProfileError
 from dscwb.scenario import Link, Scenario
 from dscwb.units import encoding
 from tests.tiny import profile_of, tiny_graph

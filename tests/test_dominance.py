@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from dscwb.graph import Block, Layer, ModelGraph
-from dscwb.profiles.records import scale_profile
+from dscwb.profiles.library import scale_profile
 from dscwb.scenario import Link, PowerModel
 from dscwb.study import sweep
 from dscwb.study.dominance import Slower, record_low

@@ -11,8 +11,8 @@ import dscwb
 from dscwb.__main__ import main
 from dscwb.devices.machines import Library, family
 from dscwb.profiles.files import save_profile
-from dscwb.profiles.library import as_profile, find_profiles, read_profiles
-from dscwb.profiles.records import ProfileError, scale_profile
+from dscwb.profiles.library import as_profile, find_profiles, read_profiles, scale_profile
+from dscwb.profiles.records import ProfileError
 from tests.tiny import profile_of, tiny_graph
 
 MS = 1_000_000
@@ -54,6 +54,9 @@ def test_functions_and_commands_take_files_and_names(tmp_path, capsys):
     encodings = {"input_encoding": "uint8", "feature_encoding": "float32"}
     study = dscwb.sweep(path, faster, link=dscwb.Link(), data_rates_bps=[1e6], **encodings)
     assert study.edge.graph == faster.graph
+    assert dscwb.scale_profile(path, 10).total_s(1) == faster.total_s(1)
+    assert dscwb.calibration(path, 1)[0] == 1
+    assert dscwb.model_error(path, 1).cuts == 0
     assert dscwb.plot_profile(path, batch_size=1) == dscwb.plot_profile(profile(), batch_size=1)
     options = ["--input-encoding", "uint8", "--feature-encoding", "float32"]
     assert main(["sweep", "resnet50", "--speedup", "20", *options]) == 0

@@ -13,7 +13,7 @@ from dscwb.cost import cost_at, gain
 from dscwb.figures.layout import caption_of
 from dscwb.policy import Policy
 from dscwb.profiles.files import save_profile
-from dscwb.profiles.records import scale_profile
+from dscwb.profiles.library import scale_profile
 from dscwb.scenario import Link, PowerModel
 from dscwb.study import sweep
 from dscwb.study.tradeoffs import tradeoffs

@@ -12,15 +12,8 @@ from dscwb.measuring.clocks import CpuClock, CudaClock
 from dscwb.measuring.measure import profile
 from dscwb.measuring.stamps import record_lows
 from dscwb.profiles.files import load_profile, save_profile
-from dscwb.profiles.records import (
-    NOT_STAMPED,
-    Passes,
-    Profile,
-    ProfileError,
-    Provenance,
-    calibration,
-    model_error,
-)
+from dscwb.profiles.library import calibration, model_error
+from dscwb.profiles.records import NOT_STAMPED, Passes, Profile, ProfileError, Provenance
 from tests.machine import Event, Machine
 from tests.tiny import tiny_graph
 

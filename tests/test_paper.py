@@ -14,7 +14,7 @@ import pytest
 from dscwb import paper
 from dscwb.devices.datasheets import device
 from dscwb.profiles.files import load_profile
-from dscwb.profiles.records import scale_profile
+from dscwb.profiles.library import scale_profile
 from dscwb.scenario import Scenario
 from tests.tiny import profile_of, tiny_graph
 

@@ -5,17 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dscwb.profiles.library import calibration, model_error
 from dscwb.profiles.passes import half_width, overhead, quantile
-from dscwb.profiles.records import (
-    NOT_STAMPED,
-    Passes,
-    Profile,
-    ProfileError,
-    Provenance,
-    Separate,
-    calibration,
-    model_error,
-)
+from dscwb.profiles.records import NOT_STAMPED, Passes, Profile, ProfileError, Provenance, Separate
 from tests.tiny import profile_of, tiny_graph
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import dscwb
-from dscwb.profiles.records import scale_profile
+from dscwb.profiles.library import scale_profile
 from dscwb.workbench.picture import (
     FRAGILE,
     LINES,

@@ -7,15 +7,8 @@ from dscwb.cuts import all_cuts
 from dscwb.figures import plot_profile
 from dscwb.figures.colours import split_colours
 from dscwb.figures.layout import caption_of
-from dscwb.profiles.records import (
-    NOT_STAMPED,
-    Passes,
-    Profile,
-    ProfileError,
-    Provenance,
-    Separate,
-    scale_profile,
-)
+from dscwb.profiles.library import scale_profile
+from dscwb.profiles.records import NOT_STAMPED, Passes, Profile, ProfileError, Provenance, Separate
 from tests.pictures import MS, deep_graph, hovered
 from tests.tiny import profile_of, tiny_graph
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from dscwb import policy as room
 from dscwb.policy import Interval, Policy, PolicyError, load_policy
-from dscwb.profiles.records import scale_profile
+from dscwb.profiles.library import scale_profile
 from dscwb.scenario import Link, PowerModel
 from dscwb.study import sweep
 from tests.tiny import profile_of, tiny_graph

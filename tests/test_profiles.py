@@ -1,15 +1,8 @@
 import numpy as np
 import pytest
 
-from dscwb.profiles.records import (
-    NOT_STAMPED,
-    Passes,
-    Profile,
-    ProfileError,
-    Provenance,
-    Separate,
-    scale_profile,
-)
+from dscwb.profiles.library import scale_profile
+from dscwb.profiles.records import NOT_STAMPED, Passes, Profile, ProfileError, Provenance, Separate
 from dscwb.profiles.transfers import Transfers
 from tests.tiny import profile_of, tiny_graph
 

@@ -10,7 +10,7 @@ import pytest
 
 import dscwb
 from dscwb.graph import Block, Layer, ModelGraph, TensorSpec
-from dscwb.profiles.records import scale_profile
+from dscwb.profiles.library import scale_profile
 from dscwb.reporting.recipe import recipe
 from dscwb.reporting.report import report
 from dscwb.scenario import Link, PowerModel

@@ -19,7 +19,7 @@ from dscwb.devices.roofline import (
 )
 from dscwb.graph import Layer, ModelGraph, TensorSpec
 from dscwb.profiles.files import load_profile, save_profile
-from dscwb.profiles.records import scale_profile
+from dscwb.profiles.library import scale_profile
 from tests.tiny import profile_of, spec, tiny_graph
 
 PERFECT = Efficiency(dense=1.0, depthwise=1.0, product=1.0, memory=1.0)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from dscwb.cuts import all_cuts, bottlenecks, head_memory_bytes
 from dscwb.graph import Layer, ModelGraph
-from dscwb.profiles.records import scale_profile
+from dscwb.profiles.library import scale_profile
 from dscwb.scenario import Link, PowerModel, Scenario
 from dscwb.study import sweep
 from dscwb.units import encoding, jpeg

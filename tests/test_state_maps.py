@@ -13,7 +13,8 @@ from dscwb.figures.gain import GAIN
 from dscwb.figures.layout import caption_of
 from dscwb.figures.regret import REGRET
 from dscwb.figures.state_map import COLUMNS, IMPOSSIBLE, STATE, StateMap
-from dscwb.profiles.records import Passes, Profile, Provenance, Separate, scale_profile
+from dscwb.profiles.library import scale_profile
+from dscwb.profiles.records import Passes, Profile, Provenance, Separate
 from dscwb.scenario import Link
 from tests.pictures import (
     A_TO_FULL,

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from dscwb.cost import CostLines
 from dscwb.cuts import Cut
-from dscwb.profiles.records import ProfileError, scale_profile
+from dscwb.profiles.library import scale_profile
+from dscwb.profiles.records import ProfileError
 from dscwb.scenario import Link, PowerModel, Scenario
 from dscwb.study import Study, sweep
 from tests.tiny import profile_of, tiny_graph

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dscwb.graph import Block, Layer, ModelGraph
-from dscwb.profiles.records import scale_profile
+from dscwb.profiles.library import scale_profile
 from dscwb.scenario import DATA_RATES_BPS, Link, PowerModel
 from dscwb.study import sweep
 from dscwb.study.conventions import conventions

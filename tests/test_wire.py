@@ -12,7 +12,7 @@ from dscwb.figures.layout import caption_of
 from dscwb.graph import Block, Layer, ModelGraph, TensorSpec
 from dscwb.profiles.files import load_profile, save_profile
 from dscwb.profiles.imported import profile_from_csv
-from dscwb.profiles.records import scale_profile
+from dscwb.profiles.library import scale_profile
 from dscwb.scenario import Link
 from dscwb.study import sweep
 from dscwb.study.conventions import conventions

@@ -320,7 +320,7 @@ def _show(profile: Profile) -> None:
 
 def _row(profile: Profile, passes: Passes) -> dict[str, object]:
     """T of one batch size, what stamping cost, and how far halves really run lie from it."""
-    from dscwb.profiles.records import calibration, model_error
+    from dscwb.profiles.library import calibration, model_error
     from dscwb.units import format_percent, format_seconds
 
     size = passes.batch_size

@@ -18,7 +18,8 @@ from dscwb.cuts import Cut, all_cuts
 from dscwb.devices.datasheets import DEFAULT_EFFICIENCY, Device, Efficiency
 from dscwb.devices.datasheets import device as device_named
 from dscwb.graph import Layer, ModelGraph, TensorSpec
-from dscwb.profiles.records import NS, Passes, Profile, Provenance, Seconds, calibration
+from dscwb.profiles.library import ProfileLike, as_profile, calibration
+from dscwb.profiles.records import NS, Passes, Profile, Provenance, Seconds
 from dscwb.units import COMPLEX_DTYPES, DTYPE_BYTES, FLOAT_DTYPES, Encoding, encoding
 
 Floats = NDArray[np.float64]
@@ -239,7 +240,7 @@ def model_profile(
     return Profile(graph, provenance, tuple(passes))
 
 
-def fit_efficiency(profiles: Sequence[Profile], device: Device | str) -> Efficiency:
+def fit_efficiency(profiles: Sequence[ProfileLike], device: Device | str) -> Efficiency:
     """Shares of the peak and overhead from profiles measured on one device.
 
     Small becomes the sum, over every profile and batch size, of log(modelled / measured seconds)²:
@@ -263,7 +264,7 @@ def fit_efficiency(profiles: Sequence[Profile], device: Device | str) -> Efficie
     seconds = [_OVERHEAD_BOUNDS_S, _FIRST_TOUCH_BOUNDS, _OVERHEAD_BOUNDS_S]
     bounds = np.array([*[_SHARE_BOUNDS] * 4, *seconds]).T
     start = np.log(np.clip(_reached(default, found), *bounds))
-    errors = _log_errors(profiles, found)
+    errors = _log_errors([as_profile(one) for one in profiles], found)
 
     def residuals(log_reached: Floats) -> Floats:
         return np.concatenate([errors(log_reached), _PULL * (log_reached - start)])

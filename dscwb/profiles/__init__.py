@@ -1,10 +1,7 @@
 """Profiles: the measured truth, and what becomes of it.
 
 `records` says what a profile is and whether to believe it, `passes` holds what was measured at one
-batch size, `transfers` the copies between host and device, `files` writes and reads, `imported`
-makes a profile of a user's own table, `resampling` draws its passes anew.
+batch size, `transfers` the copies between host and device, `checks` says what none of them can be,
+`files` writes and reads, `imported` makes a profile of a user's own table or of a tool's layer
+times (`tools`), `resampling` draws its passes anew, `library` finds it by path or name.
 """
-
-from dscwb.profiles.records import Passes, Profile, ProfileError, Provenance, scale_profile
-
-__all__ = ["Passes", "Profile", "ProfileError", "Provenance", "scale_profile"]

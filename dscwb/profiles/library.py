@@ -1,13 +1,20 @@
-"""Where a profile comes from: a path, a folder, or the name of a model that comes with dscwb."""
+"""Where a profile comes from: a path, a folder, or the name of a model that comes with dscwb.
+
+And what is asked of one, however it was given.
+"""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from dscwb.profiles.files import SUFFIX, load_profile
+from dscwb.profiles.passes import ModelError, error_of_passes, overhead
 from dscwb.profiles.records import Profile, ProfileError
 
 PathLike = str | os.PathLike[str]
@@ -98,6 +105,52 @@ def read_profiles(
             + " ".join(left_out)
         )
     return profiles, tuple(left_out)
+
+
+def model_error(profile: ProfileLike, batch_size: int) -> ModelError:
+    """How far head and tail as read off one pass lie from head and tail run on their own.
+
+    See `passes.error_of_passes`.
+
+    Raises:
+        ProfileError: The profile has no times at this batch size.
+    """
+    return error_of_passes(as_profile(profile).at(batch_size))
+
+
+def calibration(profile: ProfileLike, batch_size: int) -> tuple[float, float, float]:
+    """What stamping costs: the median of stamped over plain passes, and its 95 % interval.
+
+    NaN without stamped passes; see `passes.overhead`.
+
+    Raises:
+        ProfileError: The profile has no times at this batch size.
+    """
+    passes = as_profile(profile).at(batch_size)
+    return overhead(passes.plain_ns, passes.stamped_ns)
+
+
+def scale_profile(profile: ProfileLike, speedup: float) -> Profile:
+    """The same model on an imagined machine, `speedup` times as fast in every layer.
+
+    A guess, for what-if questions: the result's origin is ``assumed`` for ever.
+
+    Raises:
+        ValueError: `speedup` is not a finite number above zero.
+    """
+    if not (np.isfinite(speedup) and speedup > 0):
+        raise ValueError(f"speedup is {speedup}; give a finite number above zero.")
+    profile = as_profile(profile)
+    source = profile.provenance
+    scale = profile.time_scale / speedup
+    note = f"{1 / scale:g} × as fast as {source.device}"
+    if source.origin not in ("measured", "assumed"):
+        note += f", itself {source.origin}"
+    device = "imagined machine"
+    if source.origin == "assumed":  # scaled before: the first machine is named in its note
+        note = f"{1 / scale:g} × as fast as {source.note.split(' × as fast as ', 1)[-1]}"
+    provenance = replace(source, origin="assumed", device=device, threads=None, note=note)
+    return replace(profile, provenance=provenance, time_scale=scale)
 
 
 def find_profiles(path: PathLike) -> Path:

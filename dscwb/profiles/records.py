@@ -5,7 +5,7 @@ The torch arm ends here and the analysis arm begins here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from html import escape
 from typing import Literal
@@ -19,12 +19,9 @@ from dscwb.profiles.checks import fault_of_passes
 from dscwb.profiles.passes import (
     NOT_STAMPED,
     NS,
-    ModelError,
     Nanoseconds,
     Passes,
     Separate,
-    error_of_passes,
-    overhead,
     precision,
 )
 from dscwb.profiles.transfers import Transfers, payload_bytes, payload_terms
@@ -39,7 +36,6 @@ __all__ = [
     "ProfileError",
     "Provenance",
     "Separate",
-    "scale_profile",
 ]
 
 Seconds = NDArray[np.float64]
@@ -328,48 +324,3 @@ class Profile:
             f"known at {inner.sum()} of {len(inner)} cuts, the others had no stamp yet; measure "
             "longer"
         )
-
-
-def model_error(profile: Profile, batch_size: int) -> ModelError:
-    """How far head and tail as read off one pass lie from head and tail run on their own.
-
-    See `passes.error_of_passes`.
-
-    Raises:
-        ProfileError: The profile has no times at this batch size.
-    """
-    return error_of_passes(profile.at(batch_size))
-
-
-def calibration(profile: Profile, batch_size: int) -> tuple[float, float, float]:
-    """What stamping costs: the median of stamped over plain passes, and its 95 % interval.
-
-    NaN without stamped passes; see `passes.overhead`.
-
-    Raises:
-        ProfileError: The profile has no times at this batch size.
-    """
-    passes = profile.at(batch_size)
-    return overhead(passes.plain_ns, passes.stamped_ns)
-
-
-def scale_profile(profile: Profile, speedup: float) -> Profile:
-    """The same model on an imagined machine, `speedup` times as fast in every layer.
-
-    A guess, for what-if questions: the result's origin is ``assumed`` for ever.
-
-    Raises:
-        ValueError: `speedup` is not a finite number above zero.
-    """
-    if not (np.isfinite(speedup) and speedup > 0):
-        raise ValueError(f"speedup is {speedup}; give a finite number above zero.")
-    source = profile.provenance
-    scale = profile.time_scale / speedup
-    note = f"{1 / scale:g} × as fast as {source.device}"
-    if source.origin not in ("measured", "assumed"):
-        note += f", itself {source.origin}"
-    device = "imagined machine"
-    if source.origin == "assumed":  # scaled before: the first machine is named in its note
-        note = f"{1 / scale:g} × as fast as {source.note.split(' × as fast as ', 1)[-1]}"
-    provenance = replace(source, origin="assumed", device=device, threads=None, note=note)
-    return replace(profile, provenance=provenance, time_scale=scale)

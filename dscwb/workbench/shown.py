@@ -11,7 +11,7 @@ from typing import Any
 
 from dscwb.cost import holds_input, own_encoding
 from dscwb.devices.machines import Library
-from dscwb.profiles.records import scale_profile
+from dscwb.profiles.library import scale_profile
 from dscwb.scenario import DATA_RATES_BPS
 from dscwb.study import Study, sweep
 from dscwb.study.confidence import Confidence

@@ -82,8 +82,8 @@ def test_sweep_prints_verdict_gains_and_switching_rates(run, edge, server):
     assert "Splitting pays with input float32 and features float32" in text
     # A split is best in one of three states; gains over no offloading are 0, 29/60 and 50.8/60.
     assert (
-        "1 batch size × 3 data rates from 10 kbit/s to 1 Mbit/s; a split is best at 33 % of these "
-        "points.\nMean gain over them in latency, compared with"
+        "A split is best at 33 % of 3 points: batch size 1 and 10 kbit/s–1 Mbit/s.\n"
+        "Mean gain over these points in latency, compared with"
     ) in text
     assert ["no", "offloading", "44", "%"] in [line.split() for line in out]  # 79.8 / 180
     assert "best static, no offloading" in text

@@ -183,7 +183,7 @@ def test_switching_rates_have_their_intervals(page):
     # 35,556 and 177,778 bit/s (tests/test_study.py); without noise the intervals are points.
     cells = "|".join(word for word in page.words if word.strip())
     assert "|no offloading|0|0.0356|0.0356 to 0.0356|0|" in cells
-    assert "|a|0.0356|0.178|0.178 to 0.178|0.2|" in cells
+    assert "|after a|0.0356|0.178|0.178 to 0.178|0.2|" in cells
     assert "|full offloading|0.178|∞|0.4|" in cells
 
 

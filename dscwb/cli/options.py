@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import math
 import re
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -104,10 +103,7 @@ def say(*lines: object) -> None:
 def printable(text: str) -> str:
     r"""Text that moves no cursor and turns no line around: an escape becomes ``\x1b``."""
     return "".join(
-        character.encode("unicode_escape").decode()
-        if unicodedata.category(character) in ("Cc", "Cf", "Cs") and character != "\n"
-        else character
-        for character in text
+        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
     )
 
 

@@ -285,15 +285,11 @@ def report(
 def _mean_gains(study: Study) -> Iterable[str]:
     """A line for each baseline, after one that says over which points the means are."""
     from dscwb.study.study import BEST_STATIC, MINIMAX_STATIC
-    from dscwb.units import FULL_OFFLOADING, NO_OFFLOADING, format_percent, format_rate, shown_name
+    from dscwb.units import FULL_OFFLOADING, NO_OFFLOADING, format_percent, shown_name
 
-    rates, sizes = study.data_rates_bps, len(study.batch_sizes)
-    low, high = (format_rate(rate, in_bytes=False) for rate in (rates.min(), rates.max()))
-    yield (
-        f"{sizes} batch size{'s'[: sizes > 1]} × {len(rates)} data rates from {low} to {high}; a "
-        f"split is best at {format_percent(study.usefulness())} of these points."
-    )
-    yield f"Mean gain over them in {study.scenario.objective}, compared with"
+    best, over = format_percent(study.usefulness()), study.grid_label
+    yield f"A split is best at {best} of {study.best.size:,} points: {over}."
+    yield f"Mean gain over these points in {study.scenario.objective}, compared with"
     for baseline in (NO_OFFLOADING, FULL_OFFLOADING, BEST_STATIC, MINIMAX_STATIC):
         try:
             split, gained = study.baseline_split(baseline), study.mean_gain(baseline)

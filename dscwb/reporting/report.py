@@ -28,9 +28,8 @@ from dscwb.figures import (
     plot_profile,
     plot_regret,
 )
-from dscwb.figures.layout import CONFIG, caption_of, recaptioned
+from dscwb.figures.layout import CONFIG, best_in_words, caption_of, recaptioned
 from dscwb.policy import Thresholds
-from dscwb.profiles.records import Profile
 from dscwb.reporting.recipe import recipe
 from dscwb.study import Study, sweep
 from dscwb.study.captions import outages
@@ -48,12 +47,12 @@ from dscwb.units import (
     format_percent,
     format_rate,
     format_seconds,
+    shown_name,
 )
 from dscwb.writing import atomically
 
 MOST_POINTS = 20_000
 """A map has an element for each: with five maps that is a page of 15 MB."""
-MOST_STRETCHES = 10  # of those slower on the server; the largest come first
 
 
 @dataclass(frozen=True)
@@ -117,6 +116,7 @@ def report(
     shown.at(*point)  # refuses what it cannot answer for
     loader = PackageLoader("dscwb.reporting", ".")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
+    environment.filters["seconds"] = format_seconds
     page = environment.get_template("report.html").render(
         _values(shown, point, confidence), command=command
     )
@@ -158,49 +158,24 @@ def _values(
     study: Study, point: tuple[int, float], confidence: Confidence | None
 ) -> dict[str, Any]:
     """What `report.html` shows, by the names that it has there."""
-    stamp, dominance = study.stamp(), study.dominance()
-    parts = ("model", "device", "server", "scenario")
     return {
-        "title": f"Where to split {study.edge.graph.model}",
+        "study": study,
+        "stamp": study.stamp(),
         "verdict": verdict(study),
-        "cautions": study.cautions(),
-        "about": {name.capitalize(): stamp[name] for name in parts} | {"Grid": _grid(study)},
+        "grid": _grid(study),
         "point": f"batch size {point[0]} at {format_rate(point[1], in_bytes=False)}",
         "figures": _figures(study, point, confidence),
         "models": about_models(study),
         "switching": _switching(study, confidence),
-        "switching_caption": "Exact switching rates, whatever the grid"
-        + (
-            "; of batch sizes with times of their own"
-            if len(few_batch_sizes(study)) < len(study.batch_sizes)
-            else ""
-        ),
+        "few": len(few_batch_sizes(study)) < len(study.batch_sizes),
         "statics": _statics(study),
         "decision": _decision(study, point, confidence),
         "conventions": _conventions(study),
-        "premise": dominance,
-        "premise_names": {
-            "Record-low cuts": ", ".join(dominance.record_low),
-            "Needed beyond these": ", ".join(dominance.needed),
-            "Best though not compressive": ", ".join(dominance.beyond_compressive),
-        },
-        "slower": pd.DataFrame(
-            [
-                (
-                    *(one.batch_size, one.after, one.until),
-                    *map(format_seconds, (one.device_s, one.server_s)),
-                )
-                for one in dominance.slower[:MOST_STRETCHES]
-            ],
-            columns=["Batch size", "from", "to", "device", "server"],
-        ),
-        "slower_caption": f"{min(MOST_STRETCHES, len(dominance.slower))} of "
-        f"{len(dominance.slower)} stretches that are slower on the server",
-        "device": _provenance(study.edge),
-        "server": _provenance(study.server),
-        "confidence": confidence and confidence.label(),
+        "dominance": study.dominance(),
+        "machines": {"Device": study.edge, "Server": study.server},
+        "fingerprint": fingerprint,
+        "confidence": confidence,
         "recipe": recipe(study, confidence),
-        "version": stamp["dscwb_version"],
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "plotly": Markup(get_plotlyjs()),
     }
@@ -281,7 +256,7 @@ def _switching(study: Study, confidence: Confidence | None) -> pd.DataFrame:
     rows = [
         {
             "Batch size": one.batch_size,
-            "Best split": choice.name,
+            "Best split": shown_name(choice.name),
             "above Mbit/s": _mbps(low),
             "up to Mbit/s": _mbps(high),
             "95 % interval of that rate": _interval(one, k),
@@ -316,7 +291,7 @@ def _statics(study: Study) -> pd.DataFrame:
     chosen = {name: _split_of(study, name) for name in (BEST_STATIC, MINIMAX_STATIC)}
     table = study.static_splits()
     marks = [", ".join(name for name in chosen if chosen[name] == split) for split in table.split]
-    named = zip(table.split, marks, strict=True)
+    named = zip(map(shown_name, table.split), marks, strict=True)
     return pd.DataFrame(
         {
             "Split": [f"{split} ({mark})" if mark else split for split, mark in named],
@@ -338,18 +313,13 @@ def _cost(study: Study, value: float) -> str:
 
 def _decision(study: Study, point: tuple[int, float], confidence: Confidence | None) -> str:
     decision = study.at(*point)
-    words = (
-        f"Best: {decision.split}, {format_seconds(decision.latency_s)} from input to result: "
-        f"{format_seconds(decision.head_s)} on the device, {format_seconds(decision.transfer_s)} "
-        f"on the link, {format_seconds(decision.tail_s)} on the server."
+    head, transfer, tail, wait = map(
+        format_seconds, (decision.head_s, decision.transfer_s, decision.tail_s, decision.wait_s)
     )
-    if decision.wait_s:
-        words += f" {format_seconds(decision.wait_s)} of it the batch waits to fill."
-    if decision.runner_up:
-        words += f" Next: {decision.runner_up}, {_cost(study, decision.margin)} more."
-    if why := study.how_sure(*point, confidence).why:
-        words += f" {why}."
-    return words
+    where = f"{head} on the device, {transfer} on the link, {tail} on the server"
+    waits = f"; {wait} the batch waits to fill" if decision.wait_s else ""
+    why = study.how_sure(*point, confidence).why
+    return f"{best_in_words(study, *point)}. {where}{waits}.{f' {why}.' if why else ''}"
 
 
 def _conventions(study: Study) -> pd.DataFrame:
@@ -364,25 +334,6 @@ def _conventions(study: Study) -> pd.DataFrame:
             "over no offloading": _percents(found["over_no_offloading"]),
             "over full offloading": _percents(found["over_full_offloading"]),
             "over best static": _percents(found["over_best_static"]),
-            "best static": found["best_static"],
+            "best static": [name and shown_name(name) for name in found["best_static"]],
         }
     )
-
-
-def _provenance(profile: Profile) -> dict[str, object]:
-    """All that is known of a profile; what is empty is not shown."""
-    source = profile.provenance
-    return {
-        "Origin": source.origin,
-        "Device": source.device,
-        "Threads": source.threads,
-        # An assumed machine has the clocks of none.
-        "Clocks": "" if source.origin == "assumed" else source.clocks,
-        "Element type": source.dtype,
-        "Batch sizes": ", ".join(map(str, profile.batch_sizes)),
-        "Date": source.date,
-        "Protocol": source.protocol,
-        "Versions": ", ".join(f"{name} {version}" for name, version in source.versions),
-        "Note": source.note,
-        "Hash of its numbers": fingerprint(profile),
-    }

@@ -1,7 +1,7 @@
 """Every notebook runs from top to bottom, swallows no error, and is stored without outputs."""
 
 import ast
-from concurrent.futures import ThreadPoolExecutor
+import asyncio
 
 import nbformat
 import pytest
@@ -16,7 +16,7 @@ TIMEOUT_S = 180
 AT_ONCE = 2  # kernels; each loads torch and waits for it
 
 
-def run(notebook, folder):
+async def run(notebook, folder):
     """Execute as JupyterLab would, in the notebook's own folder; its widgets come back with it."""
     client = NotebookClient(
         notebook,
@@ -24,7 +24,7 @@ def run(notebook, folder):
         kernel_name="python3",
         resources={"metadata": {"path": str(folder)}},
     )
-    client.execute()
+    await client.async_execute()
     return notebook
 
 
@@ -51,21 +51,27 @@ def test_there_are_notebooks():
 def executed(tmp_path_factory):
     """Every notebook as it ran, in a kernel and a project of its own; some at the same time."""
 
-    def execute(path, folder):
-        project = copy_project(folder / "project")
-        return run(nbformat.read(project / path, as_version=4), (project / path).parent)
+    async def execute(path, turn):
+        async with turn:
+            project = copy_project(tmp_path_factory.mktemp(path.stem) / "project")
+            notebook = nbformat.read(project / path, as_version=4)
+            return await run(notebook, (project / path).parent)
 
-    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(AT_ONCE) as pool:
+    async def all_of_them():
+        turn = asyncio.Semaphore(AT_ONCE)
+        tasks = (execute(path, turn) for path in NOTEBOOKS)
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")  # kernels that run at the same time share the cores
-        yield {
-            path: pool.submit(execute, path, tmp_path_factory.mktemp(path.stem))
-            for path in NOTEBOOKS
-        }
+        return dict(zip(NOTEBOOKS, asyncio.run(all_of_them()), strict=True))
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=str)
 def test_runs_without_errors(path, executed):
-    notebook = executed[path].result()
+    notebook = executed[path]
+    if isinstance(notebook, BaseException):
+        raise notebook
     assert swallowed_errors(notebook) == []
     if path.name == "01-explore.ipynb":  # the workbench is displayed
         outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
@@ -79,7 +85,7 @@ def test_the_check_for_swallowed_errors_can_fail(tmp_path):
         "import ipywidgets\nwith ipywidgets.Output():\n    [][0]",
     ]
     cells = [nbformat.v4.new_code_cell(source) for source in sources]
-    notebook = run(nbformat.v4.new_notebook(cells=cells), tmp_path)
+    notebook = asyncio.run(run(nbformat.v4.new_notebook(cells=cells), tmp_path))
     kinds = {error.partition(":")[0] for error in swallowed_errors(notebook)}
     assert kinds == {"ZeroDivisionError", "IndexError"}
 

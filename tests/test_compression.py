@@ -8,7 +8,7 @@ import pytest
 from dscwb.cuts import all_cuts
 from dscwb.figures import plot_compression
 from dscwb.figures.colours import split_colours
-from dscwb.figures.compression import INPUT, OTHER_DTYPES
+from dscwb.figures.compression import OTHER_DTYPES
 from dscwb.figures.layout import caption_of
 from dscwb.graph import TensorSpec
 from tests.pictures import trace
@@ -52,12 +52,13 @@ def test_the_second_axis_is_the_first_in_bytes(encoding, size):
 
 def test_the_input_is_a_line_and_its_encoding_is_named():
     figure = plot_compression(tiny_graph())
-    line = trace(figure, INPUT)
-    assert (line.name, set(line.y), line.yaxis) == ("input as uint8: 100 B", {100}, "y2")
+    line = figure.layout.shapes[1]
+    assert (line.name, line.showlegend) == ("input as uint8: 100 B", True)
+    assert line.y0 == line.y1 == 100 / 400  # 100 elements of 4 bytes at c = 1
     # 200 and 320 bytes as float32 are more than 100; after c nothing is sent.
     assert "send fewer than the input as uint8: 0." in caption_of(figure)
     whole = plot_compression(tiny_graph(), input_encoding="float32")
-    assert trace(whole, INPUT).name == "input as float32: 400 B"
+    assert whole.layout.shapes[1].name == "input as float32: 400 B"
     assert "send fewer than the input as float32: 2." in caption_of(whole)
 
 

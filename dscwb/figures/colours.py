@@ -34,13 +34,14 @@ def split_colours(graph: ModelGraph, cuts: Sequence[Cut]) -> tuple[str, ...]:
     """
     positions, shades = _anchors(graph)
     inner = np.interp([cut.index for cut in cuts], positions, shades)
-    sampled = sample_colorscale("Plasma", inner.tolist())
+    sampled = sample_colorscale("Plasma", inner.tolist(), colortype="tuple")
     return tuple(
         FULL_OFFLOADING_COLOUR
         if cut.is_input
         else NO_OFFLOADING_COLOUR
         if cut.is_output
-        else _whole_numbers(colour)
+        # Whole channels: plotly.js reads others too, programs that open an SVG do not.
+        else "rgb({}, {}, {})".format(*(round(255 * channel) for channel in colour))
         for cut, colour in zip(cuts, sampled, strict=True)
     )
 
@@ -56,9 +57,3 @@ def _anchors(graph: ModelGraph) -> tuple[NDArray[np.float64], NDArray[np.float64
         np.concatenate(([0.0], anchors, [float(len(graph.layers))])),
         np.concatenate(([NEAR_INPUT], shades, [NEAR_OUTPUT])),
     )
-
-
-def _whole_numbers(colour: str) -> str:
-    """Whole channels: plotly.js reads ``rgb(1.5, …)``, other programs that open an SVG do not."""
-    channels = (round(float(part)) for part in colour[4:-1].split(","))
-    return "rgb({}, {}, {})".format(*channels)

@@ -9,19 +9,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dscwb.cuts import Granularity, all_cuts, bottlenecks
+from dscwb.figures import layout
 from dscwb.figures.colours import split_colours
-from dscwb.figures.layout import (
-    GREY,
-    LEGEND_ABOVE,
-    RIM,
-    depth_axis,
-    depth_px,
-    full_name,
-    label,
-    log_axis,
-    model_and_size,
-    page,
-)
 from dscwb.graph import ModelGraph
 from dscwb.units import Encoding, encoding, format_bytes, written_as
 
@@ -34,7 +23,7 @@ MARKS = {
     "compressive": ("diamond", 13, 2, "compressive: c below all before"),
 }
 """How the three kinds of cuts are drawn: symbol, size and rim in pixels, name in the legend."""
-INPUT, OTHER_DTYPES = "input", "with other element types"
+OTHER_DTYPES = "with other element types"
 DIFFERS = 0.005  # a payload this far from c times the input is drawn as a point of its own
 
 
@@ -62,42 +51,35 @@ def plot_compression(
     """
     features, given = encoding(feature_encoding), encoding(input_encoding)
     cuts = _cuts(graph, granularity, features)
-    names, shown = list(map(full_name, cuts["name"])), list(map(label, cuts["name"]))
+    names, shown = list(map(layout.full_name, cuts["name"])), list(map(layout.label, cuts["name"]))
     sent_as = written_as([spec.dtype for spec in graph.sent], given)
     input_bytes = all_cuts(graph)[0].payload_bytes(features, input_encoding=given)
     scale = graph.input_elements * features.bytes_per_element  # bytes of features at c = 1
     lines = 1.0, input_bytes / scale
     low, high = min(*lines, *cuts["ratio"]) / 1.6, max(*lines, *cuts["ratio"]) * 1.3
     figure = go.Figure([_points(cuts, kind, features, lines, high / low) for kind in MARKS])
-    figure.add_scatter(  # what full offloading sends
-        name=f"{INPUT} as {sent_as}: {format_bytes(input_bytes)}",
-        meta=INPUT,
-        x=[names[0], names[-1]],
-        y=[input_bytes] * 2,
-        yaxis="y2",
-        mode="lines",
-        line={"color": RIM, "width": 1.5, "dash": "dot"},
-        hoverinfo="skip",
-    )
     figure.add_trace(_other_dtypes(cuts, scale, features))
-    figure.add_hline(y=1, line={"width": 1.5, "dash": "dash", "color": RIM})
-    payload = log_axis(low * scale, high * scale, "B", f"Payload as {features.name}")
+    rim = {"width": 1.5, "color": layout.RIM}
+    figure.add_hline(y=1, line=rim | {"dash": "dash"})
+    given_as = f"input as {sent_as}: {format_bytes(input_bytes)}"  # what full offloading sends
+    figure.add_hline(y=lines[1], line=rim | {"dash": "dot"}, name=given_as, showlegend=True)
+    payload = layout.log_axis(low * scale, high * scale, "B", f"Payload as {features.name}")
     figure.update_layout(
-        xaxis=depth_axis(names, shown, "Split"),
-        yaxis=log_axis(low, high, "", "Compression ratio c (elements)"),
+        xaxis=layout.depth_axis(names, shown, "Split"),
+        yaxis=layout.log_axis(low, high, "", "Compression ratio c (elements)"),
         yaxis2=payload | {"overlaying": "y", "side": "right", "showgrid": False},
-        legend=LEGEND_ABOVE,
+        legend=layout.LEGEND_ABOVE,
     )
     fewer = int(((cuts["bytes"] < input_bytes) & (cuts["bytes"] > 0)).sum())
-    return page(
+    return layout.page(
         figure,
         f"Bottlenecks of {graph.model}",
         f"{cuts['natural'].sum()} of {len(cuts)} natural, {cuts['compressive'].sum()} compressive",
-        f"{model_and_size(graph)}. c: elements of all tensors alive at the cut, over those of the "
-        f"input. Payload: bytes of one sample, features as {features.label()}; cuts that send "
-        f"fewer than the input as {sent_as}: {fewer}. Colours as in the maps of splits.",
+        f"{layout.model_and_size(graph)}. c: elements of all tensors alive at the cut, over those "
+        f"of the input. Payload: bytes of one sample, features as {features.label()}; cuts that "
+        f"send fewer than the input as {sent_as}: {fewer}. Colours as in the maps of splits.",
         plot_px=PLOT,
-        axis_px=depth_px(shown),
+        axis_px=layout.depth_px(shown),
     )
 
 
@@ -122,7 +104,7 @@ def _points(
     labelled = kind == "compressive" and len(here) <= MAX_LABELS
     return go.Scatter(
         name=words,
-        x=list(map(full_name, here["name"])),
+        x=list(map(layout.full_name, here["name"])),
         y=here["ratio"],
         mode="markers+text" if labelled else "markers",
         texttemplate="%{y:.3~g}",
@@ -131,8 +113,8 @@ def _points(
         marker={
             "symbol": symbol,
             "size": size,
-            "color": GREY if kind == "none" else here["colour"],
-            "line": {"color": RIM, "width": rim},
+            "color": layout.GREY if kind == "none" else here["colour"],
+            "line": {"color": layout.RIM, "width": rim},
         },
         customdata=here["bytes"],
         hovertemplate="<b>%{x}</b><br>c = %{y:.3~g}<br>%{customdata:.3~s}B a sample as "
@@ -153,11 +135,11 @@ def _other_dtypes(cuts: pd.DataFrame, scale: float, features: Encoding) -> go.Sc
     return go.Scatter(
         name=OTHER_DTYPES,
         meta=OTHER_DTYPES,
-        x=list(map(full_name, here["name"])),
+        x=list(map(layout.full_name, here["name"])),
         y=here["bytes"],
         yaxis="y2",
         mode="markers",
-        marker={"symbol": "line-ew", "size": 12, "line": {"width": 2, "color": RIM}},
+        marker={"symbol": "line-ew", "size": 12, "line": {"width": 2, "color": layout.RIM}},
         hovertemplate=f"<b>%{{x}}</b><br>%{{y:.3~s}}B a sample, floats as {features.name}"
         "<extra></extra>",
         showlegend=bool(len(here)),

@@ -8,17 +8,8 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from dscwb.figures import layout
 from dscwb.figures.colours import BASELINE_COLOURS
-from dscwb.figures.layout import (
-    AXIS,
-    LEGEND_ABOVE,
-    MARGIN_LEFT,
-    NAME_CHARACTER,
-    PLAIN_AXIS,
-    full_name,
-    page,
-    percents,
-)
 from dscwb.study import Study
 from dscwb.study.conventions import conventions
 from dscwb.units import FULL_OFFLOADING, NO_OFFLOADING, Encoding, format_percent
@@ -61,7 +52,7 @@ def plot_conventions(
     own = int(np.argmax(table["own"]))
     figure = make_subplots(1, 2, shared_yaxes=True, horizontal_spacing=0.1)
     static = [
-        f"mean gain over {full_name(split)}, the best static: {format_percent(gain)}"
+        f"mean gain over {layout.full_name(split)}, the best static: {format_percent(gain)}"
         if split
         else "no static split is possible"
         for split, gain in zip(table["best_static"], table["over_best_static"], strict=True)
@@ -96,24 +87,26 @@ def plot_conventions(
             col=2,
         )
     figure.add_hrect(own - 0.5, own + 0.5, fillcolor=OWN, line_width=0, layer="below")
-    figure.update_xaxes(AXIS, range=[0, 1], tickformat=".0%", dtick=0.25, showgrid=True)
+    figure.update_xaxes(layout.AXIS, range=[0, 1], tickformat=".0%", dtick=0.25, showgrid=True)
     figure.update_xaxes(title_text="States with a best split in %", col=1)
     figure.update_xaxes(title_text="Mean gain in %", col=2)
-    figure.update_yaxes(AXIS, autorange="reversed", labelalias={names[own]: f"<b>{names[own]}</b>"})
+    figure.update_yaxes(
+        layout.AXIS, autorange="reversed", labelalias={names[own]: f"<b>{names[own]}</b>"}
+    )
     figure.update_yaxes(title_text="Input / features as", col=1)
     figure.update_yaxes(showgrid=True, ticks="", col=2)
     figure.update_layout(
         bargap=0.45,
         hovermode="y unified",
-        legend={**LEGEND_ABOVE, "title": {"text": "gain over "}},
+        legend={**layout.LEGEND_ABOVE, "title": {"text": "gain over "}},
     )
-    return page(
+    return layout.page(
         figure,
         f"Payload conventions: {study.edge.graph.model}",
-        f"a split is best in {percents(shares)} of the states; here ({names[own]}) in "
+        f"a split is best in {layout.percents(shares)} of the states; here ({names[own]}) in "
         f"{format_percent(shares.iloc[own])}",
         f"{study.label()} {ABOUT}",
         plot_px=ROW * len(table),
-        axis_px=PLAIN_AXIS,
-        left_px=max(MARGIN_LEFT, NAME_CHARACTER * names.str.len().max() + 36),
+        axis_px=layout.PLAIN_AXIS,
+        left_px=max(layout.MARGIN_LEFT, layout.NAME_CHARACTER * names.str.len().max() + 36),
     )

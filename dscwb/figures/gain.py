@@ -8,7 +8,6 @@ from dscwb.figures.state_map import BAR, CELL_HOVER, compared, heading_against
 from dscwb.study import Study
 from dscwb.units import NO_OFFLOADING, format_percent
 
-WORDS = "Gain over"
 GAIN = "gain"  # name of the trace
 GAIN_COLOURS = "YlGnBu"  # ColorBrewer, light for no gain; readable by the colour-blind
 
@@ -36,9 +35,8 @@ def plot_gain(
         study,
         baseline,
         lambda states, split: states.gain(split).to_numpy(),
+        gain_heading(study, baseline),
         (batch_size, data_rate_bps),
-        words=WORDS,
-        shown=format_percent,
         name=GAIN,
         zmin=0,
         zmax=1,
@@ -51,4 +49,5 @@ def plot_gain(
 
 def gain_heading(study: Study, baseline: str) -> tuple[str, str]:
     """Title and subtitle of the map."""
-    return heading_against(study, baseline, study.gain(baseline).to_numpy(), WORDS, format_percent)
+    gains = study.gain(baseline).to_numpy()
+    return heading_against(study, baseline, gains, "Gain over", format_percent)

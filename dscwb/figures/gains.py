@@ -8,15 +8,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from dscwb.figures import layout
 from dscwb.figures.colours import BASELINE_COLOURS
-from dscwb.figures.layout import (
-    AXIS,
-    LEGEND_ABOVE,
-    MARGIN_LEFT,
-    NAME_CHARACTER,
-    page,
-    percents,
-)
 from dscwb.paper import CLAIMED_GAIN, DATA_RATES_BPS, claim
 from dscwb.units import FULL_OFFLOADING, NO_OFFLOADING
 
@@ -80,14 +73,16 @@ def plot_gains(gains: pd.DataFrame, *, pair: str | None = None) -> go.Figure:
         words.append(f"{NOT_OK} Times there are noisy, or worse, on one of the machines.")
     if not measured:
         words.append("Dotted rows: not measured on both machines.")
-    return page(
+    return layout.page(
         figure,
         "What dynamic splitting gains",
         f"{name} ({origin})",
         " ".join(words),
         plot_px=ROW * len(first) + HEADS,
         axis_px=CLEAR,
-        left_px=max(MARGIN_LEFT, NAME_CHARACTER * first.index.str.len().max() + 2 * CLEAR),
+        left_px=max(
+            layout.MARGIN_LEFT, layout.NAME_CHARACTER * first.index.str.len().max() + 2 * CLEAR
+        ),
     )
 
 
@@ -114,14 +109,14 @@ def _panels(panels: dict[str, pd.DataFrame], first: pd.DataFrame, *, dashed: boo
                 row=1,
                 col=column,
             )
-        shares = f"split best in {percents(part['usefulness'])}"
+        shares = f"split best in {layout.percents(part['usefulness'])}"
         figure.update_xaxes(title_text=f"{heading}<br>{shares}<br>Mean gain in %", col=column)
     claimed = {"name": f"claimed: {CLAIMED}", "showlegend": True, "legendgroup": "claim"}
     figure.add_vrect(*CLAIMED_GAIN, fillcolor=BAND, line_width=0, layer="below", **claimed)
     for shape in figure.layout.shapes[1:]:
         shape.showlegend = False
     scale = {"range": [-LEFT_OF_ZERO, 1], "dtick": 0.2, "tickformat": ".0%", "showgrid": True}
-    figure.update_xaxes(AXIS, side="top", **scale)
+    figure.update_xaxes(layout.AXIS, side="top", **scale)
     sizes = map(_starred, first["batch_sizes"], first["not_ok"])
     beside = {
         model: f"{model}<br><span style='font-size:10px'>{text}</span>"
@@ -129,8 +124,10 @@ def _panels(panels: dict[str, pd.DataFrame], first: pd.DataFrame, *, dashed: boo
     }
     dash = "dot" if dashed else "solid"
     rows = {"ticks": "", "ticklabelstandoff": CLEAR, "showgrid": True, "griddash": dash}
-    figure.update_yaxes({**AXIS, **rows}, autorange="reversed", labelalias=beside)
-    return figure.update_layout(legend={**LEGEND_ABOVE, "title": {"text": "mean gain over "}})
+    figure.update_yaxes({**layout.AXIS, **rows}, autorange="reversed", labelalias=beside)
+    return figure.update_layout(
+        legend={**layout.LEGEND_ABOVE, "title": {"text": "mean gain over "}}
+    )
 
 
 def _starred(sizes: str, not_ok: str) -> str:

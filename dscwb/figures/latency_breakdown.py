@@ -7,20 +7,8 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from dscwb.cost import cost_at
+from dscwb.figures import layout
 from dscwb.figures.colours import split_colours
-from dscwb.figures.layout import (
-    GREY,
-    INTERPOLATED,
-    LEGEND_ABOVE,
-    RIM,
-    best_in_words,
-    depth_axis,
-    depth_px,
-    full_name,
-    label,
-    linear_axis,
-    page,
-)
 from dscwb.study import Study
 from dscwb.units import BITS_PER_BYTE, format_cost, format_rate, format_seconds
 
@@ -71,7 +59,7 @@ def plot_latency_breakdown(study: Study, *, batch_size: int, data_rate_bps: floa
         )
     total = parts.sum(axis=0)
     top = _top(total, best)
-    names, shown = list(map(full_name, study.splits)), list(map(label, study.splits))
+    names, shown = list(map(layout.full_name, study.splits)), list(map(layout.label, study.splits))
     (colour,) = split_colours(study.edge.graph, [study.lines.splits[best]])
     more = [f"{format_cost(one, study.unit)} more than the best" for one in cost - cost[best]]
     more[best] = "the best"
@@ -88,7 +76,7 @@ def plot_latency_breakdown(study: Study, *, batch_size: int, data_rate_bps: floa
         mode="markers",
         cliponaxis=False,
         marker={"symbol": "triangle-down", "size": 13, "color": colour}
-        | {"line": {"color": RIM, "width": 2}},
+        | {"line": {"color": layout.RIM, "width": 2}},
         hoverinfo="skip",
     )
     bold = [f"<b>{name}</b>" if i == best else name for i, name in enumerate(shown)]
@@ -96,18 +84,18 @@ def plot_latency_breakdown(study: Study, *, batch_size: int, data_rate_bps: floa
         barmode="stack",
         hovermode="x unified",
         bargap=0.15,
-        xaxis=depth_axis(names, bold, "Split"),
-        yaxis=linear_axis("s", "Latency") | {"range": [0, top]},
-        legend=LEGEND_ABOVE,
+        xaxis=layout.depth_axis(names, bold, "Split"),
+        yaxis=layout.linear_axis("s", "Latency") | {"range": [0, top]},
+        legend=layout.LEGEND_ABOVE,
     )
     shown_rate = format_rate(rate, in_bytes=False)
-    return page(
+    return layout.page(
         figure,
         f"Latency of {study.edge.graph.model}, batch size {batch_size}, {shown_rate}",
-        best_in_words(study, batch_size, rate),
+        layout.best_in_words(study, batch_size, rate),
         _caption(study, row, missing, float(np.nanmax(total)), top),
         plot_px=PLOT,
-        axis_px=depth_px(shown),
+        axis_px=layout.depth_px(shown),
     )
 
 
@@ -142,14 +130,14 @@ def _bars(study: Study, row: int, names: list[str], parts: Floats) -> list[go.Ba
 
 
 def _hatched(names: list[str], missing: NDArray[np.str_], top: float) -> list[go.Bar]:
-    empty = {"color": "rgba(0, 0, 0, 0)", "line": {"width": 0.5, "color": GREY}}
+    empty = {"color": "rgba(0, 0, 0, 0)", "line": {"width": 0.5, "color": layout.GREY}}
     return [
         go.Bar(
             name=why,
             meta=why,
             x=[name for name, one in zip(names, missing, strict=True) if one == why],
             y=[top] * int((missing == why).sum()),
-            marker=empty | {"pattern": {"shape": pattern, "fgcolor": GREY, "size": 6}},
+            marker=empty | {"pattern": {"shape": pattern, "fgcolor": layout.GREY, "size": 6}},
             hovertemplate=" ",
         )
         for why, (pattern, _) in MISSING.items()
@@ -175,5 +163,5 @@ def _caption(
         longest = format_seconds(longest_s)
         words.append(f"Bars that reach the top leave the plot; the longest takes {longest}.")
     if study.lines.interpolated[row]:
-        words.append(INTERPOLATED)
+        words.append(layout.INTERPOLATED)
     return " ".join(words)

@@ -15,20 +15,8 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from dscwb.cost import cost_at
+from dscwb.figures import layout
 from dscwb.figures.colours import split_colours
-from dscwb.figures.layout import (
-    GREY,
-    INTERPOLATED,
-    MARK,
-    RIM,
-    best_in_words,
-    full_name,
-    label,
-    left_out,
-    log_axis,
-    page,
-    rate_axis,
-)
 from dscwb.study import Study
 from dscwb.units import BITS_PER_BYTE, format_bytes, format_rate, format_seconds
 
@@ -109,7 +97,7 @@ class _Curves:
             "x": self.rates_bps,
             "y": self.cost[split],
             "customdata": np.column_stack([self.cost[split] - self.best, transfer, latency]),
-            "hovertemplate": f"<b>{full_name(name)}</b> at %{{x:.3~s}}bit/s<br>"
+            "hovertemplate": f"<b>{layout.full_name(name)}</b> at %{{x:.3~s}}bit/s<br>"
             f"{energy}latency %{{customdata[2]:.3~s}}s<br>"
             f"= {wait}device {format_seconds(lines.head_s[row, split])}"
             f" + transfer %{{customdata[1]:.3~s}}s ({format_bytes(bits / BITS_PER_BYTE)})"
@@ -144,7 +132,7 @@ def plot_latency_vs_rate(
         f"{len(curves.pieces)} of {len(curves.timed)} candidates are best at some rate shown"
     )
     if data_rate_bps is not None and low <= data_rate_bps <= high:
-        words = best_in_words(study, size, data_rate_bps)
+        words = layout.best_in_words(study, size, data_rate_bps)
         subheading = f"at {format_rate(data_rate_bps, in_bytes=False)} {words}"
         figure.add_scatter(
             name="this state",
@@ -152,18 +140,18 @@ def plot_latency_vs_rate(
             x=[data_rate_bps],
             y=study.at_rates(data_rate_bps).cost[study.row(size)],
             mode="markers",
-            marker=MARK,
+            marker=layout.MARK,
             hovertemplate=f"{subheading}<extra></extra>",
             legendrank=2200,
         )
     figure.update_layout(
-        xaxis=rate_axis(low, high),
-        yaxis=log_axis(*_ends(curves), unit, WORDS[unit]),
+        xaxis=layout.rate_axis(low, high),
+        yaxis=layout.log_axis(*_ends(curves), unit, WORDS[unit]),
         legend={"title": {"text": "best split"}},
         hovermode="closest",
     )
     heading = f"{WORDS[unit]} of {study.edge.graph.model} at batch size {size}"
-    return page(figure, heading, subheading, _caption(curves), plot_px=PLOT)
+    return layout.page(figure, heading, subheading, _caption(curves), plot_px=PLOT)
 
 
 def _ends(curves: _Curves) -> tuple[float, float]:
@@ -176,7 +164,7 @@ def _ends(curves: _Curves) -> tuple[float, float]:
 
 def _never_best(curves: _Curves) -> list[dict[str, Any]]:
     never = curves.never
-    grey = {"line": {"color": GREY, "width": 1}, "legendrank": 2000, "meta": NEVER}
+    grey = {"line": {"color": layout.GREY, "width": 1}, "legendrank": 2000, "meta": NEVER}
     grey |= {"name": f"{NEVER} ({len(never)})", "legendgroup": NEVER}
     return [curves.line(i) | grey | {"showlegend": not k} for k, i in enumerate(never[:MOST_GREY])]
 
@@ -189,13 +177,17 @@ def _best(curves: _Curves) -> list[dict[str, Any]]:
     """
     study, rates = curves.study, curves.rates_bps
     colours = split_colours(study.edge.graph, [study.lines.splits[i] for i in curves.pieces])
-    names = np.array([full_name(name) for name in study.splits])
+    names = np.array([layout.full_name(name) for name in study.splits])
     thin: list[dict[str, Any]] = []
     bold: list[dict[str, Any]] = []
     for i, colour, (low, high) in zip(
         curves.pieces, colours, pairwise(curves.ends_bps), strict=True
     ):
-        group = {"legendgroup": str(i), "legendrank": 1000 + i, "name": label(study.splits[i])}
+        group = {
+            "legendgroup": str(i),
+            "legendrank": 1000 + i,
+            "name": layout.label(study.splits[i]),
+        }
         line = curves.line(i) | group | {"meta": LINE, "showlegend": False}
         line["line"] = {"color": colour, "width": 1.6, "simplify": False}
         here = (rates >= low) & (rates <= high)
@@ -216,7 +208,7 @@ def _best(curves: _Curves) -> list[dict[str, Any]]:
 
 
 def _rim(line: dict[str, Any], width: float) -> dict[str, Any]:
-    shape = {"color": RIM, "width": width, "simplify": False}
+    shape = {"color": layout.RIM, "width": width, "simplify": False}
     quiet = {"hoverinfo": "skip", "hovertemplate": None, "showlegend": False, "meta": "rim"}
     return line | {"line": shape, **quiet}
 
@@ -231,7 +223,7 @@ def _between(curves: _Curves, low_bps: float, high_bps: float) -> str:
 
 def _add_switches(figure: go.Figure, curves: _Curves) -> None:
     """Marks, and dotted lines down to the axis."""
-    names = [full_name(curves.study.splits[i]) for i in curves.pieces]
+    names = [layout.full_name(curves.study.splits[i]) for i in curves.pieces]
     rates = np.array(curves.ends_bps[1:-1])
     costs = np.interp(rates, curves.rates_bps, curves.best)  # at points of the lines
     figure.add_scatter(
@@ -247,7 +239,7 @@ def _add_switches(figure: go.Figure, curves: _Curves) -> None:
         legendrank=2100,
         showlegend=len(rates) > 0,
     )
-    dotted = {"type": "line", "y0": 0, "line": {"color": RIM, "width": 1, "dash": "dot"}}
+    dotted = {"type": "line", "y0": 0, "line": {"color": layout.RIM, "width": 1, "dash": "dot"}}
     for rate, cost in zip(rates, costs, strict=True):
         figure.add_shape(x0=rate, x1=rate, y1=cost, **dotted)
 
@@ -258,7 +250,7 @@ def _caption(curves: _Curves) -> str:
     words.append("it changes.")
     if never > MOST_GREY:
         words.append(f"Of the {never:,} never best, the nearest {MOST_GREY} are drawn.")
-    words.append(left_out(len(study.splits) - len(curves.timed)))
+    words.append(layout.left_out(len(study.splits) - len(curves.timed)))
     if study.lines.interpolated[study.row(curves.batch_size)]:
-        words.append(INTERPOLATED)
+        words.append(layout.INTERPOLATED)
     return " ".join(words)

@@ -9,21 +9,8 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from dscwb.figures import layout
 from dscwb.figures.colours import split_colours
-from dscwb.figures.layout import (
-    GREY,
-    LABEL_HEIGHT,
-    NAME_CHARACTER,
-    PLAIN_AXIS,
-    PLOT_WIDTH,
-    RIM,
-    full_name,
-    in_unit,
-    label,
-    left_out,
-    log_axis,
-    page,
-)
 from dscwb.scenario import PowerModel
 from dscwb.study import Study
 from dscwb.study.tradeoffs import COLUMNS, ENERGY, tradeoffs
@@ -78,13 +65,13 @@ def plot_pareto(
     names = _names(front, across["range"], up["range"])
     colours = split_colours(study.edge.graph, [study.lines.splits[i] for i in front.index])
     # What can be had: to the upper right of the stairs.
-    stairs = {"mode": "lines", "line": {"shape": "hv", "color": GREY, "width": 1.5}}
+    stairs = {"mode": "lines", "line": {"shape": "hv", "color": layout.GREY, "width": 1.5}}
     named = {"mode": "markers+text", "text": names, "textposition": "bottom left"}
-    disc = {"size": 12, "color": colours, "line": {"color": RIM, "width": 2}}
+    disc = {"size": 12, "color": colours, "line": {"color": layout.RIM, "width": 2}}
     figure = go.Figure(
         [
             _points(STAIRCASE, front, hoverinfo="skip", hovertemplate=None, **stairs),
-            _points(OTHERS, table[~table["pareto"]], marker={"size": 6, "color": GREY}),
+            _points(OTHERS, table[~table["pareto"]], marker={"size": 6, "color": layout.GREY}),
             _points(FRONT, front, cliponaxis=False, marker=disc, **named),
         ]
     )
@@ -97,15 +84,15 @@ def plot_pareto(
         words.append(f"{unnamed} names on the front that would overlap stand in the hover only.")
     if (table[[x, y]] == 0).any(axis=None):
         words.append("Logarithmic axes; zero is drawn below the smallest number.")
-    words.append(left_out(len(study.splits) - len(table)))
+    words.append(layout.left_out(len(study.splits) - len(table)))
     rate = format_rate(data_rate_bps, in_bytes=False)
-    return page(
+    return layout.page(
         figure,
         f"{WORDS[y][0]} against {WORDS[x][0].lower()}: {study.edge.graph.model}",
         f"batch size {batch_size}, {rate}: {len(front)} of {len(table)} candidates on the front",
         " ".join(words),
         plot_px=PLOT,
-        axis_px=PLAIN_AXIS,
+        axis_px=layout.PLAIN_AXIS,
     )
 
 
@@ -118,7 +105,7 @@ def _points(name: str, table: pd.DataFrame, **look: Any) -> go.Scatter:
     ]
     told = "<br>".join(["<b>%{hovertext}</b>", *costs, name])
     points = {"x": table["across"], "y": table["up"], "mode": "markers"}
-    points |= {"customdata": table[used], "hovertext": list(map(full_name, table["split"]))}
+    points |= {"customdata": table[used], "hovertext": list(map(layout.full_name, table["split"]))}
     return go.Scatter(name=name, **(points | {"hovertemplate": f"{told}<extra></extra>"} | look))
 
 
@@ -134,19 +121,21 @@ def _axis(values: pd.Series[float], name: str) -> dict[str, Any]:
     low = _zero(values) if (values == 0).any() else float(values.min())
     high = max(float(values.max()), low)
     room = (high / low) ** 0.08 * 1.05
-    axis = log_axis(low / room, high * room, unit, words)
+    axis = layout.log_axis(low / room, high * room, unit, words)
     if low < values[values > 0].min() or not values.any():
         least = low * 10**ZERO_GAP / 1.05
         ticks = [tick for tick in axis["tickvals"] if tick >= least and values.any()]
         axis["tickvals"] = [low, *ticks]
-        axis["ticktext"] = ["0", *(in_unit(tick, unit) for tick in ticks)]
+        axis["ticktext"] = ["0", *(layout.in_unit(tick, unit) for tick in ticks)]
     return axis
 
 
 def _make_room(axis: dict[str, Any], front: pd.DataFrame) -> None:
     """Move the left end of the axis so far that the first point's name fits beside it."""
     low, high = axis["range"]
-    share = (NAME_CHARACTER * len(label(front["split"].iloc[0])) + 12) / PLOT_WIDTH
+    share = (
+        layout.NAME_CHARACTER * len(layout.label(front["split"].iloc[0])) + 12
+    ) / layout.PLOT_WIDTH
     first = math.log10(front["across"].iloc[0])
     axis["range"] = [min(low, (first - high * share) / (1 - share)), high]
 
@@ -156,13 +145,16 @@ def _names(front: pd.DataFrame, x_range: list[float], y_range: list[float]) -> l
 
     All stand at the lower left of their point. No other point is there, or it would dominate.
     """
-    across = np.log10(front["across"]) / (x_range[1] - x_range[0]) * PLOT_WIDTH
+    across = np.log10(front["across"]) / (x_range[1] - x_range[0]) * layout.PLOT_WIDTH
     up = np.log10(front["up"]) / (y_range[1] - y_range[0]) * PLOT
     names: list[str] = []
     last = -math.inf, math.inf
     for split, x, y in zip(front["split"], across, up, strict=True):
-        name = label(split)
-        free = last[1] - y > LABEL_HEIGHT or x - NAME_CHARACTER * len(name) - 12 > last[0]
+        name = layout.label(split)
+        free = (
+            last[1] - y > layout.LABEL_HEIGHT
+            or x - layout.NAME_CHARACTER * len(name) - 12 > last[0]
+        )
         names.append(name if free else "")
         last = (x, y) if free else last
     return names

@@ -10,16 +10,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dscwb.cuts import Granularity, all_cuts, resolved
+from dscwb.figures import layout
 from dscwb.figures.colours import split_colours
-from dscwb.figures.layout import (
-    RIM,
-    depth_axis,
-    depth_px,
-    linear_axis,
-    model_and_size,
-    page,
-    shortened,
-)
 from dscwb.profiles.library import ProfileLike, as_profile
 from dscwb.profiles.records import NOT_STAMPED, Passes, Profile
 from dscwb.units import format_percent, format_seconds
@@ -58,25 +50,25 @@ def plot_profile(
         raise ValueError(f"Unknown granularity {granularity!r}; choose 'auto', 'block' or 'op'.")
     batch_size = profile.batch_sizes[0] if batch_size is None else batch_size
     parts = _parts(profile, batch_size, granularity)
-    names = [html.escape(shortened(name), quote=False) for name in parts["name"]]
+    names = [html.escape(layout.shortened(name), quote=False) for name in parts["name"]]
     figure = go.Figure(_bars(profile, parts))
     figure.update_layout(
         bargap=0.2 if len(parts) <= MOST_WHISKERS else 0,
-        xaxis=depth_axis(list(parts["name"]), names, WORDS[granularity]),
-        yaxis=linear_axis("s", "Time") | {"rangemode": "tozero"},
+        xaxis=layout.depth_axis(list(parts["name"]), names, WORDS[granularity]),
+        yaxis=layout.linear_axis("s", "Time") | {"rangemode": "tozero"},
     )
     spread = "no spread known"
     if parts["high_s"].notna().any():
         iqr = format_percent(profile.spread(batch_size))
         spread = f"{parts['passes'].max()} passes, interquartile range of T {iqr}"
     total, status = format_seconds(profile.total_s(batch_size)), profile.status(batch_size)
-    return page(
+    return layout.page(
         figure,
         f"{profile.graph.model}, batch size {batch_size}, on {profile.provenance.device}",
         f"T = {total}; {profile.provenance.origin}; {spread}{f'; {status}' * (status != 'ok')}",
         _caption(profile, parts, batch_size, granularity),
         plot_px=PLOT,
-        axis_px=depth_px(names),
+        axis_px=layout.depth_px(names),
     )
 
 
@@ -136,7 +128,7 @@ def _bars(profile: Profile, parts: pd.DataFrame) -> go.Bar:
             "color": split_colours(profile.graph, list(parts["cut"])),
             "line": {"width": 0},
             # What nobody measured never looks as if somebody had.
-            "pattern": {"shape": "" if measured else "/", "fgcolor": RIM, "size": 6},
+            "pattern": {"shape": "" if measured else "/", "fgcolor": layout.RIM, "size": 6},
         },
         error_y={
             "symmetric": False,
@@ -158,7 +150,7 @@ def _caption(
     profile: Profile, parts: pd.DataFrame, batch_size: int, granularity: Granularity
 ) -> str:
     origin = profile.provenance.origin
-    words = [f"{model_and_size(profile.graph)} on {profile.provenance.label()}."]
+    words = [f"{layout.model_and_size(profile.graph)} on {profile.provenance.label()}."]
     if caution := profile.caution(batch_size):
         words.append(f"Times are {caution}.")
     if granularity == "block":

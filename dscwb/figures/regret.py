@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import plotly.graph_objects as go
 
-from dscwb.figures.state_map import BAR, CELL_HOVER, compared
+from dscwb.figures.state_map import BAR, CELL_HOVER, compared, heading_against
 from dscwb.study import Study
 from dscwb.study.study import BEST_STATIC
 from dscwb.units import format_cost
@@ -37,16 +39,17 @@ def plot_regret(
     Raises:
         ValueError: The baseline is not a candidate of this study.
     """
-    unit = study.unit
+    unit, lost = study.unit, study.regret(baseline).to_numpy()
+    shown = partial(format_cost, unit=unit)
+    heading = heading_against(study, baseline, lost, "Regret of", shown)
     ends = {EXPONENTS[0]: "≤ ", EXPONENTS[-1]: "≥ "}
-    ticks = [f"{ends.get(k, '')}{format_cost(10.0**k, unit)}" for k in EXPONENTS]
+    ticks = [f"{ends.get(k, '')}{shown(10.0**k)}" for k in EXPONENTS]
     return compared(
         study,
         baseline,
         lambda states, split: states.regret(split).to_numpy(),
+        heading,
         (batch_size, data_rate_bps),
-        words="Regret of",
-        shown=lambda cost: format_cost(cost, unit),
         # Nothing is lost where the split is the best one, and zero has no logarithm.
         scale=lambda costs: np.log10(np.maximum(costs, 10.0 ** EXPONENTS[0])),
         name=REGRET,

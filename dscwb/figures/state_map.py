@@ -168,10 +168,9 @@ def compared(
     study: Study,
     baseline: str,
     values: Callable[[Study, str], Floats],
+    heading: tuple[str, str],
     point: tuple[int | None, float | None],
     *,
-    words: str,
-    shown: Callable[[float], str],
     scale: Callable[[Floats], Floats] = lambda values: values,
     **look: Any,
 ) -> go.Figure:
@@ -181,9 +180,8 @@ def compared(
         study: What to draw.
         baseline: The split or what stands for one; the best static one is that of the study.
         values: The study's method that compares with a split, NaN where it is impossible.
+        heading: `heading_against` it.
         point: Batch size and data rate to mark.
-        words: Beginning of the title: ``Gain over``.
-        shown: A value as text.
         scale: What of a value is coloured.
         look: Name, colours and hover; columns 3 to 5 of the hover are the cost of the best split,
             that of the baseline, and the value.
@@ -207,21 +205,15 @@ def compared(
     if missing.any():
         share = format_percent(float(missing.mean()))
         caption += f" Grey hatch: {none.replace(':', ', as')}: {share} of the states."
-    heading = heading_against(study, baseline, own, words, shown)
     return cells.figure([heatmap, hatched], heading, caption, point)
 
 
 def heading_against(
     study: Study, baseline: str, values: Floats, words: str, shown: Callable[[float], str]
 ) -> tuple[str, str]:
-    """Title and subtitle of such a map; the mean is over the states in which it is possible.
+    """Title, which begins with `words`, and subtitle of a map against a split that never changes.
 
-    Args:
-        study: What is drawn.
-        baseline: As in `Study.baseline_split`.
-        values: Of the study's own states, ``(batch, rate)``.
-        words: Beginning of the title.
-        shown: A value as text.
+    The mean is that of the study's own states in which it is possible; `shown` makes it a text.
     """
     name, chosen = shown_name(study.baseline_split(baseline)), ""
     if (spelt := SPELLINGS.get(baseline, baseline)) in (BEST_STATIC, MINIMAX_STATIC):

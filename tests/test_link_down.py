@@ -94,6 +94,13 @@ def test_where_nothing_at_all_is_possible_the_one_with_the_fewest_bytes_is_named
         dscwb.plot_latency_breakdown(study, **DOWN)
 
 
+def test_where_the_link_is_down_nothing_comes_second():
+    study = tiny_study()
+    assert study.at(1, 0).runner_up == ""
+    figure = dscwb.plot_latency_breakdown(study, **DOWN)
+    assert figure.layout.title.subtitle.text == "no offloading is best: 60 ms"
+
+
 def test_costs_and_gains_at_the_limit():
     assert cost_at([1.0, 1.0, np.nan], [0, 8, 8], 0).tolist()[:2] == [1.0, np.inf]
     np.testing.assert_array_equal(

@@ -76,7 +76,13 @@ LEGEND_ABOVE = {"orientation": "h", "x": 0, "xanchor": "left", "yref": "containe
 """A legend between title and plot; `page` says how high."""
 
 MIN_TICKS, MAX_TICKS = 4, 7
-MANTISSAS = ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7), (1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3))
+MANTISSAS: tuple[tuple[float, ...], ...] = (
+    (1,),
+    (1, 3),
+    (1, 2, 5),
+    (1, 1.5, 2, 3, 4, 5, 7),
+    (1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 4, 5, 6, 7, 8, 9),
+)
 """Where ticks may lie within a decade, sparsest first."""
 
 

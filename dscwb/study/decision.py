@@ -60,7 +60,7 @@ def decision(study: Study, batch_size: int, data_rate_bps: float) -> Decision:
     here, envelope = study.at_rates(data_rate_bps), study.envelopes[row]
     rate, best = float(here.data_rates_bps[0]), int(here.best[row, 0])
     costs = here.cost_at(batch_size)[:, 0]
-    others = np.where(np.arange(len(costs)) == best, np.inf, np.nan_to_num(costs, nan=np.inf))
+    others = np.where((np.arange(len(costs)) == best) | np.isnan(costs), np.inf, costs)
     second = int(np.argmin(others))
     piece = int(np.searchsorted(envelope.switching_rates_bps, rate, side="left"))
     edges = np.concatenate(([0.0], envelope.switching_rates_bps, [np.inf]))

@@ -13,6 +13,7 @@ import os
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -100,19 +101,10 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a policy comes from, in words.
+    """Where a policy comes from, in words, as the study's captions say it.
 
-    Attributes:
-        model: Model and input size.
-        device: The device's profile: measured, modelled, assumed or imported.
-        server: The server's profile.
-        scenario: Link, encodings and the other choices.
-        objective: What the splits are best in, ``latency`` or ``energy``.
-        device_profile: Hash of the numbers of the device's profile.
-        server_profile: Hash of the numbers of the server's profile.
-        date: UTC date and time, ISO 8601.
-        dscwb_version: What made it.
-        confidence: How the intervals were found; empty where there are none.
+    The objective is ``latency`` or ``energy``, the two profiles are hashes of their numbers, the
+    date is UTC in ISO 8601; the confidence says how the intervals were found, or nothing.
     """
 
     model: str
@@ -151,8 +143,14 @@ class Policy:
         return (
             f"Policy: {self.origin.model}, best in {self.origin.objective}\n"
             f"Device: {self.origin.device}\nServer: {self.origin.server}\n"
-            f"{sum(numbers)} switching rates at batch sizes {', '.join(map(str, self.batch_sizes))}"
+            f"Switching rates: {sum(numbers)} at batch sizes "
+            f"{', '.join(map(str, self.batch_sizes))}"
         )
+
+    def _repr_html_(self) -> str:
+        cells = (line.split(": ", maxsplit=1) for line in repr(self).splitlines())
+        rows = (f"<tr><th>{name}</th><td>{escape(words)}</td></tr>" for name, words in cells)
+        return f"<table>{''.join(rows)}</table>"
 
     @property
     def batch_sizes(self) -> tuple[int, ...]:

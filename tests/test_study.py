@@ -272,3 +272,4 @@ def test_objects_print_themselves_in_six_lines_and_the_study_as_a_table():
     for shown in (found.confidence(40), found.policy()):
         assert len(repr(shown).splitlines()) <= 6
         assert "tiny" in repr(shown)
+        assert shown._repr_html_().count("<tr>") == len(repr(shown).splitlines())

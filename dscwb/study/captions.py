@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -142,18 +140,3 @@ def summary(study: Study) -> dict[str, str]:
         "Mean gain": f"{format_percent(study.mean_gain(over))} over {shown_name(over)}, "
         f"mean over {study.grid_label}",
     }
-
-
-def lines(summary: Mapping[str, str]) -> str:
-    """A summary as text."""
-    return "\n".join(f"{name}: {words}" for name, words in summary.items())
-
-
-def html(summary: Mapping[str, str]) -> str:
-    """A summary as a small table."""
-    rows = "".join(
-        f"<tr><th style='text-align:left'>{escape(name)}</th>"
-        f"<td style='text-align:left'>{escape(words)}</td></tr>"
-        for name, words in summary.items()
-    )
-    return f"<table>{rows}</table>"

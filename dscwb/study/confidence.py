@@ -21,7 +21,7 @@ from dscwb.cost import Floats, checked_rates, cost_at, gain, neighbour_shares
 from dscwb.cuts import all_cuts
 from dscwb.profiles.records import NS, Passes, Profile
 from dscwb.profiles.resampling import fewest_repeats, resampled, same_passes
-from dscwb.units import NO_OFFLOADING, format_percent
+from dscwb.units import NO_OFFLOADING, as_lines, as_table, format_percent, shown_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,15 +60,23 @@ class Confidence:
     shares: Floats
     intercepts: Floats
 
+    def summary(self) -> dict[str, str]:
+        """What a notebook shows of it, a line each."""
+        over = self.study.splits[-1]
+        low, high = map(format_percent, self.mean_gain(over))
+        return {
+            "Confidence": f"{self.study.edge.graph.model}, {self.label()}",
+            "Undecided": f"{format_percent(float(self.undecided.mean()))} of points",
+            "Mean gain": f"{low} to {high} over {shown_name(over)} (95 % interval), mean over "
+            f"{self.study.grid_label}",
+        }
+
     def __repr__(self) -> str:
-        """The confidence in three lines."""
-        low, high = map(format_percent, self.mean_gain(self.study.splits[-1]))
-        return (
-            f"Confidence: {self.label()}, model {self.study.edge.graph.model}\n"
-            f"Undecided: {format_percent(float(self.undecided.mean()))} of points\n"
-            f"Mean gain over {self.study.splits[-1]}: {low} to {high} (95 %), "
-            f"mean over {self.study.grid_label}"
-        )
+        """The summary in three lines."""
+        return as_lines(self.summary())
+
+    def _repr_html_(self) -> str:
+        return as_table(self.summary())
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -125,34 +133,22 @@ class Confidence:
             One row a change, as `Study.switching_rates`: ``batch_size``, ``below``, ``above``,
             ``data_rate_bps``, ``low_bps``, ``high_bps``.
         """
-        import pandas as pd
-
-        names, study = self.study.splits, self.study
-        rows = [
-            (size, names[below], names[above], rate, *_interval(self._meet(row, below, above)))
-            for row, (size, one) in enumerate(zip(study.batch_sizes, study.envelopes, strict=True))
-            for rate, below, above in zip(
-                one.switching_rates_bps, one.splits[:-1], one.splits[1:], strict=True
-            )
+        table = self.study.switching_rates()
+        ends = [
+            _interval(self._meet(row, below, above))
+            for row, one in enumerate(self.study.envelopes)
+            for below, above in zip(one.splits[:-1], one.splits[1:], strict=True)
         ]
-        columns = ["batch_size", "below", "above", "data_rate_bps", "low_bps", "high_bps"]
-        return pd.DataFrame(rows, columns=columns)
+        low, high = np.array(ends).reshape(-1, 2).T
+        columns = ["batch_size", "below", "above", "data_rate_bps"]
+        return table[columns].assign(low_bps=low, high_bps=high)
 
     def mean_gain(self, baseline: str = NO_OFFLOADING) -> tuple[float, float]:
-        """95 % interval of `Study.mean_gain`: low and high.
+        """95 % interval of `Study.mean_gain`: low and high; NaN where the baseline is not possible.
 
-        In every replicate the gain of its own best splits is averaged over the grid, all states
+        In every replicate the gain of its own best splits is averaged over the grid, all points
         alike; the interval holds the middle 95 % of these means. The baseline is the split that it
         stands for in the study: ``best static`` is not chosen anew.
-
-        Args:
-            baseline: As in `Study.baseline_split`.
-
-        Returns:
-            Two shares; NaN where the baseline is not possible in every state.
-
-        Raises:
-            ValueError: The baseline is not a candidate.
         """
         study = self.study
         split = study.splits.index(study.baseline_split(baseline))

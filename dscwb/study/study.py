@@ -28,7 +28,7 @@ from dscwb.study.dominance import Dominance, dominance
 from dscwb.study.sureness import HowSure, how_sure
 from dscwb.study.thresholds import policy_of
 from dscwb.study.worth import weighted_mean
-from dscwb.units import FULL_OFFLOADING, NO_OFFLOADING
+from dscwb.units import FULL_OFFLOADING, NO_OFFLOADING, as_lines, as_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -367,10 +367,10 @@ class Study:
 
     def __repr__(self) -> str:
         """The study in six lines."""
-        return captions.lines(captions.summary(self))
+        return as_lines(captions.summary(self))
 
     def _repr_html_(self) -> str:
-        return captions.html(captions.summary(self))
+        return as_table(captions.summary(self))
 
     @property
     def _at_best(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

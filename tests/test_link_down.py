@@ -158,7 +158,7 @@ def test_the_command_line_takes_a_trace_and_asks_for_an_outage(tmp_path, capsys)
     assert [line.split(",")[2] for line in text[1:]] == ["no offloading"] * 2 + ["full offloading"]
     path = tmp_path / "p.json"
     assert not main(["policy", str(edge), *same, "-o", str(path), "--at", "0", "--replicates", "0"])
-    assert "at 0 bit/s: no offloading" in capsys.readouterr().out
+    assert "at 0 bit/s (0 B/s): no offloading" in capsys.readouterr().out
     old = json.loads(path.read_text())
     assert old["batches"][0]["down"] is None
 

@@ -7,7 +7,7 @@ with the share of the peak that its class of operations reaches, rough or fitted
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, dataclass, replace
 from typing import Literal
 
@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from dscwb.cuts import Cut, all_cuts
 from dscwb.devices.datasheets import DEFAULT_EFFICIENCY, Device, Efficiency
 from dscwb.devices.datasheets import device as device_named
-from dscwb.graph import Layer, ModelGraph, TensorSpec
+from dscwb.graph import Layer, ModelGraph
 from dscwb.profiles.library import ProfileLike, as_profile, calibration
 from dscwb.profiles.records import NS, Passes, Profile, Provenance, Seconds
-from dscwb.units import COMPLEX_DTYPES, DTYPE_BYTES, FLOAT_DTYPES, Encoding, encoding
+from dscwb.units import COMPLEX_DTYPES, DTYPE_BYTES, FLOAT_DTYPES, encoding
 
 Floats = NDArray[np.float64]
 OpClass = Literal["dense", "depthwise", "product", "other"]
@@ -57,19 +57,19 @@ def op_classes(graph: ModelGraph) -> tuple[OpClass, ...]:
     transposed convolution is judged by its input's elements and C_out in place of C_in.
     """
     specs = {spec.name: spec for spec in graph.tensors()}
-    return tuple(_op_class(layer, specs) for layer in graph.layers)
 
+    def op_class(layer: Layer) -> OpClass:
+        if not layer.flops:
+            return "other"
+        if "conv" not in layer.op or not layer.inputs:
+            return "product"
+        given, made = specs[layer.inputs[0]], layer.outputs[0]
+        if "transpose" in layer.op:
+            given, made = made, given
+        dense = layer.flops % (2 * made.elements() * given.shape[1]) == 0
+        return "dense" if dense else "depthwise"
 
-def _op_class(layer: Layer, specs: Mapping[str, TensorSpec]) -> OpClass:
-    if not layer.flops:
-        return "other"
-    if "conv" not in layer.op or not layer.inputs:
-        return "product"
-    given, made = specs[layer.inputs[0]], layer.outputs[0]
-    if "transpose" in layer.op:
-        given, made = made, given
-    dense = layer.flops % (2 * made.elements() * given.shape[1]) == 0
-    return "dense" if dense else "depthwise"
+    return tuple(map(op_class, graph.layers))
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +153,10 @@ def _ideal(
     read = np.array([sum(nbytes[name] for name in layer.inputs) for layer in layers])
     written = np.array([sum(nbytes[spec.name] for spec in layer.outputs) for layer in layers])
     alive = np.array([sum(nbytes[s.name] for s in cut.frontier) for cut in cuts[:-1]])
-    weights = np.array([_weight_bytes(layer, wire) for layer in layers])
+    # Of weights in another element type; the captured one is that of the layer's output.
+    size, own = wire.bytes_per_element, [layer.outputs[0].dtype for layer in layers]
+    scale = np.array([size / DTYPE_BYTES[one] if one in FLOAT_DTYPES else 1.0 for one in own])
+    weights = np.array([layer.weight_bytes for layer in layers]) * scale
     # Graphs of torch 2.11 do not say that dropout only passes its input on.
     view = np.array([bool(layer.view_of) or layer.op == "dropout" for layer in layers])
     looked_up = np.where([layer.op in _LOOKUPS for layer in layers], written, np.inf)
@@ -170,13 +173,6 @@ def _ideal(
         float(np.max(alive + np.where(view, 0.0, written), initial=0.0) + weights.sum()),
         gpu,
     )
-
-
-def _weight_bytes(layer: Layer, wire: Encoding) -> float:
-    """Bytes of its weights in another element type; the captured one is that of its output."""
-    captured = layer.outputs[0].dtype
-    scale = wire.bytes_per_element / DTYPE_BYTES[captured] if captured in FLOAT_DTYPES else 1.0
-    return layer.weight_bytes * scale
 
 
 def model_profile(

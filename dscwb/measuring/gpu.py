@@ -29,11 +29,6 @@ WARM_REPEATS = 3  # run before them and thrown away
 # Fewest multiprocessors and the step between sizes, by major compute capability, as the CUDA driver
 # API states them for cuDevSmResourceSplitByCount; later chips are like 9.
 _SIZES = {6: (1, 1), 7: (2, 2), 8: (4, 2), 9: (8, 8)}
-_REMEDY = (
-    "it takes an NVIDIA GPU on Linux, a driver for CUDA 12.8 or newer and the package "
-    "cuda-bindings (pip install cuda-bindings); without them leave multiprocessors out to measure "
-    "the whole GPU"
-)
 # Bits of nvmlClocksEventReasons (nvml.h), formerly nvmlClocksThrottleReasons.
 _REASONS = {
     0x001: "idle",
@@ -119,7 +114,10 @@ def _made(device: torch.device, number: int) -> tuple[Any, Any]:
     except (ImportError, AttributeError, RuntimeError) as error:
         said = str(error).strip().split("\n")[0].rstrip(".")
         raise ProfileError(
-            f"No slice of {number} multiprocessors can be made here ({said}); {_REMEDY}."
+            f"No slice of {number} multiprocessors can be made here ({said}); it takes an NVIDIA "
+            "GPU on Linux, a driver for CUDA 12.8 or newer and the package cuda-bindings (pip "
+            "install cuda-bindings); without them leave multiprocessors out to measure the whole "
+            "GPU."
         ) from None
 
 

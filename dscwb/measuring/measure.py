@@ -33,6 +33,8 @@ COMPILED_PROTOCOL = "compiled-halves/1"
 KEEP_EVERY_S = 2.0  # seconds of passes between two writes of the checkpoint
 SAMPLE_EVERY_S = 0.1  # seconds of passes between two samples of a GPU's clocks
 TF32_SINCE = (8, 0)  # compute capability
+# Over seconds of passes; how many there will be turns out only as they go.
+BAR = "{l_bar}{bar}| {elapsed} so far, at most {remaining} left"
 
 
 def profile(
@@ -118,7 +120,7 @@ def profile(
     with (
         alone(path),
         _fixed_conditions(device, threads, tf32),
-        _progress_bar(progress) as bar,
+        tqdm(total=1.0, desc="measuring", bar_format=BAR, disable=not progress) as bar,
         closing(GpuMonitor(device)) as monitor,
         slice_of(device, multiprocessors) as (part, how),
     ):
@@ -215,12 +217,6 @@ def _fixed_conditions(device: torch.device, threads: int | None, tf32: bool) -> 
         torch.set_num_threads(threads_before)
         if collecting:
             gc.enable()
-
-
-def _progress_bar(progress: bool) -> tqdm[NoReturn]:
-    """A bar over seconds of passes; how many there will be turns out only as they go."""
-    left = "{l_bar}{bar}| {elapsed} so far, at most {remaining} left"
-    return tqdm(total=1.0, desc="measuring", bar_format=left, disable=not progress)
 
 
 def _after_round(

@@ -47,9 +47,10 @@ class _Record:
     def __new__(cls, *_: Any, **given: Any) -> Self:
         """Refuse an unknown field by its name."""
         known = [field.name for field in fields(cls)]  # type: ignore[arg-type]  # all are records
+        link = " A round trip is link=dscwb.Link(round_trip_s=0.01)." if "link" in known else ""
         for name in given:
             if name not in known:
-                raise TypeError(f"{cls.__name__} has no {name!r}; it has {', '.join(known)}.")
+                raise TypeError(f"{cls.__name__} has no {name!r}; it has {', '.join(known)}.{link}")
         return super().__new__(cls)
 
 
@@ -189,7 +190,7 @@ class Scenario(_Record):
         for name in ("server_load", "device_slowdown"):
             _check(name, getattr(self, name), 1, "from 1 up")
         if self.min_depth != int(self.min_depth) or self.min_depth < 0:
-            raise ValueError(f"min_depth is {self.min_depth}; give a number of blocks from 0 up.")
+            raise ValueError(f"min_depth is {self.min_depth!r}; give a number of blocks from 0 up.")
         object.__setattr__(self, "min_depth", int(self.min_depth))  # 1.0 is a whole number too
         for name in ("memory_cap_bytes", "arrival_rate_hz"):
             value = getattr(self, name)

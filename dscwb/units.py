@@ -149,6 +149,7 @@ def encoding(name: str | Encoding) -> Encoding:
     """
     if isinstance(name, Encoding):
         return name
+    name = str(name)  # whatever it is, it is named
     if stated := re.fullmatch(r"jpeg[ :]([0-9.]+)(?::1)?", name.lower()):
         try:
             return jpeg(float(stated[1]))

@@ -61,6 +61,14 @@ def test_a_field_that_there_is_not_is_named_beside_those_that_there_are():
             record(**{name: 20})
     with pytest.raises(TypeError, match="Scenario has no 'speed'; it has link, input_encoding"):
         study(speed=3)
+    with pytest.raises(
+        TypeError, match=r"no 'rtt'; .* A round trip is link=dscwb\.Link\(round_trip_s="
+    ):
+        study(rtt=3)
+    with pytest.raises(ValueError, match="scenario is .uint8"):
+        study(scenario="uint8")
+    with pytest.raises(ValueError, match="Unknown encoding '4'; choose one of float32"):
+        scenario(input_encoding=4)
 
 
 def test_encodings_are_given_by_name_and_have_no_default():

@@ -56,6 +56,10 @@ def sweep(
         ['no offloading', 'blocks.3.0', 'full offloading']
     """
     edge, server = as_profile(edge), as_profile(server)
+    if not isinstance(scenario, Scenario | None):
+        raise ValueError(
+            f"scenario is {scenario!r}; give dscwb.Scenario(...), or its fields by name."
+        )
     scenario = Scenario(**knobs) if scenario is None else replace(scenario, **knobs)
     rates = DATA_RATES_BPS if data_rates_bps is None else data_rates_bps
     sizes = common_batch_sizes(edge, server) if batch_sizes is None else tuple(batch_sizes)

@@ -1,6 +1,7 @@
 """Maps over data rate and batch size: the best split, gain, regret, and what they say beside it."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -147,6 +148,14 @@ def test_both_maps_in_one_figure_are_the_single_ones():
         np.testing.assert_array_equal(one.x, other.x)
         assert one.type == "scatter" or np.array_equal(one.z, other.z)
     assert caption_of(both) == f"{caption_of(best)} Mean over {study.grid_label}."
+
+
+def test_names_between_both_maps_are_short():
+    blocks = [replace(one, name=f"features.denseblock2.{one.name}") for one in tiny_graph().blocks]
+    profile = profile_of(replace(tiny_graph(), blocks=tuple(blocks)), {1: [10 * MS] * 3})
+    figure = plot_maps(study_of(profile, scale_profile(profile, 10)))
+    names = trace(figure, MAP).colorbar.ticktext
+    assert names == ("full offloading", "…denseblock2.a", "no offloading")
 
 
 def test_every_map_carries_the_scenario():

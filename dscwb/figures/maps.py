@@ -7,11 +7,12 @@ from plotly.subplots import make_subplots
 
 from dscwb.figures.best_split import plot_best_split
 from dscwb.figures.gain import plot_gain
-from dscwb.figures.layout import caption_of, page
+from dscwb.figures.layout import caption_of, page, shortened
 from dscwb.study import Study
 from dscwb.study.confidence import Confidence
 from dscwb.units import NO_OFFLOADING
 
+NARROW_NAME = 20  # characters that have room between the two maps
 PLOT = 340  # pixels at least: a page must not jump while a slider changes the model
 
 
@@ -39,7 +40,9 @@ def plot_maps(
         figure.add_traces(one.data, rows=1, cols=column)
         figure.update_xaxes(one.layout.xaxis.to_plotly_json(), col=column)
         figure.update_yaxes(one.layout.yaxis.to_plotly_json(), col=column)
-    figure.data[0].colorbar.x = figure.layout.xaxis.domain[1]
+    bar = figure.data[0].colorbar
+    names = [shortened(name, NARROW_NAME) for name in bar.ticktext]
+    bar.update(x=figure.layout.xaxis.domain[1], ticktext=names)
     figure.update_yaxes(title_text="", col=2)
     for title, axis in zip(figure.layout.annotations, ("xaxis", "xaxis2"), strict=True):
         title.update(x=figure.layout[axis].domain[0], xanchor="left", align="left", yshift=6)

@@ -100,7 +100,9 @@ def test_a_device_is_found_by_its_name():
     ) as told:
         device("☃")
     # The remedy works as it is written.
-    assert "dscwb.catalogue() lists all, dscwb.Device(...) makes" in str(told.value)
+    assert "dscwb.catalogue() or `dscwb devices` lists all, dscwb.Device(...) makes" in str(
+        told.value
+    )
     assert dscwb.catalogue() == catalogue()
     assert dscwb.Device is Device
 

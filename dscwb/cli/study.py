@@ -208,7 +208,7 @@ def sweep(study: Study, output: OptionalOutput = None) -> None:
     from dscwb.study.thresholds import few_batch_sizes
 
     say(study.label(), "", dscwb.verdict(study), *study.cautions(), "")
-    say(*filter(None, [about_models(study)]), *_mean_gains(study), "", study.dominance(), "")
+    say(*_mean_gains(study), *filter(None, [about_models(study)]), "", study.dominance(), "")
     say(_thresholds(study.policy(), few_batch_sizes(study)))
     if output:
         say(f"saved {study.save(output)}")

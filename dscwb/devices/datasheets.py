@@ -156,5 +156,5 @@ def device(name: str | Device) -> Device:
     near = difflib.get_close_matches(name.lower(), known, cutoff=0.4) or list(known)
     raise ValueError(
         f"Unknown device {name!r}; did you mean {' or '.join(known[n].name for n in near)}? "
-        "dscwb.catalogue() lists all, dscwb.Device(...) makes one of your own."
+        "dscwb.catalogue() or `dscwb devices` lists all, dscwb.Device(...) makes one of your own."
     )

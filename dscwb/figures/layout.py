@@ -91,10 +91,10 @@ def full_name(split: str) -> str:
     return html.escape(shown_name(split), quote=False)
 
 
-def label(split: str, longest: int = LONGEST_NAME) -> str:
+def label(split: str) -> str:
     """`full_name` short enough for an axis or a legend."""
     end = split == shown_name(split)  # full or no offloading
-    return full_name(split if end else shortened(split, longest))
+    return full_name(split if end else shortened(split))
 
 
 def shortened(name: str, longest: int = LONGEST_NAME) -> str:

@@ -1,7 +1,7 @@
 """Small models that write into memory: a random program for each seed, and some that people write.
 
-Run as a program it is one of two machines: it makes the models anew, loads their weights from a
-file, and runs the heads, or the tails, of all their cuts.
+Run as a program it is the second of two machines: it makes the models anew, loads their weights
+from a file, and runs the tails of their cuts.
 """
 
 from __future__ import annotations
@@ -216,7 +216,7 @@ def inputs(call: int) -> torch.Tensor:
     return torch.randn(BATCH_SIZE, 4, 4, generator=generator)
 
 
-def machine(half: str, folder: Path) -> None:
+def run_halves(half: str, folder: Path) -> None:
     """Run the heads or the tails of all cuts of all models, each several times in a row."""
     from dscwb.capturing.captured import capture
     from dscwb.cuts import all_cuts
@@ -241,4 +241,4 @@ def machine(half: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    machine(sys.argv[1], Path(sys.argv[2]))
+    run_halves("tail", Path(sys.argv[1]))

@@ -12,7 +12,8 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from dscwb.capturing.captured import capture, verify
-from dscwb.capturing.exported import CaptureError, read_program
+from dscwb.capturing.errors import CaptureError
+from dscwb.capturing.exported import read_program
 from dscwb.cuts import all_cuts
 from tests import memory_models
 from tests.memory_models import BATCH_SIZE, CALLS, SHARED, Counter, Pillars, RandomWrites
@@ -59,12 +60,12 @@ def test_programs_that_people_write(kind):
 
 
 def test_two_machines_that_share_nothing(tmp_path: Path):
-    """Each in a process of its own with weights loaded from a file, two calls in a row."""
+    """Heads run here, tails in another process with weights from a file; two calls in a row."""
     made = {name: make().eval() for name, make in SHARED.items()}
     torch.save({name: model.state_dict() for name, model in made.items()}, tmp_path / "weights.pt")
-    for half in ("head", "tail"):
-        command = [sys.executable, "-m", "tests.memory_models", half, str(tmp_path)]
-        subprocess.run(command, check=True, cwd=Path(__file__).parent.parent)
+    memory_models.run_halves("head", tmp_path)
+    command = [sys.executable, "-m", "tests.memory_models", str(tmp_path)]
+    subprocess.run(command, check=True, cwd=Path(__file__).parent.parent)
     results = torch.load(tmp_path / "tail.pt")
     assert {key.split(",")[0] for key in results} == set(SHARED)
     assert len(results) > 12

@@ -211,6 +211,7 @@ def test_an_unknown_model_is_answered_with_the_nearest_names(run):
         (["bottlenecks", SMALL, "--image-size", "big"], "Invalid value for '--image-size'"),
         (["verify", SMALL, "--batchsize", "2"], "No such option: --batchsize"),
         (["profile", SMALL], "Missing option"),
+        (["import", "x", "--batch-size", "0"], "Invalid value for '--batch-size'"),
         (
             ["profile", SMALL, "-o", "."],
             "Invalid value for '--output'",

@@ -251,7 +251,7 @@ def import_(
     ] = None,
     image_size: ImageSize = None,
     dtype: Annotated[str, typer.Option(help="Element type that payload_bytes counts.")] = "float32",
-    batch_size: Annotated[int, typer.Option(help="Of layer times, which do not say it.")] = 1,
+    batch_size: Annotated[int, typer.Option(min=1, help="Of layer times, which lack it.")] = 1,
 ) -> None:
     """Make a profile of numbers measured by other means.
 

@@ -269,6 +269,12 @@ def test_one_of_several_models_is_asked_for(tmp_path, capsys):
         ({"traceEvents": [{"cat": "kernel"}]}, "a torch.profiler trace of a GPU, where operations"),
         ([{"a": 1}], "it is JSON of no tool known here; known are trtexec"),
         ("[{", "it is damaged JSON"),
+        ([{"averageMs": 1}], r"it is damaged \(KeyError: 'name'\); export it anew"),
+        (
+            trtexec([float("inf")] * 18),
+            "trtexec layer profile with a number beyond 9e",
+        ),
+        (scission("012", [9, 1e99, 7], [1.0, 2.0, 3.0]), "Scission table with a number beyond 9e"),
         ([{"cat": "Session", "name": "model_run"}], "ONNX Runtime profile without layers"),
     ],
 )

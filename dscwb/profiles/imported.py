@@ -21,13 +21,11 @@ from dscwb.cuts import Cut, all_cuts
 from dscwb.graph import Block, Layer, ModelGraph, TensorSpec
 from dscwb.profiles.files import read_file
 from dscwb.profiles.records import NS, Passes, Profile, ProfileError, Provenance, Separate
-from dscwb.profiles.tools import INPUT, OUTPUT, LayerTimes, layer_times, scission_models
+from dscwb.profiles.tools import INPUT, LARGEST, OUTPUT, LayerTimes, layer_times, scission_models
 from dscwb.units import AS_SENT, DTYPE_BYTES, plain_text
 
 SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e-9}
 LARGEST_TABLE_BYTES = 10**8
-LARGEST = 9e9
-"""Of seconds, samples and bytes of one payload: 285 years in nanoseconds fit 64 bits."""
 NUMBER = re.compile(r"\+?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 COLUMNS = ("split", "batch_size", "head_s", "tail_s", "payload_bytes")
 WIRE = "uint8"

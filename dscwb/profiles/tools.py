@@ -28,6 +28,8 @@ INPUT, OUTPUT = "input", "output"
 """Names of the splits for full offloading (nothing in the head) and no offloading."""
 TRACE = "a torch.profiler trace"
 US, MS = 1e-6, 1e-3  # seconds
+LARGEST = 9e9
+"""Of seconds, samples and bytes of one payload: 285 years in nanoseconds fit 64 bits."""
 NPY_HEADER = 128  # bytes that Scission counts with each tensor, which it saves by numpy.save
 PRODUCT = re.compile(
     r"(?i)(?:^|[\W_])(?:conv|gemm|matmul|fully_connected|batch_matmul|fc|dense|linear)"
@@ -83,6 +85,9 @@ class LayerTimes:
         times = self if graph is None else _of_one_run(self, graph)
         if not times.layers or not (times.seconds.sum(axis=1) > 0).all():
             raise ValueError(f"it is {self.tool} without layers; switch the profiling of layers on")
+        numbers = np.append(times.seconds, times.payload_bytes or ())
+        if not (np.abs(numbers) < LARGEST).all():
+            raise ValueError(f"it is {self.tool} with a number beyond {LARGEST:g}; export it anew")
         if times.payload_bytes is not None:
             return times, _own_splits(times, batch_size), times.note
         if graph is None:
@@ -123,7 +128,7 @@ def layer_times(text: str, model: str | None = None) -> LayerTimes | None:
             return _json(text)
         if re.search(r"(?im)^[\s\[]*node type\]?\s*[,\t]", text):
             return _tflite(text)
-    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise ValueError(f"it is damaged ({reason}); export it anew") from None
     tables = scission_models(text)

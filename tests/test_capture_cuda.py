@@ -20,7 +20,7 @@ from dscwb.profiles.library import read_profiles
 from tests.fake_cuda import fake_cuda, moved
 
 # Of each family of shipped models the smallest; of those with several depths the largest too.
-SHIPPED = [(name, side) for name, side, _ in MODELS if not re.search("_(b[1-6]|m)$", name)]
+SHIPPED = [(name, side) for name, side, _ in MODELS if not re.search("_b[1-6]$|v2_[sm]$", name)]
 # A family each that no shipped model stands for.
 OTHERS = (
     "edgenext_xx_small",

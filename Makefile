@@ -16,6 +16,9 @@ NEW_ENOUGH = -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
 LAB_FLAGS ?=
 PYTEST_FLAGS ?=
 
+# A file of tests runs in one of up to four processes, each with one thread.
+WORKERS = -n logical --maxprocesses 4 --dist loadfile
+
 INSTALL = install -c constraints.txt -e '.[lab,test]'
 
 help:  ## list these commands
@@ -55,7 +58,7 @@ lab: env  ## open the workbench in JupyterLab, on this machine only
 	    $$([ "$$(id -u)" != 0 ] || echo --allow-root) $(LAB_FLAGS)
 
 test: lint browser  ## check style, types and imports, find a browser, run all tests
-	.venv/bin/python -m pytest $(PYTEST_FLAGS)
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest $(WORKERS) $(PYTEST_FLAGS)
 
 lint: env  ## check style, types and imports
 	.venv/bin/ruff check

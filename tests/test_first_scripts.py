@@ -23,14 +23,15 @@ def test_a_shipped_model_explored_by_its_name():
     server = dscwb.scale_profile("efficientnet_b4", speedup=20)
     study = dscwb.sweep("efficientnet_b4", server, link=dscwb.Link(0.02), **WIRE)
     decision = study.at(batch_size=1, data_rate_bps=20e6)
-    # By hand: after blocks.3.0 there are 64,512 elements of one byte: 25.8 ms, and 20 ms round trip.
+    # By hand: after blocks.3.0 there are 64,512 elements of one byte: 25.8 ms,
+    # and 20 ms round trip.
     assert decision.split == "blocks.3.0"
     assert abs(decision.transfer_s - (0.02 + 64512 * 8 / 20e6)) < 1e-12
     assert decision.best_from_bps < 20e6 <= decision.best_to_bps
 
 
 class Net(nn.Module):
-    """No repeated blocks, and a bottleneck in the middle: 8 × 8 × 8 of 3 × 64 × 64."""
+    """No repeated blocks; after its second layer 512 of the 12,288 elements are left."""
 
     def __init__(self):
         super().__init__()

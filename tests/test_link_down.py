@@ -153,7 +153,7 @@ def test_the_command_line_takes_a_trace_and_asks_for_an_outage(tmp_path, capsys)
     assert not main(
         ["sweep", str(edge), *same, "--rates", "0.01,0,1", "-o", str(tmp_path / "s.csv")]
     )
-    assert "3 data rates from 0 bit/s to 1 Mbit/s" in capsys.readouterr().out
+    assert "of 3 points: batch size 1 and 0 bit/s–1 Mbit/s." in capsys.readouterr().out
     text = (tmp_path / "s.csv").read_text().splitlines()
     assert [line.split(",")[2] for line in text[1:]] == ["no offloading"] * 2 + ["full offloading"]
     path = tmp_path / "p.json"

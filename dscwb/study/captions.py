@@ -131,10 +131,12 @@ def summary(study: Study) -> dict[str, str]:
     """What a notebook shows of a study, a line each."""
     stamp = study.stamp()
     over = "no offloading" if "no offloading" in study.splits else study.splits[-1]
+    machines = (one.provenance for one in (study.edge, study.server))
+    device, server = (f"{one.machine()} ({one.origin})" for one in machines)
     return {
         "Study": stamp["model"],
-        "Device": stamp["device"],
-        "Server": stamp["server"],
+        "Device": device,
+        "Server": server,
         "Scenario": stamp["scenario"],
         "Verdict": verdict(study),
         "Mean gain": f"{format_percent(study.mean_gain(over))} over {shown_name(over)}, "

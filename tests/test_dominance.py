@@ -85,7 +85,7 @@ def test_a_slow_layer_on_the_server_is_found_and_what_it_makes_best_is_named():
     assert dominance.mean_loss == pytest.approx(losses.mean())
     assert dominance.worst_loss == pytest.approx(losses.max())
     assert str(dominance).startswith("1 stretch is slower on the server")
-    assert "may be best: b." in str(dominance)
+    assert "may be best: after b." in str(dominance)
 
 
 def test_a_loaded_server_breaks_the_premise_and_the_largest_stretch_comes_first():

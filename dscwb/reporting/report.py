@@ -117,6 +117,7 @@ def report(
     loader = PackageLoader("dscwb.reporting", ".")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
     environment.filters["seconds"] = format_seconds
+    environment.filters["shown"] = shown_name
     page = environment.get_template("report.html").render(
         _values(shown, point, confidence), command=command
     )

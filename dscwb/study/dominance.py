@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from dscwb.cost import CostLines, Floats, gain
 from dscwb.cuts import all_cuts
 from dscwb.envelope import lower_envelope
-from dscwb.units import format_percent
+from dscwb.units import format_percent, shown_name
 
 if TYPE_CHECKING:
     from dscwb.study.study import Study
@@ -61,6 +61,7 @@ class Dominance:
             bottlenecks only would cost; measured, whatever the premise. Batch sizes at which none
             of them is possible are left out; NaN if that is all of them.
         worst_loss: The largest loss in a state of the grid.
+        over: What the mean is over, in words.
     """
 
     holds: bool
@@ -70,10 +71,12 @@ class Dominance:
     beyond_compressive: tuple[str, ...]
     mean_loss: float
     worst_loss: float
+    over: str
 
     def __str__(self) -> str:
         """All of it in two sentences."""
-        best = f": {', '.join(self.needed)}" if self.needed else "; here none of them is"
+        needed = ", ".join(map(shown_name, self.needed))
+        best = f": {needed}" if needed else "; here none of them is"
         none = "No stretch of the model is slower on the server than on the device"
         many = len(self.slower if self.slower else self.record_low) != 1
         if self.slower:
@@ -93,7 +96,7 @@ class Dominance:
         return (
             f"{premise} Compressive bottlenecks alone would cost "
             f"{format_percent(self.mean_loss)} on average and "
-            f"{format_percent(self.worst_loss)} at worst."
+            f"{format_percent(self.worst_loss)} at worst, over {self.over}."
         )
 
 
@@ -125,6 +128,7 @@ def dominance(study: Study) -> Dominance:
         beyond_compressive=names({i for _, i in used}.difference(kept)),
         mean_loss=float(losses.mean()) if losses.size else math.nan,
         worst_loss=float(losses.max()) if losses.size else math.nan,
+        over=study.grid_label,
     )
 
 

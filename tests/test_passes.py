@@ -180,7 +180,7 @@ def test_stamps_that_cost_more_than_a_tenth_are_never_ok():
     found = judged(cost=1.3)
     assert found.status(1) == "biased"
     assert found.caution(1) == (
-        "biased: stamps cost 30% of a pass; measure more passes (passes=, --passes), or executed "
+        "biased: stamps cost 30 % of a pass; measure more passes (passes=, --passes), or executed "
         "halves only (stamps=False, --no-stamps)"
     )
 
@@ -188,8 +188,18 @@ def test_stamps_that_cost_more_than_a_tenth_are_never_ok():
 @pytest.mark.parametrize(
     ("head", "tail", "words"),
     [
-        (140, 900, "heads lie -4.0% of T from executed ones in the median, 4.0% at the worst cut"),
-        (100, 860, "tails lie +4.0% of T from executed ones in the median, 4.0% at the worst cut"),
+        (
+            140,
+            900,
+            "heads are 4.0 % of T shorter than executed ones in the median, off by 4.0 % "
+            "at the worst cut",
+        ),
+        (
+            100,
+            860,
+            "tails are 4.0 % of T longer than executed ones in the median, off by 4.0 % "
+            "at the worst cut",
+        ),
     ],
 )
 def test_halves_that_disagree_are_never_ok(head, tail, words):
@@ -203,7 +213,7 @@ def test_one_cut_that_disagrees_by_more_than_noise_explains_is_enough():
     for runs in (1, 2, 5, 9):
         found = judged([*agreeing, executed(1, 150, 900, runs=runs)])
         assert found.status(1) == "biased"
-        assert "5.0% at the worst cut" in found.caution(1)
+        assert "5.0 % at the worst cut" in found.caution(1)
 
 
 def test_one_cut_that_noise_may_explain_is_not():
@@ -226,18 +236,18 @@ def test_stamps_cost_what_they_do_in_the_median_however_they_scatter():
     passes = (Passes(1, plain, stamped),)
     found = Profile(tiny_graph(), Provenance("measured", "bench clock"), passes)
     assert found.status(1) == "biased"
-    assert "stamps cost 25% of a pass" in found.caution(1)
+    assert "stamps cost 25 % of a pass" in found.caution(1)
 
 
 def test_bias_comes_before_noise_since_a_quieter_machine_does_not_mend_it():
     plain = [1000, 1000, 1000, 1000, 1000, 1500, 1500, 1500, 1500]
     assert judged(plain=plain).status(1) == "unreliable"
-    assert "the middle half of the passes spans 50% of their median" in judged(plain=plain).caution(
-        1
-    )
+    assert "the middle half of the passes spans 50 % of their median" in judged(
+        plain=plain
+    ).caution(1)
     both = judged(plain=plain, cost=1.3)
     assert both.status(1) == "biased"
-    assert "spans 50% of their median and stamps cost 30% of a pass" in both.caution(1)
+    assert "spans 50 % of their median and stamps cost 30 % of a pass" in both.caution(1)
 
 
 def test_the_worst_cut_is_told_beside_the_median():

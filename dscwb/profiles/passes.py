@@ -13,6 +13,8 @@ from functools import cached_property, lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from dscwb.units import format_percent
+
 Floats = NDArray[np.float64]
 Nanoseconds = NDArray[np.int64]
 
@@ -135,7 +137,7 @@ class Passes:
         ratio = overhead(self.plain_ns, self.stamped_ns)[0]
         words = []
         if ratio > 1 + STAMPS_COST_ABOVE:
-            words.append(f"stamps cost {ratio - 1:.0%} of a pass")
+            words.append(f"stamps cost {format_percent(ratio - 1)} of a pass")
         error = error_of_passes(self)
         halves = (
             ("heads", error.head, error.head_worst, error.head_surely),
@@ -143,9 +145,10 @@ class Passes:
         )
         for name, middle, worst, surely in halves:
             if abs(middle) > APART_ABOVE or surely > APART_ABOVE:
+                than = f"{'longer' if middle > 0 else 'shorter'} than executed ones"
                 words.append(
-                    f"{name} lie {middle:+.1%} of T from executed ones in the median, {worst:.1%} "
-                    "at the worst cut"
+                    f"{name} are {format_percent(abs(middle))} of T {than} in the median, off by "
+                    f"{format_percent(worst)} at the worst cut"
                 )
         return tuple(words)
 

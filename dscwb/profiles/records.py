@@ -25,7 +25,7 @@ from dscwb.profiles.passes import (
     precision,
 )
 from dscwb.profiles.transfers import Transfers, payload_bytes, payload_terms
-from dscwb.units import format_seconds
+from dscwb.units import format_percent, format_seconds
 
 __all__ = [
     "NOT_STAMPED",
@@ -301,7 +301,8 @@ class Profile:
         passes = self.at(batch_size)
         why, remedies = [], []
         if passes.spread > NOISY_ABOVE:
-            why.append(f"the middle half of the passes spans {passes.spread:.0%} of their median")
+            spread = format_percent(passes.spread)
+            why.append(f"the middle half of the passes spans {spread} of their median")
             remedies.append("measure again while nothing else runs there")
         if passes.bias:
             why += passes.bias

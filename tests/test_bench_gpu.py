@@ -71,7 +71,8 @@ def test_a_batch_size_is_kept_when_the_next_one_is_killed(tmp_path, monkeypatch)
     assert measure(tmp_path) == 0
     after = load_profile(tmp_path / NAME)
     assert after.batch_sizes == (1, 2)
-    assert (after.passes[0].plain_ns == before.passes[0].plain_ns).all()
+    kept = before.passes[0].plain_ns  # on a noisy machine a few rounds more may follow them
+    assert (after.passes[0].plain_ns[: len(kept)] == kept).all()
 
 
 def test_a_failing_step_is_a_row_and_the_others_go_on(tmp_path):

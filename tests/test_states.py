@@ -15,9 +15,9 @@ from dscwb.profiles.library import scale_profile
 from dscwb.profiles.records import ProfileError
 from dscwb.scenario import Link, PowerModel, Scenario
 from dscwb.study import Study, sweep
+from tests.pictures import MS, study_of
 from tests.tiny import profile_of, tiny_graph
 
-MS = 1_000_000
 MANY = settings(max_examples=2000)
 EDGE = profile_of(tiny_graph(), {1: [10 * MS, 20 * MS, 30 * MS]})
 SCENARIO = Scenario(input_encoding="float32", feature_encoding="float32")
@@ -138,16 +138,9 @@ def test_minimax_regret_is_the_brute_force_one(lines, rates):
 # By hand
 
 
-def tiny_study(**changes):
-    """Intercepts 6, 15, 33, 60 ms and bits 3200, 1600, 2560, 0: see tests/test_study.py."""
-    fields = {
-        "link": Link(),
-        "input_encoding": "float32",
-        "feature_encoding": "float32",
-        "data_rates_bps": [1e4, 1e5, 1e6],
-    } | changes
-    profile = fields.pop("profile", EDGE)
-    return sweep(profile, scale_profile(profile, 10), **fields)
+def tiny_study(profile=EDGE, **changes):
+    """Intercepts 6, 15, 33, 60 ms and bits 3200, 1600, 2560, 0: see tests/pictures.py."""
+    return study_of(profile, scale_profile(profile, 10), **changes)
 
 
 def test_regret_and_minimax_static_by_hand():

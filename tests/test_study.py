@@ -11,26 +11,8 @@ from dscwb.profiles.library import scale_profile
 from dscwb.scenario import DATA_RATES_BPS, Link, PowerModel
 from dscwb.study import sweep
 from dscwb.study.conventions import conventions
+from tests.pictures import MS, tiny_study
 from tests.tiny import profile_of, spec, tiny_graph
-
-MS = 1_000_000
-
-
-def tiny_study(**changes):
-    """Edge 10, 20, 30 ms a layer; the server takes a tenth.
-
-    Intercepts: full 6, a 10 + 5 = 15, b 30 + 3 = 33, no offloading 60 ms;
-    bits: 3200, 1600, 2560, 0. Full meets a at 1600 bits/9 ms = 177,778 bit/s, a meets no offloading
-    at 1600 bits/45 ms = 35,556 bit/s; b has more bits and a higher intercept than a.
-    """
-    profile = profile_of(tiny_graph(), {1: [10 * MS, 20 * MS, 30 * MS]})
-    fields = {
-        "link": Link(),
-        "input_encoding": "float32",
-        "feature_encoding": "float32",
-        "data_rates_bps": [1e4, 1e5, 1e6],
-    } | changes
-    return sweep(profile, scale_profile(profile, 10), **fields)
 
 
 def test_best_splits_and_switching_rates_by_hand():

@@ -32,8 +32,9 @@ _WAYS = {
     "model.load_state_dict(safetensors.torch.load_file({path!r})), and capture model.eval()",
     ".tflite": f"is a TFLite file, which {_NO_WAY_BACK}",
     ".engine": f"is a TensorRT engine, which {_NO_WAY_BACK}",
-    ".pt": "is not an exported program; load it in Python (torch.load for a module or its weights) "
-    "and capture the module: capture(model.eval(), ...), or save it by torch.export.save as .pt2",
+    ".pt": "is not an exported program; load it in Python (torch.load, which may run code: only "
+    "from an origin you trust, weights with weights_only=True) and capture the module: "
+    "capture(model.eval(), ...), or save it by torch.export.save as .pt2",
 }
 _WAYS |= dict.fromkeys((".pth", ".ckpt", ".bin"), _WAYS[".pt"]) | {".plan": _WAYS[".engine"]}
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dscwb.figures.layout import AXIS, MARK, full_name, page, rate_axis, row_ticks
 from dscwb.study import Study
-from dscwb.study.study import BEST_STATIC, MINIMAX_STATIC, SPELLINGS
+from dscwb.study.study import BEST_STATIC, MINIMAX_STATIC, identified
 from dscwb.units import BITS_PER_BYTE, format_percent, shown_name
 
 Floats = NDArray[np.float64]
@@ -216,7 +216,7 @@ def heading_against(
     The mean is that of the study's own states in which it is possible; `shown` makes it a text.
     """
     name, chosen = shown_name(study.baseline_split(baseline)), ""
-    if (spelt := SPELLINGS.get(baseline, baseline)) in (BEST_STATIC, MINIMAX_STATIC):
+    if (spelt := identified(baseline)) in (BEST_STATIC, MINIMAX_STATIC):
         name, chosen = f"the {spelt} split", f"{name}: "
     if np.isnan(values).all():
         return f"{words} {name}", "impossible in every state"

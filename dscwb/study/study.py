@@ -39,8 +39,17 @@ BEST_STATIC = "best static"
 MINIMAX_STATIC = "minimax-regret static"
 """A baseline: the one split whose largest regret over the grid is least."""
 BASELINES = (NO_OFFLOADING, FULL_OFFLOADING, BEST_STATIC, MINIMAX_STATIC)
-SPELLINGS = {name.replace(" ", "_").replace("-", "_"): name for name in BASELINES}
-"""The baselines as arguments and columns spell them."""
+_SPELLINGS = {name.replace(" ", "_").replace("-", "_"): name for name in BASELINES}
+
+
+def identified(baseline: str) -> str:
+    """One of `BASELINES` or a split's identifier, however it is spelt.
+
+    Example:
+        >>> identified("best_static"), identified("after blocks.3.0")
+        ('best static', 'blocks.3.0')
+    """
+    return _SPELLINGS.get(baseline, baseline).removeprefix("after ")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -202,7 +211,7 @@ class Study:
             weights: How often each point occurs, ``(batch, rate)`` or what broadcasts to it; they
                 need not add up to one. All alike when left out.
         """
-        if SPELLINGS.get(baseline, baseline) == BEST_STATIC:
+        if identified(baseline) == BEST_STATIC:
             baseline = self.best_static(weights=weights)
         return weighted_mean(gain(self.cost, self.static_cost(baseline)), weights)
 
@@ -213,7 +222,7 @@ class Study:
 
     def baseline_split(self, baseline: str) -> str:
         """Name of the split that a baseline stands for."""
-        baseline = SPELLINGS.get(baseline, baseline).removeprefix("after ")
+        baseline = identified(baseline)
         if baseline == BEST_STATIC:
             return self.best_static()
         if baseline == MINIMAX_STATIC:

@@ -15,7 +15,7 @@ from dscwb.profiles.library import scale_profile
 from dscwb.scenario import DATA_RATES_BPS
 from dscwb.study import Study, sweep
 from dscwb.study.confidence import Confidence
-from dscwb.study.study import BASELINES, SPELLINGS
+from dscwb.study.study import BASELINES, identified
 from dscwb.units import NO_OFFLOADING
 from dscwb.workbench.answer import in_words
 from dscwb.workbench.canvas import Canvas
@@ -135,7 +135,7 @@ def _on_grid(state: State, study: Study, asked: Collection[str]) -> State:
             "profile it."
         )
     nearest = min(sizes, key=lambda other: abs(other - size))
-    baseline = SPELLINGS.get(state.baseline, state.baseline).removeprefix("after ")
+    baseline = identified(state.baseline)
     if "baseline" not in asked and baseline not in (*BASELINES[2:], *study.splits):
         baseline = NO_OFFLOADING
     return replace(state, batch_size=nearest, baseline=baseline)

@@ -1,4 +1,8 @@
-"""The scenario: everything beside batch size and data rate that moves the answer, as one record."""
+"""The scenario: everything beside batch size and data rate that moves the answer, as one record.
+
+What a field means, its limits and its words stand in `KNOBS`, from which the records here, the
+command line and the workbench read them.
+"""
 
 from __future__ import annotations
 
@@ -33,16 +37,83 @@ fast cable, equally spaced on a logarithmic axis. A mean over states hangs on th
 DATA_RATES_BPS.flags.writeable = False
 LONGEST_ROUND_TRIP_S = 10.0
 """No link to a server is slower: a larger number is a data rate, or in milliseconds."""
-ENCODINGS_NAMED = f"{', '.join(ENCODINGS)}, or 'jpeg 10:1' for an image"
+UNITS = {"ms": 1e-3, "MB": 1e6, "Mbit/s": 1e6}
+"""What 1 in a unit that people use is in ours."""
 
 
-def _check(name: str, value: float, low: float, words: str) -> None:
-    if not (math.isfinite(value) and value >= low):
-        raise ValueError(f"{name} is {value}; give a finite number, {words}.")
+@dataclass(frozen=True)
+class Knob:
+    """What a field means, what it may hold, and how people meet it.
+
+    Attributes:
+        help: What it means.
+        label: What controls and captions call it; empty where it has no control of its own.
+        unit: The unit that people give it in, see `UNITS`.
+        high: Highest value that a control offers, in the field's own unit; None for no number.
+        low: Lowest value of the field.
+        choices: The words of which it is one.
+    """
+
+    help: str
+    label: str = ""
+    unit: str = ""
+    high: float | None = None
+    low: float = 0.0
+    choices: tuple[str, ...] = ()
+
+    @property
+    def scale(self) -> float:
+        """What 1 in its unit is in the field's own."""
+        return UNITS.get(self.unit, 1.0)
+
+
+KNOBS = {
+    "link": Knob("Round trip, overhead and downlink"),
+    "round_trip_s": Knob(
+        "Round-trip time, paid once if anything is sent", "Round trip", "ms", LONGEST_ROUND_TRIP_S
+    ),
+    "overhead_bytes": Knob("Sent with each message beside the payload", "Overhead", "bytes", 1e9),
+    "downlink_bps": Knob("Rate of the result's way back; else free", "Downlink", "Mbit/s", 1e11),
+    "input_encoding": Knob("How the input is sent: uint8, 'jpeg 10:1', ...", "Input sent as"),
+    "feature_encoding": Knob("How features are sent: float32, int8, ...", "Features sent as"),
+    "granularity": Knob(
+        "Where to split; auto: blocks where there are some, else all operations",
+        "Split after",
+        choices=tuple(CANDIDATES),
+    ),
+    "server_load": Knob("Factor on the server's times, 1 for idle", "Server load", "×", 1000, 1),
+    "device_slowdown": Knob("Factor on the device's times", "Device slowdown", "×", 1000, 1),
+    "private_input": Knob("Inputs must not leave the device", "Input stays private"),
+    "min_depth": Knob("Blocks that must run on the device", "Blocks on device ≥", high=10_000),
+    "memory_cap_bytes": Knob(
+        "Memory on the device for the head; no cap if left out", "Device memory", "MB", 1e13
+    ),
+    "arrival_rate_hz": Knob(
+        "Samples that arrive in a second; batches wait to fill", "Samples/s arriving", high=1e9
+    ),
+    "objective": Knob(
+        "Best in latency or in the device's energy", "Best in", choices=("latency", "energy")
+    ),
+    "power": Knob("What the device draws; needed for energy"),
+    "compute_w": Knob("Watt while the head runs", "Computing", "W", 1e4),
+    "send_w": Knob("Watt while the payload is sent", "Sending", "W", 1e4),
+    "wait_w": Knob("Watt while the server or the link works", "Waiting", "W", 1e4),
+    "source": Knob("Where the three numbers come from, for captions"),
+}
+"""Every field of `Scenario`, and of the `Link` and the `PowerModel` in it, by its name.
+
+Two need more words. The head's memory is its weights and its largest set of live tensors. Where λ
+samples arrive in a second, a batch of B waits (B - 1) / (2λ) on average before its head starts.
+"""
 
 
 class _Record:
-    """A record that says which fields it has when it is given another one."""
+    """A record of fields that stand in `KNOBS`."""
+
+    def __init_subclass__(cls) -> None:
+        """Say in the docstring what each field means."""
+        told = (f"    {name}: {KNOBS[name].help}." for name in cls.__annotations__)
+        cls.__doc__ = "\n".join([f"{cls.__doc__}".rstrip(), "", "Attributes:", *told])
 
     def __new__(cls, *_: Any, **given: Any) -> Self:
         """Refuse an unknown field by its name."""
@@ -53,17 +124,42 @@ class _Record:
                 raise TypeError(f"{cls.__name__} has no {name!r}; it has {', '.join(known)}.{link}")
         return super().__new__(cls)
 
+    def __post_init__(self) -> None:
+        """Refuse what a field cannot be."""
+        for field in fields(self):  # type: ignore[arg-type]
+            knob, value, default = KNOBS[field.name], getattr(self, field.name), field.default
+            if knob.choices and value not in knob.choices:
+                raise ValueError(
+                    f"Unknown {field.name} {value!r}; choose one of {', '.join(knob.choices)}."
+                )
+            if knob.high is None or value is default is None:
+                continue
+            fits, words = math.isfinite(value) and value >= knob.low, f"from {knob.low:g} up"
+            if default is None:
+                fits, words = fits and value > 0, "above zero, or None"
+            elif isinstance(default, int):
+                fits, words = fits and value == int(value), f"without a fraction, {words}"
+            if not fits:
+                raise ValueError(f"{field.name} is {value}; give a finite number {words}.")
+
+    def words(self) -> list[str]:
+        """What captions say of the numbers and switches that are not as always."""
+        found = []
+        for field in fields(self):  # type: ignore[arg-type]
+            knob, value = KNOBS[field.name], getattr(self, field.name)
+            if value == field.default or not (knob.high or value is True):
+                continue
+            shown = {"s": format_seconds, "bytes": format_bytes, "bps": format_rate}.get(
+                field.name.rpartition("_")[2], lambda x, of=knob: f"{format_number(x)} {of.unit}"
+            )
+            words = "" if value is True else f" {shown(value)}".rstrip()
+            found.append(f"{knob.label[0].lower()}{knob.label[1:]}{words}")
+        return found
+
 
 @dataclass(frozen=True)
 class Link(_Record):
-    """What lies between device and server, the data rate apart.
-
-    Attributes:
-        round_trip_s: Round-trip time in seconds, paid once whenever anything is sent.
-        overhead_bytes: Bytes sent with each message beside the payload (headers, framing).
-        downlink_bps: Data rate in bit/s at which the result comes back, in the element type the
-            model gives it; None if that is not counted.
-    """
+    """What lies between device and server, the data rate apart."""
 
     round_trip_s: float = 0.0
     overhead_bytes: float = 0.0
@@ -71,18 +167,12 @@ class Link(_Record):
 
     def __post_init__(self) -> None:
         """Refuse what no link has."""
-        for name in ("round_trip_s", "overhead_bytes"):
-            _check(f"Link: {name}", getattr(self, name), 0, "zero or more")
+        super().__post_init__()
         if self.round_trip_s > LONGEST_ROUND_TRIP_S:
             raise ValueError(
-                f"Link: round_trip_s is {self.round_trip_s:g}; give seconds, "
+                f"round_trip_s is {self.round_trip_s:g}; give seconds, "
                 f"{LONGEST_ROUND_TRIP_S:g} at most (20 ms are 0.02). Data rates in bit/s go to "
                 "sweep(data_rates_bps=[...])."
-            )
-        if self.downlink_bps is not None and not self.downlink_bps > 0:
-            raise ValueError(
-                f"Link: downlink_bps is {self.downlink_bps}; give bit/s above zero, or None to "
-                "leave the way back out."
             )
 
 
@@ -91,12 +181,6 @@ class PowerModel(_Record):
     """What the device draws while it computes, sends and waits; its energy follows from it.
 
     E = compute_w · head + send_w · (payload bits / r) + wait_w · (round trip + tail + downlink).
-
-    Attributes:
-        compute_w: Watt while the head runs.
-        send_w: Watt while the payload is sent.
-        wait_w: Watt while the server or the link works.
-        source: Where the three numbers come from, for captions.
     """
 
     compute_w: float
@@ -106,18 +190,15 @@ class PowerModel(_Record):
 
     def __post_init__(self) -> None:
         """Refuse negative powers and numbers without a source."""
-        for name in ("compute_w", "send_w", "wait_w"):
-            _check(f"PowerModel: {name}", getattr(self, name), 0, "zero or more")
+        super().__post_init__()
         if not self.source.strip():
-            raise ValueError("PowerModel: source is empty; say where the numbers come from.")
+            raise ValueError("source is empty; say where the numbers come from.")
 
     def label(self) -> str:
         """The model in words, for captions."""
-        return (
-            f"device draws {format_number(self.compute_w)} W computing, "
-            f"{format_number(self.send_w)} W sending, {format_number(self.wait_w)} W waiting "
-            f"({self.source})"
-        )
+        watts = (format_number(one) for one in (self.compute_w, self.send_w, self.wait_w))
+        words = "device draws {} W computing, {} W sending, {} W waiting".format(*watts)
+        return f"{words} ({self.source})"
 
 
 class _Encoded:
@@ -135,7 +216,7 @@ class _Encoded:
         if not value:
             raise ValueError(
                 f"{self._name} is missing; there is no default, as it decides whether splitting "
-                f"pays. Choose one of {ENCODINGS_NAMED}."
+                f"pays. Choose one of {', '.join(ENCODINGS)}, or 'jpeg 10:1' for an image."
             )
         record.__dict__[self._name] = encoding(value)
 
@@ -146,24 +227,6 @@ class Scenario(_Record):
 
     The encodings have no default on purpose: a float32 feature against a uint8 image decides
     whether splitting pays at all.
-
-    Attributes:
-        link: Round trip, overhead and downlink.
-        input_encoding: How the model's input is written when all layers are offloaded, ``uint8`` or
-            ``jpeg 10:1``.
-        feature_encoding: How intermediate tensors are written, ``float32``.
-        granularity: Where the model may be split: ``block``, ``op``, ``compressive``, or ``auto``
-            for blocks where there are some and all cuts elsewhere.
-        server_load: Factor on every tail's time, 1 for an idle server.
-        device_slowdown: Factor on every head's time, 1 for the device as it was measured.
-        private_input: True if inputs must not leave the device: no full offloading.
-        min_depth: Blocks that must run on the device, 0 for none; from 1 on, no full offloading.
-        memory_cap_bytes: What the head may take on the device (its weights and its largest set of
-            live tensors); None for no cap.
-        arrival_rate_hz: Samples that arrive in a second: a batch of B then waits (B - 1) / (2λ) on
-            average for its samples before the head starts; None if that is not counted.
-        objective: What the best split is best in: ``latency`` or the device's ``energy``.
-        power: The device's power, needed for ``energy``.
     """
 
     link: Link = Link()
@@ -180,24 +243,11 @@ class Scenario(_Record):
     power: PowerModel | None = None
 
     def __post_init__(self) -> None:
-        """Refuse numbers that no scenario has."""
+        """Refuse what no scenario has."""
         if not isinstance(self.link, Link):
             raise ValueError(f"link is {self.link!r}; give dscwb.Link(round_trip_s=0.01).")
-        if self.granularity not in CANDIDATES:
-            raise ValueError(
-                f"Unknown granularity {self.granularity!r}; choose one of {', '.join(CANDIDATES)}."
-            )
-        for name in ("server_load", "device_slowdown"):
-            _check(name, getattr(self, name), 1, "from 1 up")
-        if self.min_depth != int(self.min_depth) or self.min_depth < 0:
-            raise ValueError(f"min_depth is {self.min_depth!r}; give a number of blocks from 0 up.")
+        super().__post_init__()
         object.__setattr__(self, "min_depth", int(self.min_depth))  # 1.0 is a whole number too
-        for name in ("memory_cap_bytes", "arrival_rate_hz"):
-            value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and value > 0):
-                raise ValueError(f"{name} is {value}; give a finite number above zero, or None.")
-        if self.objective not in ("latency", "energy"):
-            raise ValueError(f"Unknown objective {self.objective!r}; choose 'latency' or 'energy'.")
         if self.objective == "energy" and self.power is None:
             raise ValueError(
                 "The objective is energy, but no power is given; give "
@@ -224,33 +274,14 @@ class Scenario(_Record):
                 encodings as they were asked for if left out.
             candidates: What the model's candidates are, where the model is known.
         """
-        link = self.link
         asked = f"input {self.input_encoding.label()}, features {self.feature_encoding.label()}"
         parts = [
             f"Payload: {payload or asked}",
-            f"round trip {format_seconds(link.round_trip_s)}",
+            f"round trip {format_seconds(self.link.round_trip_s)}",
+            *self.link.words(),
+            *self.words(),
+            f"candidates: {candidates or CANDIDATES[self.granularity]}",
         ]
-        if link.overhead_bytes:
-            parts.append(f"{format_bytes(link.overhead_bytes)} overhead a message")
-        if link.downlink_bps is not None:
-            parts.append(f"result back at {format_rate(link.downlink_bps)}")
-        if self.server_load != 1:
-            parts.append(f"server load {format_number(self.server_load)}")
-        if self.device_slowdown != 1:
-            parts.append(f"device {format_number(self.device_slowdown)} × slower than measured")
-        if self.private_input:
-            parts.append("inputs stay on the device")
-        if self.min_depth:
-            parts.append(f"at least {self.min_depth} blocks on the device")
-        if self.memory_cap_bytes is not None:
-            parts.append(f"head within {format_bytes(self.memory_cap_bytes)}")
-        if self.arrival_rate_hz is not None:
-            parts.append(
-                f"{format_number(self.arrival_rate_hz)} samples/s arrive, batches wait to fill"
-            )
-        parts.append(f"candidates: {candidates or CANDIDATES[self.granularity]}")
         if self.objective == "energy":
             parts.append("best in the device's energy")
-        if self.power is not None:
-            parts.append(self.power.label())
-        return ", ".join(parts)
+        return ", ".join(parts if self.power is None else [*parts, self.power.label()])

@@ -40,7 +40,7 @@ LARGEST_GRAPH_BYTES = 10**8
 """Of a graph as JSON; 1,023 layers of tf_efficientnetv2_l take 0.3 MB."""
 
 COPIES = ("sizes_bytes", "to_host_ns", "to_device_ns")
-KINDS = ("plain", "stamped", "oom", "head", "tail", "whole")
+HALVES = ("head", "tail", "whole")
 ABOUT, GRAPH = b"dscwb", b"dscwb.graph.json.zlib.base64"
 FORMAT = (
     "dscwb profile: one row a pass; stamps_ns[k] is the time from the pass's start to the end of "
@@ -83,17 +83,15 @@ def load_profile(path: str | os.PathLike[str]) -> Profile:
     try:
         data = read_file(path)
         _check_seal(data)
-        file = pq.ParquetFile(pa.BufferReader(data), read_dictionary=["kind"])
+        file = pq.ParquetFile(pa.BufferReader(data))
         _check_size(file.metadata)
-        return _profile(file)
-    except ProfileError as error:
-        raise ProfileError(f"{path}: {error}") from None
-    except KeyError:
-        raise ProfileError(f"{path}: its column kind is missing; measure it again.") from None
+        return _profile(file.read(columns=list(_columns())))
     except FileNotFoundError:
         raise ProfileError(f"{path}: no such file; `dscwb profile` makes one.") from None
     except (pa.ArrowException, OSError) as error:
         raise ProfileError(f"{path} cannot be read: {_first_line(error)}; copy it anew.") from None
+    except ProfileError as error:
+        raise ProfileError(f"{path}: {error}") from None
 
 
 def read_file(path: Path, at_most: int = LARGEST_FILE_BYTES) -> bytes:
@@ -107,10 +105,9 @@ def read_file(path: Path, at_most: int = LARGEST_FILE_BYTES) -> bytes:
         raise ProfileError("is a folder; name one of its files.")
     if path.exists() and not path.is_file():
         raise ProfileError("is no ordinary file, such as a pipe; write its content to a file.")
-    with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        data = file.read(at_most + 1) if size <= at_most else b""
-    if max(size, len(data)) > at_most:
+    with path.open("rb") as file:  # what the system makes as it is read has no size beforehand
+        data = file.read(at_most + 1) if path.stat().st_size <= at_most else None
+    if data is None or len(data) > at_most:
         raise ProfileError(f"has more than {format_bytes(at_most)}, the most that is read.")
     return data
 
@@ -171,7 +168,17 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:160]
 
 
-def _header(profile: Profile) -> dict[bytes, bytes]:
+def _columns() -> dict[str, pa.DataType]:
+    import pyarrow as pa
+
+    kinds = dict.fromkeys(("batch_size", "round", "kind", "cut", "time_ns"), pa.int64())
+    return kinds | {"kind": pa.string(), "stamps_ns": pa.list_(pa.int64())}
+
+
+def _table(profile: Profile) -> pa.Table:
+    """One row a pass, with the rest of the profile in the header."""
+    import pyarrow as pa
+
     about: dict[str, Any] = {
         "format": FORMAT,
         "schema": SCHEMA_VERSION,
@@ -180,110 +187,73 @@ def _header(profile: Profile) -> dict[bytes, bytes]:
         "time_scale": profile.time_scale,
         "provenance": asdict(profile.provenance),
     }
-    if profile.transfers is not None:
-        copies = {name: getattr(profile.transfers, name) for name in COPIES}
-        times = {name: values.tolist() for name, values in copies.items()}
-        memory = profile.transfers.host_memory
-        about["transfers"] = {"format": FORMAT_OF_COPIES, **times, "host_memory": memory}
+    if (copies := profile.transfers) is not None:
+        times = {name: getattr(copies, name).tolist() for name in COPIES}
+        about["transfers"] = {
+            "format": FORMAT_OF_COPIES,
+            **times,
+            "host_memory": copies.host_memory,
+        }
     graph = json.dumps(asdict(profile.graph), separators=(",", ":")).encode()
-    return {
+    header = {
         ABOUT: json.dumps(about).encode(),
         GRAPH: base64.b64encode(zlib.compress(graph, 9)),
     }
-
-
-def _columns() -> dict[str, pa.DataType]:
-    import pyarrow as pa
-
-    integer = pa.int64()
-    return {
-        "batch_size": integer,
-        "round": integer,
-        "kind": pa.string(),
-        "cut": integer,
-        "time_ns": integer,
-        "stamps_ns": pa.list_(integer),
-    }
-
-
-def _table(profile: Profile) -> pa.Table:
-    """One row a pass."""
-    import pyarrow as pa
-
-    rows: list[dict[str, Any]] = []
+    rows: list[tuple[Any, ...]] = []
     for p in profile.passes:
-        size = {"batch_size": p.batch_size}
-        if p.oom:
-            rows.append({**size, "round": 0, "kind": "oom"})
-        for i, (plain, stamps) in enumerate(zip(p.plain_ns, p.stamped_ns, strict=True)):
-            rows.append({**size, "round": i, "kind": "plain", "time_ns": plain})
-            stamped = {"kind": "stamped", "time_ns": stamps[-1], "stamps_ns": stamps}
-            rows.append({**size, "round": i, **stamped})
-        for one in p.separate:
-            for kind, times in zip(("head", "tail", "whole"), one.times(), strict=True):
-                rows += [
-                    {**size, "round": i, "kind": kind, "cut": one.cut, "time_ns": time}
-                    for i, time in enumerate(times)
-                ]
-    schema = pa.schema(list(_columns().items()), metadata=_header(profile))
-    return pa.Table.from_pylist(rows, schema=schema)
+        size = p.batch_size
+        rows += [(size, 0, "oom", None, None, None)] * p.oom
+        for i, stamps in enumerate(p.stamped_ns):
+            rows.append((size, i, "plain", None, p.plain_ns[i], None))
+            rows.append((size, i, "stamped", None, stamps[-1], stamps))
+        rows += [
+            (size, i, kind, one.cut, time, None)
+            for one in p.separate
+            for kind, times in zip(HALVES, one.times(), strict=True)
+            for i, time in enumerate(times)
+        ]
+    columns = _columns()
+    records = [dict(zip(columns, row, strict=True)) for row in rows]
+    return pa.Table.from_pylist(records, schema=pa.schema(list(columns.items()), metadata=header))
 
 
-def _profile(file: Any) -> Profile:
-    """A profile from its open Parquet file; header and rows become records, their types checked."""
-    from pydantic import ValidationError
+def _profile(table: pa.Table) -> Profile:
+    """Header and rows become records, their types checked."""
+    from pydantic import PositiveInt
 
-    table = file.read(columns=list(_columns()))
-    header = table.schema.metadata or {}
     try:
-        about = json.loads(header.get(ABOUT, b""))
-        schema = about["schema"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        schema = None
-    if not isinstance(schema, int) or schema < 1:
-        raise ProfileError("its header is damaged; copy it anew or measure it again.")
-    if schema > SCHEMA_VERSION:
-        raise ProfileError(
-            f"written with schema {schema}, this dscwb reads up to {SCHEMA_VERSION}; upgrade dscwb."
-        )
-    _check_columns(table)
-    try:
+        for name, kind in _columns().items():
+            # NumPy would turn NaN, fractions and dates into other numbers without a word.
+            found = table.schema.field(name).type if name in table.column_names else "missing"
+            if found != kind:
+                raise ProfileError(f"its column {name} is {found}, not {kind}; measure it again.")
+        header = table.schema.metadata
+        about = _plain(json.loads(header[ABOUT]))
+        if (schema := _checked(PositiveInt).validate_python(about["schema"])) > SCHEMA_VERSION:
+            raise ProfileError(
+                f"written with schema {schema}, this dscwb reads up to {SCHEMA_VERSION}; upgrade "
+                "dscwb."
+            )
         graph = _graph(header[GRAPH])
-        provenance = _checked(Provenance).validate_python(_plain(about["provenance"]))
-        passes = _passes(table, len(graph.layers) + 1)
-        return Profile(graph, provenance, passes, about["time_scale"], _transfers(about))
+        provenance = _checked(Provenance).validate_python(about["provenance"])
+        copies = None
+        if (found := about.get("transfers")) is not None:
+            times = {name: np.array(found[name], dtype=np.int64) for name in COPIES}
+            copies = Transfers(**times, host_memory=found["host_memory"])
+        return Profile(graph, provenance, _passes(table, graph), about["time_scale"], copies)
     except ProfileError:
         raise
-    except (ValidationError, ValueError, KeyError, TypeError, RecursionError, zlib.error) as error:
-        raise ProfileError(f"its content is not a profile ({_first_line(error)}).") from None
-
-
-def _check_columns(table: pa.Table) -> None:
-    """Refuse what NumPy would turn into other numbers without a word: NaN, fractions, dates."""
-    import pyarrow as pa
-
-    wanted = _columns() | {"kind": pa.dictionary(pa.int32(), pa.string())}
-    for name, kind in wanted.items():
-        found = table.schema.field(name).type if name in table.column_names else None
-        if found is None or not found.equals(kind):
-            raise ProfileError(
-                f"its column {name} is {found or 'missing'}, not {_columns()[name]}; measure it "
-                "again."
-            )
-
-
-def _transfers(about: dict[str, Any]) -> Transfers | None:
-    if (copies := about.get("transfers")) is None:
-        return None
-    times = {name: np.array(copies[name], dtype=np.int64) for name in COPIES}
-    return Transfers(**times, host_memory=copies["host_memory"])
+    except (ValueError, KeyError, TypeError, RecursionError, zlib.error) as error:
+        raise ProfileError(
+            f"its content is not a profile ({_first_line(error)}); copy it anew or measure again."
+        ) from None
 
 
 @cache  # pydantic takes as long to make one as to check a graph with it
-def _checked(record: type[Any]) -> TypeAdapter[Any]:
+def _checked(kind: Any) -> TypeAdapter[Any]:
     from pydantic import TypeAdapter
 
-    return TypeAdapter(record)
+    return TypeAdapter(kind)
 
 
 def _plain(value: Any) -> Any:
@@ -316,36 +286,31 @@ def _graph(packed: bytes) -> ModelGraph:
     return graph
 
 
-def _passes(table: pa.Table, cuts: int) -> tuple[Passes, ...]:
+def _passes(table: pa.Table, graph: ModelGraph) -> tuple[Passes, ...]:
     """The rows of each batch size as one record."""
     sizes, cut, time_ns = (_integers(table.column(n)) for n in ("batch_size", "cut", "time_ns"))
-    kinds = table.column("kind").combine_chunks()
-    names = kinds.dictionary.to_pylist()
-    if kinds.null_count or not set(names) <= set(KINDS):
-        raise ProfileError(f"a pass of a kind that is none of {', '.join(KINDS)}.")
-    kind = np.array(names)[kinds.indices.to_numpy()]
-    column = table.column("stamps_ns").combine_chunks()
+    kind = table.column("kind").to_numpy()
+    if unknown := {*kind} - {"plain", "stamped", "oom", *HALVES}:
+        raise ProfileError(
+            f"a pass of the kind {unknown.pop()!r}, which is none; measure it again."
+        )
+    cuts, column = len(graph.layers) + 1, table.column("stamps_ns").combine_chunks()
     lengths, elements = _integers(column.value_lengths(), 0), _integers(column.flatten())
     if np.any(lengths[kind == "stamped"] != cuts) or lengths.sum() != elements.size:
         raise ProfileError(f"a pass without one stamp for each of the {cuts} cuts.")
     stamps = np.zeros((len(kind), cuts), dtype=np.int64)
     stamps[kind == "stamped"] = elements.reshape(-1, cuts)
-
-    def one_size(batch_size: int) -> Passes:
-        here = sizes == batch_size
-        halves = [here & (kind == name) for name in ("head", "tail", "whole")]
-        return Passes(
-            batch_size,
-            time_ns[here & (kind == "plain")],
-            stamps[here & (kind == "stamped")],
-            tuple(
-                Separate(int(k), *(time_ns[half & (cut == k)] for half in halves))
-                for k in dict.fromkeys(cut[halves[0]])
-            ),
-            oom=bool(np.any(here & (kind == "oom"))),
+    passes = []
+    for size in np.unique(sizes):
+        rows = {name: (sizes == size) & (kind == name) for name in ("plain", "stamped", *HALVES)}
+        separate = (
+            Separate(int(k), *(time_ns[rows[name] & (cut == k)] for name in HALVES))
+            for k in dict.fromkeys(cut[rows["head"]])
         )
-
-    return tuple(one_size(int(size)) for size in np.unique(sizes))
+        oom = bool(np.any((sizes == size) & (kind == "oom")))
+        plain_ns, stamped_ns = time_ns[rows["plain"]], stamps[rows["stamped"]]
+        passes.append(Passes(int(size), plain_ns, stamped_ns, tuple(separate), oom))
+    return tuple(passes)
 
 
 def _integers(column: Any, missing: int = NOT_STAMPED) -> NDArray[np.int64]:

@@ -1,6 +1,7 @@
 """Profiles of numbers from elsewhere: a user's own table of heads and tails, or layer times.
 
-TensorRT, TFLite, a power meter's log: whatever timed them, one row a measurement.
+TensorRT, TFLite, a power meter's log: whatever timed them, it becomes a table with one row a
+measurement: `COLUMNS` in seconds, samples and bytes of the batch, and its ``place`` in the file.
 """
 
 from __future__ import annotations
@@ -9,38 +10,31 @@ import csv
 import math
 import os
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dscwb.cuts import Cut, all_cuts
 from dscwb.graph import Block, Layer, ModelGraph, TensorSpec
 from dscwb.profiles.files import read_file
+from dscwb.profiles.placing import INPUT, LARGEST, OUTPUT, splits
 from dscwb.profiles.records import NS, Passes, Profile, ProfileError, Provenance, Separate
-from dscwb.profiles.tools import INPUT, LARGEST, OUTPUT, LayerTimes, layer_times, scission_models
+from dscwb.profiles.tools import LayerTimes, layer_times, scission_models
 from dscwb.units import AS_SENT, DTYPE_BYTES, plain_text
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e-9}
 LARGEST_TABLE_BYTES = 10**8
+# `float` also reads 1_000 and the digits of other scripts.
 NUMBER = re.compile(r"\+?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 COLUMNS = ("split", "batch_size", "head_s", "tail_s", "payload_bytes")
 WIRE = "uint8"
 """Name by which people say that payloads are bytes as they went over the wire."""
-
-
-class Row(NamedTuple):
-    """A measurement and its place in the file; the payload is that of the whole batch."""
-
-    place: str
-    split: str
-    batch_size: int
-    head_s: float
-    tail_s: float
-    payload_bytes: float
 
 
 def profile_from_csv(
@@ -88,24 +82,31 @@ def profile_from_csv(
     text = _text(path)
     try:
         layers = layer_times(text, model)
-        given = layers and _rows_of_layers(str(path), layers, graph, batch_size)
-    except ValueError as error:
+        rows, note = _of_layers(layers, graph, batch_size) if layers else (_table(text), "")
+        if graph is None:
+            graph = _graph(rows, plain_text(model or path.stem), dtype)
+        rows["cut"] = _cuts(rows, graph)
+    except (ValueError, csv.Error) as error:
         raise ProfileError(f"{path}: {error}.") from None
-    rows, note = given or (_rows(path, text), "")
-    if graph is None:
-        graph = _graph(path, rows, plain_text(model or path.stem), dtype)
-    cuts = _cuts(rows, graph)
-    sizes = sorted({row.batch_size for row in rows})
-    passes = tuple(_passes(n, rows, cuts, len(graph.layers) + 1) for n in sizes)
     provenance = Provenance(
         "imported",
         plain_text(device),
         dtype=dtype,
         date=datetime.now(UTC).isoformat(timespec="seconds"),
-        protocol="layers/1" if given else "csv/1",
+        protocol="layers/1" if layers else "csv/1",
         note=note or _note(rows, dtype),
     )
-    return Profile(graph, provenance, passes)
+    none = np.zeros((0, len(graph.layers) + 1), dtype=np.int64)
+    repeats: dict[int, dict[int, list[tuple[float, float]]]] = {}
+    for row in rows.sort_values(["batch_size", "cut"], kind="stable").to_dict("records"):
+        cuts = repeats.setdefault(row["batch_size"], {})
+        cuts.setdefault(row["cut"], []).append((row["head_s"], row["tail_s"]))
+    passes = []
+    for size, cuts in repeats.items():
+        ns = {cut: np.rint(np.array(some).T / NS).astype(np.int64) for cut, some in cuts.items()}
+        separate = tuple(Separate(cut, *times) for cut, times in ns.items())
+        passes.append(Passes(size, none[:, 0], none, separate))
+    return Profile(graph, provenance, tuple(passes))
 
 
 def models_of(path: str | os.PathLike[str]) -> tuple[str, ...]:
@@ -130,186 +131,165 @@ def _text(path: Path) -> str:
         ) from None
 
 
-def _rows_of_layers(
-    place: str, layers: LayerTimes, graph: ModelGraph | None, batch_size: int
-) -> tuple[list[Row], str]:
+def _of_layers(
+    layers: LayerTimes, graph: ModelGraph | None, batch_size: int
+) -> tuple[pd.DataFrame, str]:
     """A row for each cut and run, and how the layers were found in the graph."""
-    layers, splits, how = layers.splits(graph, batch_size)
+    import pandas as pd
+
+    layers, found, how = splits(layers, graph, batch_size)
     ends = np.insert(np.cumsum(layers.seconds, axis=1), 0, 0, axis=1)
     rows = [
-        Row(place, name, batch_size, float(run[i]), float(run[-1] - run[i]), size)
-        for name, i, size in splits
+        ("a layer", name, batch_size, run[i], run[-1] - run[i], payload)
+        for name, i, payload in found
         for run in ends
     ]
-    return rows, f"layer times of {layers.tool.split(' ', 1)[1]}, {how}"
+    note = f"layer times of {layers.tool.split(' ', 1)[1]}, {how}"
+    return pd.DataFrame(rows, columns=["place", *COLUMNS]), note
 
 
-def _rows(path: Path, text: str) -> list[Row]:
-    try:
-        rows = list(_read(path, text))
-    except csv.Error as error:
-        raise ProfileError(f"{path} is not a readable CSV file ({error}).") from None
-    if not rows:
-        raise ProfileError(f"{path} has no rows below its header.")
-    ends = {row.batch_size for row in rows if row.split == OUTPUT}
-    for row in rows:
-        if row.batch_size not in ends:
-            raise ProfileError(
-                f"{path}: no row for split 'output' at batch size {row.batch_size}; add one whose "
-                "head is the time of the whole model on the device, with tail and payload 0."
-            )
-    return rows
+def _table(text: str) -> pd.DataFrame:
+    """The rows of a user's own table, once every cell of theirs is known to make sense."""
+    import pandas as pd
 
-
-def _read(path: Path, text: str) -> Iterator[Row]:
     lines = [
-        (f"{path}, line {number}", line)
+        (f"line {number}", line)
         for number, line in enumerate(text.splitlines(), start=1)
         if line.strip() and not line.lstrip().startswith("#")
     ]
-    if not lines:
-        return
+    if len(lines) < 2:
+        raise ValueError("it has no rows below its header")
     # The header holds no numbers, so that whatever parts its names parts the values.
     part = max(";\t|,", key=lines[0][1].count)
     header, *records = csv.reader(
         (line for _, line in lines), delimiter=part, skipinitialspace=True
     )
     if len(records) < len(lines) - 1:
-        raise ProfileError(f"{path}: a quotation mark opens a cell of several lines; close it.")
-    columns = _columns(lines[0][0], header)
-    for (place, _), record in zip(lines[1:], records, strict=True):
+        raise ValueError("a quotation mark opens a cell of several lines; close it")
+    places = [place for place, _ in lines[1:]]
+    for place, record in zip(places, records, strict=True):
         if len(record) != len(header):
             hint = "numbers with decimal commas need semicolons between them" * (part == ",")
-            raise ProfileError(
+            raise ValueError(
                 f"{place}: {len(record)} values for {len(header)} columns; "
-                f"{hint or 'give one for each column'}."
+                f"{hint or 'give one for each column'}"
             )
-        split = plain_text(record[columns["split"][0]].strip())
-        if not split:
-            raise ProfileError(f"{place}: split is empty; name the split.")
-        size, head, tail, payload = (
-            _number(f"{place}: {header[i].strip()}", record[i].strip(), factor, part != ",")
-            for i, factor in (columns[name] for name in COLUMNS[1:])
+    rows = pd.DataFrame({"place": places})
+    for name, (i, factor) in _columns(lines[0][0], header).items():
+        cells = [record[i].strip() for record in records]
+        what = [f"{place}: {header[i].strip()}" for place in places]
+        if name == "split":
+            rows[name] = [_split(*one) for one in zip(what, cells, strict=True)]
+        else:
+            rows[name] = [
+                _number(*one, part != ",") * factor for one in zip(what, cells, strict=True)
+            ]
+    if (wrong := rows[(rows["batch_size"] < 1) | (rows["batch_size"] % 1 > 0)]).size:
+        place, size = wrong.iloc[0][["place", "batch_size"]]
+        raise ValueError(f"{place}: batch_size is {size:g}; give a whole number from 1")
+    rows["batch_size"] = rows["batch_size"].astype(np.int64)
+    ends = rows.loc[rows["split"] == OUTPUT, "batch_size"]
+    if (without := rows.loc[~rows["batch_size"].isin(ends), "batch_size"]).size:
+        raise ValueError(
+            f"no row for split 'output' at batch size {without.iloc[0]}; add one whose head is the "
+            "time of the whole model on the device, with tail and payload 0"
         )
-        if size < 1 or size != int(size):
-            raise ProfileError(f"{place}: batch_size is {size:g}; give a whole number from 1.")
-        ends = split.lower() in (INPUT, OUTPUT)
-        yield Row(place, split.lower() if ends else split, int(size), head, tail, payload)
+    return rows
 
 
 def _columns(place: str, header: list[str]) -> dict[str, tuple[int, float]]:
     """Position of each of `COLUMNS`, and the factor that brings its numbers to seconds."""
-    found: dict[str, list[tuple[int, float]]] = {name: [] for name in COLUMNS}
+    found: dict[str, tuple[int, float]] = {}
     for i, title in enumerate(header):
         name, factor = re.sub(r"[^\wµμ]+", "_", title.strip().lower()).strip("_"), 1.0
         timed = re.fullmatch(r"(head|tail)_(\w+)", name)
         if timed and timed[2] in SECONDS:
             name, factor = f"{timed[1]}_s", SECONDS[timed[2]]
         if name in found:
-            found[name].append((i, factor))
-    if missing := [name for name in COLUMNS if not found[name]]:
-        raise ProfileError(
+            raise ValueError(f"{place}: {name} stands there twice; leave one of them out")
+        if name in COLUMNS:
+            found[name] = i, factor
+    if missing := [name for name in COLUMNS if name not in found]:
+        raise ValueError(
             f"{place}: no column {', '.join(missing)}; the header must name {', '.join(COLUMNS)}, "
             "and times may be head_ms and tail_ms, or in us or ns. Known tools' layer times are "
             "read as they are: trtexec --exportProfile, TFLite's benchmark_model, ONNX Runtime, "
-            "torch.profiler, Scission."
+            "torch.profiler, Scission"
         )
-    for name, places in found.items():
-        if len(places) > 1:
-            raise ProfileError(f"{place}: {name} stands there twice; leave one of them out.")
-    return {name: places[0] for name, places in found.items()}
+    return found
 
 
-def _number(place: str, text: str, factor: float, commas: bool) -> float:
-    """A cell in seconds, bytes or samples; `float` also reads ``1_000`` and other scripts."""
-    if commas and "." not in text:
-        text = text.replace(",", ".", 1)
-    value = float(text) * factor if NUMBER.fullmatch(text) else math.nan
-    if not value >= 0:
-        raise ProfileError(
-            f"{place} is {text!r}; give a finite number, zero or more, such as 0.0125."
-        )
+def _split(place: str, text: str) -> str:
+    if not text:
+        raise ValueError(f"{place} is empty; name the split")
+    name = plain_text(text)
+    return name.lower() if name.lower() in (INPUT, OUTPUT) else name
+
+
+def _number(place: str, text: str, commas: bool) -> float:
+    number = text.replace(",", ".", 1) if commas and "." not in text else text
+    value = float(number) if NUMBER.fullmatch(number) else math.nan
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{place} is {text!r}; give a finite number, zero or more, such as 0.0125")
     if value > LARGEST:
-        raise ProfileError(f"{place} is {text!r}, more than anyone measures ({LARGEST:g}).")
+        raise ValueError(f"{place} is {text!r}, more than anyone measures ({LARGEST:g})")
     return value
 
 
-def _graph(path: Path, rows: list[Row], model: str, dtype: str) -> ModelGraph:
+def _graph(rows: pd.DataFrame, model: str, dtype: str) -> ModelGraph:
     """A chain of one layer a split, with tensors of the stated payloads."""
-    first: dict[str, Row] = {}
-    for row in rows:
-        first.setdefault(row.split, row)
-    if INPUT not in first:
-        raise ProfileError(f"{path}: no row for split 'input'; its payload is the model's input.")
-    inner = [name for name in first if name not in (INPUT, OUTPUT)]
+    first = rows.drop_duplicates("split").set_index("split")
+    if INPUT not in first.index:
+        raise ValueError("no row for split 'input'; its payload is the model's input")
+    first["elements"] = first["payload_bytes"] / first["batch_size"] / DTYPE_BYTES[dtype]
+    sent = first[first.index != OUTPUT]
+    if (wrong := sent[(sent["elements"] < 1) | (sent["elements"] % 1 > 0)]).size:
+        place, size, payload = wrong.iloc[0][["place", "batch_size", "payload_bytes"]]
+        raise ValueError(
+            f"{place}: payload_bytes {payload:.12g} is not a whole number of {dtype} elements for "
+            f"each of {size} samples; give the bytes of the tensors themselves, or uint8 as dtype "
+            "where they are bytes on the wire"
+        )
     kind = AS_SENT if dtype == WIRE else dtype
-    specs = [
-        TensorSpec(name, (1, _elements(first[name], dtype)), (0,), kind)
-        for name in (INPUT, *inner, OUTPUT)
-    ]
+    names = [INPUT, *(name for name in first.index if name not in (INPUT, OUTPUT)), OUTPUT]
+    specs = [TensorSpec(name, (1, int(first.loc[name, "elements"])), (0,), kind) for name in names]
     layers = tuple(
         Layer("imported", spec.name, (before.name,), (spec,)) for before, spec in pairwise(specs)
     )
-    blocks = tuple(Block(name, "imported", k) for k, name in enumerate((*inner, OUTPUT), start=1))
+    blocks = tuple(Block(name, "imported", k) for k, name in enumerate(names[1:], start=1))
     return ModelGraph(model, (specs[0],), layers, (OUTPUT,), blocks)
 
 
-def _elements(row: Row, dtype: str) -> int:
-    """Elements of one sample that cross the split."""
-    count = row.payload_bytes / row.batch_size / DTYPE_BYTES[dtype]
-    if row.split != OUTPUT and (count < 1 or count != int(count)):
-        raise ProfileError(
-            f"{row.place}: payload_bytes {row.payload_bytes:.12g} is not a whole number of {dtype} "
-            f"elements for each of {row.batch_size} samples; give the bytes of the tensors "
-            "themselves, or uint8 as dtype where they are bytes on the wire."
-        )
-    return int(count)
-
-
-def _cuts(rows: list[Row], graph: ModelGraph) -> dict[str, int]:
-    """Index of the cut that each split's name means."""
+def _cuts(rows: pd.DataFrame, graph: ModelGraph) -> list[int]:
+    """Index of the cut that each row's split means, with the payload that crosses it there."""
     known: dict[str, Cut] = {cut.name: cut for cut in all_cuts(graph)}
     if graph.blocks:
         known |= {cut.name: cut for cut in all_cuts(graph, "block")}
         known[graph.blocks[-1].name] = all_cuts(graph)[graph.blocks[-1].end]
-    for row in rows:
-        if row.split not in known:
-            raise ProfileError(
-                f"{row.place}: {graph.model!r} has no block or layer {row.split!r}; its blocks are "
-                f"{', '.join(block.name for block in graph.blocks)}."
+    for row in rows.to_dict("records"):
+        place, split, payload = row["place"], row["split"], row["payload_bytes"]
+        if split not in known:
+            raise ValueError(
+                f"{place}: {graph.model!r} has no block or layer {split!r}; its blocks are "
+                f"{', '.join(block.name for block in graph.blocks)}"
             )
-        cut = known[row.split]
-        expected = sum(spec.nbytes(row.batch_size) for spec in cut.frontier)
-        if not cut.is_output and row.payload_bytes != expected:
-            raise ProfileError(
-                f"{row.place}: payload_bytes is {row.payload_bytes:g}, but {expected:g} bytes "
-                f"cross {row.split!r} of {graph.model!r} in its own dtype."
+        expected = sum(spec.nbytes(row["batch_size"]) for spec in known[split].frontier)
+        if not known[split].is_output and payload != expected:
+            raise ValueError(
+                f"{place}: payload_bytes is {payload:g}, but {expected:g} bytes cross {split!r} "
+                f"of {graph.model!r} in its own dtype"
             )
-    return {name: cut.index for name, cut in known.items()}
+    return [known[split].index for split in rows["split"]]
 
 
-def _passes(batch_size: int, rows: list[Row], cuts: dict[str, int], number: int) -> Passes:
-    repeats: dict[int, list[tuple[float, float]]] = {}
-    for row in rows:
-        if row.batch_size == batch_size:
-            repeats.setdefault(cuts[row.split], []).append((row.head_s, row.tail_s))
-    separate = tuple(
-        Separate(cut, *np.rint(np.array(times).T / NS).astype(np.int64))
-        for cut, times in sorted(repeats.items())
-    )
-    none = np.zeros((0, number), dtype=np.int64)
-    return Passes(batch_size, none[:, 0], none, separate)
-
-
-def _note(rows: list[Row], dtype: str) -> str:
+def _note(rows: pd.DataFrame, dtype: str) -> str:
     """Whether payloads can be encoded otherwise; by how much heads and tails leave the whole."""
     notes = ["payloads as they were sent, whatever the encoding"] if dtype == WIRE else []
-    whole = {row.batch_size: row.head_s for row in rows if row.split == OUTPUT}
-    sums = [
-        (row.head_s + row.tail_s) / whole[row.batch_size]
-        for row in rows
-        if row.split not in (INPUT, OUTPUT) and whole.get(row.batch_size)
-    ]
-    if sums:
-        notes.append(f"head + tail = {min(sums):.2f} to {max(sums):.2f} × the whole on the device")
+    whole = rows[rows["split"] == OUTPUT].drop_duplicates("batch_size", keep="last")
+    inner = rows[~rows["split"].isin((INPUT, OUTPUT))]
+    totals = inner["batch_size"].map(whole.set_index("batch_size")["head_s"])
+    sums = ((inner["head_s"] + inner["tail_s"]) / totals)[totals > 0]
+    if len(sums):
+        low, high = sums.min(), sums.max()
+        notes.append(f"head + tail = {low:.2f} to {high:.2f} × the whole on the device")
     return ", ".join(notes)

@@ -131,20 +131,17 @@ def set_aside(path: Path, earlier: Profile) -> Path:
 
 
 def within(earlier: Profile, later: Profile) -> bool:
-    """Whether a profile has every pass of an earlier one."""
+    """Whether a profile has every pass of an earlier one: its own start with them."""
     known = {passes.batch_size: passes for passes in later.passes}
     return earlier.graph == later.graph and all(
-        one.batch_size in known and _begins(known[one.batch_size], one) for one in earlier.passes
+        one.batch_size in known
+        and one.oom == known[one.batch_size].oom
+        and all(
+            np.array_equal(known[one.batch_size].times().get(kind, short[:0])[: len(short)], short)
+            for kind, short in one.times().items()
+        )
+        for one in earlier.passes
     )
-
-
-def _begins(later: Passes, earlier: Passes) -> bool:
-    """Whether the later passes start with all of the earlier ones."""
-    heads = {one.cut: one.head_ns for one in later.separate}
-    pairs = [(later.plain_ns, earlier.plain_ns), (later.stamped_ns, earlier.stamped_ns)]
-    pairs += [(heads.get(one.cut, one.head_ns[:0]), one.head_ns) for one in earlier.separate]
-    same = (np.array_equal(long[: len(short)], short) for long, short in pairs)
-    return later.oom == earlier.oom and all(same)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dscwb.graph import ModelGraph
-from dscwb.profiles.checks import fault_of_graph
+from dscwb.profiles.checks import faults_of_graph
 from dscwb.profiles.passes import NOT_STAMPED, Passes, Separate
 from dscwb.profiles.records import Profile, ProfileError, Provenance
 from dscwb.profiles.transfers import Transfers
@@ -281,7 +281,7 @@ def _graph(packed: bytes) -> ModelGraph:
         # Until 0.1 payloads measured on the wire had the element type of camera frames.
         again = text.replace(b'"dtype":"uint8"', f'"dtype":"{AS_SENT}"'.encode())
         graph = _checked(ModelGraph).validate_json(again)
-    if reason := fault_of_graph(graph):
+    for reason in faults_of_graph(graph):
         raise ProfileError(f"its graph makes no sense: {reason}; capture and measure again.")
     return graph
 

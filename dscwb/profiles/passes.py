@@ -53,9 +53,9 @@ class Separate:
         """Head, tail and whole, each ``(repeat,)``."""
         return self.head_ns, self.tail_ns, self.whole_ns
 
-    def shares(self) -> tuple[Floats, Floats]:
-        """Head and tail over the whole next to them, ``(repeat,)`` each: free of drift."""
-        return self.head_ns / self.whole_ns, self.tail_ns / self.whole_ns
+    def shares(self) -> Floats:
+        """Head and tail over the whole next to them, ``(half, repeat)``: free of drift."""
+        return np.array([self.head_ns, self.tail_ns]) / self.whole_ns
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,27 +101,24 @@ class Passes:
 
         Empty where neither was run.
         """
-        if len(self.plain_ns):
-            return self.plain_ns
         output = self.stamped_ns.shape[1] - 1
         at_output = (one.head_ns for one in self.separate if one.cut == output)
-        return next(at_output, self.plain_ns)
+        return self.plain_ns if len(self.plain_ns) else next(at_output, self.plain_ns)
 
     @cached_property
-    def medians_ns(self) -> tuple[Floats, Floats]:
-        """Head and tail at each cut, ``(cut,)``; NaN where nothing was measured."""
+    def medians_ns(self) -> Floats:
+        """Head and tail at each cut, ``(half, cut)``; NaN where nothing was measured."""
         if len(self.stamped_ns):
             total = float(np.median(self.plain_ns))
             head = head_shares(self.stamped_ns) * total
-            return head, total - head
-        head, tail = np.full((2, self.stamped_ns.shape[1]), np.nan)
+            return np.array([head, total - head])
+        medians = np.full((2, self.stamped_ns.shape[1]), np.nan)
         for one in self.separate:
             if len(one.whole_ns) and len(self.whole_ns):  # takes out drift, as above
-                middle = np.median(one.shares(), axis=1) * np.median(self.whole_ns)
-                head[one.cut], tail[one.cut] = middle
+                medians[:, one.cut] = np.median(one.shares(), axis=1) * np.median(self.whole_ns)
             else:
-                head[one.cut], tail[one.cut] = np.median(one.head_ns), np.median(one.tail_ns)
-        return head, tail
+                medians[:, one.cut] = np.median(one.head_ns), np.median(one.tail_ns)
+        return medians
 
     @cached_property
     def spread(self) -> float:
@@ -134,44 +131,71 @@ class Passes:
     @cached_property
     def bias(self) -> tuple[str, ...]:
         """What is wrong with the times in one direction, in words."""
-        ratio = overhead(self.plain_ns, self.stamped_ns)[0]
-        words = []
+        words, ratio = [], overhead(self.plain_ns, self.stamped_ns)[0]
         if ratio > 1 + STAMPS_COST_ABOVE:
             words.append(f"stamps cost {format_percent(ratio - 1)} of a pass")
         error = error_of_passes(self)
-        halves = (
-            ("heads", error.head, error.head_worst, error.head_surely),
-            ("tails", error.tail, error.tail_worst, error.tail_surely),
-        )
-        for name, middle, worst, surely in halves:
+        for half in ("head", "tail"):
+            middle, worst, surely = (getattr(error, half + x) for x in ("", "_worst", "_surely"))
             if abs(middle) > APART_ABOVE or surely > APART_ABOVE:
-                than = f"{'longer' if middle > 0 else 'shorter'} than executed ones"
                 words.append(
-                    f"{name} are {format_percent(abs(middle))} of T {than} in the median, off by "
-                    f"{format_percent(worst)} at the worst cut"
+                    f"{half}s are {format_percent(abs(middle))} of T "
+                    f"{'longer' if middle > 0 else 'shorter'} than executed ones in the median, "
+                    f"off by {format_percent(worst)} at the worst cut"
                 )
         return tuple(words)
+
+    def times(self) -> dict[tuple[str, int], Nanoseconds]:
+        """All that was measured, by kind of pass and, of halves run apart, cut."""
+        apart = {
+            (kind, one.cut): times
+            for one in self.separate
+            for kind, times in zip(("head", "tail", "whole"), one.times(), strict=True)
+        }
+        return {("plain", 0): self.plain_ns, ("stamped", 0): self.stamped_ns, **apart}
+
+    def fault(self, cuts: int) -> str:
+        """What no measurement of a model with so many cuts can give; empty where nothing is."""
+        plain, stamped = self.plain_ns, self.stamped_ns
+        if self.oom:
+            return "times beside an out-of-memory mark" if len(plain) else ""
+        if not len(plain) and not self.separate:
+            return "no passes"
+        if stamped.shape != (len(plain), cuts):
+            return f"stamps of shape {stamped.shape} for {len(plain)} passes and {cuts} cuts"
+        if np.any(plain <= 0) or np.any(stamped[:, -1] <= 0) or np.any(stamped[:, 0] != 0):
+            return "a pass without a positive duration"
+        if np.any(stamped < NOT_STAMPED):
+            return "a negative time"
+        if np.any((stamped >= 0) & (stamped < np.maximum.accumulate(stamped, axis=1))):
+            return "stamps that run backwards"
+        for one in self.separate:
+            if not 0 <= one.cut < cuts:
+                return f"a cut {one.cut} that the model does not have"
+            if not len(one.head_ns) or not len(one.tail_ns):
+                return f"no times at cut {one.cut}"
+            if min(times.min(initial=0) for times in one.times()) < 0:
+                return f"a negative time at cut {one.cut}"
+            if len(one.whole_ns) and len({times.size for times in one.times()}) > 1:
+                return f"heads, tails and whole passes of different number at cut {one.cut}"
+        return ""
 
 
 @dataclass(frozen=True)
 class ModelError:
     """One-pass times against halves really run, positive where the one-pass time is longer.
 
-    All as shares of T, and NaN where no halves were run.
+    All as shares of T, and NaN where no halves were run; `tail` and the others as those of heads.
 
     Attributes:
         head: Median over all runs, at whichever cut, of the difference of heads.
-        tail: The same for tails.
         head_half_width: Half of the 95 % interval of `head`.
-        tail_half_width: Half of the 95 % interval of `tail`.
         cuts: Number of cuts whose halves were run.
-        head_worst: The median difference of heads at the cut where it is largest, without sign.
-        tail_worst: The same for tails.
-        head_surely: The largest median difference of heads at one cut that noise does not explain,
-            without sign: more than `SURELY` standard errors from 0. The error is that of a median
-            (see `precision`), from the cut's own runs where it has six, else from the whole passes.
-            0 where there is no such cut.
-        tail_surely: The same for tails.
+        head_worst: The median difference at the cut where it is largest, without sign.
+        head_surely: The largest median difference at one cut that noise does not explain, without
+            sign: more than `SURELY` standard errors from 0. The error is that of a median (see
+            `precision`), from the cut's own runs where it has six, else from the whole passes. 0
+            where there is no such cut.
     """
 
     head: float = math.nan
@@ -194,22 +218,17 @@ def stamped_shares(stamped_ns: Nanoseconds) -> Floats:
 
 def head_shares(stamped_ns: Nanoseconds) -> Floats:
     """Median share of T that the head takes at each cut, ``(cut,)``; NaN where never stamped."""
-    shares = stamped_shares(stamped_ns)
     taken = (stamped_ns != NOT_STAMPED).sum(axis=0)
-    middle: Floats = rising(quantile(shares, 0.5)[None], taken)[0]
+    middle: Floats = rising(quantile(stamped_shares(stamped_ns), 0.5)[None], taken)[0]
     return middle
 
 
 def rising(shares: Floats, taken: NDArray[np.int64]) -> Floats:
-    """The nearest shares that never fall from cut to cut, ``(row, cut)`` as given.
+    """The nearest shares that never fall from cut to cut, ``(row, cut)`` as given; NaN stays.
 
     A longer head cannot be quicker. Medians of passes that stamp every cut rise by themselves;
-    where each pass stamps other cuts, this is the weighted least-squares solution (isotonic
-    regression; Barlow, Bartholomew, Bremner, Brunk 1972). NaN stays.
-
-    Args:
-        shares: One row a replicate, ``(row, cut)``.
-        taken: Number of stamps behind each cut, the weights, ``(cut,)``.
+    where each pass stamps other cuts, this is the least-squares solution weighted with the number
+    of stamps `taken`, ``(cut,)`` (isotonic regression; Barlow, Bartholomew, Bremner, Brunk 1972).
     """
     known = taken > 0
     part = shares[:, known]
@@ -229,12 +248,10 @@ def quantile(samples: Floats, share: float) -> Floats:
     `np.nanquantile` does the same and takes fifty times as long.
     """
     ordered = np.sort(samples, axis=0)  # NaN comes last
-    number = len(samples) - np.isnan(ordered).sum(axis=0)
-    place = share * np.maximum(number - 1, 0)
-    low = np.floor(place).astype(int)
-    columns = np.arange(samples.shape[1])
-    above = np.minimum(low + 1, np.maximum(number - 1, 0))
-    below, above = ordered[low, columns], ordered[above, columns]
+    last = np.maximum(len(samples) - np.isnan(ordered).sum(axis=0) - 1, 0)
+    place = share * last
+    low, columns = np.floor(place).astype(int), np.arange(samples.shape[1])
+    below, above = ordered[low, columns], ordered[np.minimum(low + 1, last), columns]
     values: Floats = below + (place - low) * (above - below)
     return values
 
@@ -252,30 +269,25 @@ def precision(passes: Passes) -> Floats:
     widths = np.full(passes.stamped_ns.shape[1], np.nan)
     for one in passes.separate:
         if len(one.whole_ns) >= FEWEST_FOR_SPREAD:
-            widths[one.cut] = NORMAL_95 * error_of_median(one.shares()[0])
+            widths[one.cut] = NORMAL_95 * _error_of_median(one.shares()[0])
     return widths
 
 
 def _half_widths(plain_ns: Nanoseconds, stamped_ns: Nanoseconds) -> Floats:
-    shares, taken = stamped_shares(stamped_ns), (stamped_ns != NOT_STAMPED).sum(axis=0)
+    taken = (stamped_ns != NOT_STAMPED).sum(axis=0)
     known = taken > 0
     widths = np.full(len(taken), np.nan)
-    shares, taken = shares[:, known], taken[known]
+    shares, taken = stamped_shares(stamped_ns)[:, known], taken[known]
     sigma = (quantile(shares, 0.75) - quantile(shares, 0.25)) / IQR_OVER_SIGMA
     enough = taken >= FEWEST_FOR_SPREAD
     if enough[1:-1].any():
         sigma[~enough] = np.median(sigma[1:-1][enough[1:-1]])
     else:
         sigma[1:-1] = np.nan
-    of_total = error_of_median(plain_ns / np.median(plain_ns))
+    of_total = _error_of_median(plain_ns / np.median(plain_ns))
     of_share = MEDIAN_OVER_MEAN * sigma / np.sqrt(taken)
     widths[known] = NORMAL_95 * np.hypot(quantile(shares, 0.5) * of_total, of_share)
     return widths
-
-
-def error_of_median(samples: Floats) -> float:
-    """Standard error of the median of normal samples, ``(sample,)``."""
-    return MEDIAN_OVER_MEAN * sigma_of(samples) / math.sqrt(len(samples))
 
 
 def half_width(
@@ -307,34 +319,19 @@ def error_of_passes(passes: Passes) -> ModelError:
     if not apart:
         return ModelError()
     # A half and the whole next to it each scatter as whole passes do.
-    noise = math.sqrt(2) * sigma_of(passes.plain_ns / np.median(passes.plain_ns))
+    noise = math.sqrt(2) * _sigma(passes.plain_ns / np.median(passes.plain_ns))
     found: dict[str, float] = {}
     for name, differences in zip(("head", "tail"), zip(*apart.values(), strict=True), strict=True):
         middle, low, high = median_interval(np.concatenate(differences))
-        found[name], found[f"{name}_half_width"] = middle, (high - low) / 2
-        found[f"{name}_worst"] = max(abs(float(np.median(one))) for one in differences)
-        found[f"{name}_surely"] = max(_surely(one, noise) for one in differences)
+        worst = [abs(float(np.median(one))) for one in differences]
+        errors = [
+            _error_of_median(one, None if len(one) >= FEWEST_FOR_SPREAD else noise)
+            for one in differences
+        ]
+        surely = [x for x, error in zip(worst, errors, strict=True) if x > SURELY * error]
+        found |= {name: middle, f"{name}_half_width": (high - low) / 2}
+        found |= {f"{name}_worst": max(worst), f"{name}_surely": max(surely, default=0.0)}
     return ModelError(cuts=len(apart), **found)
-
-
-def _apart(passes: Passes) -> dict[int, tuple[Floats, Floats]]:
-    """By cut how far head and tail of one pass lie from each of those run, as shares of T."""
-    if not len(passes.stamped_ns):
-        return {}
-    shares = head_shares(passes.stamped_ns)
-    run = [one for one in passes.separate if len(one.whole_ns) and np.isfinite(shares[one.cut])]
-    return {
-        one.cut: (shares[one.cut] - head, 1 - shares[one.cut] - tail)
-        for one in run
-        for head, tail in (one.shares(),)
-    }
-
-
-def _surely(differences: Floats, noise: float) -> float:
-    """Their median without sign where it is no noise, else 0; `noise` is one difference's own."""
-    number, middle = len(differences), abs(float(np.median(differences)))
-    sigma = sigma_of(differences) if number >= FEWEST_FOR_SPREAD else noise
-    return middle if middle > SURELY * MEDIAN_OVER_MEAN * sigma / math.sqrt(number) else 0.0
 
 
 def suspects(passes: Passes, apart: float = APART_ABOVE) -> tuple[int, ...]:
@@ -342,29 +339,39 @@ def suspects(passes: Passes, apart: float = APART_ABOVE) -> tuple[int, ...]:
 
     Six runs tell a cut's own scatter.
     """
-    return tuple(
-        cut
-        for cut, halves in _apart(passes).items()
-        if len(halves[0]) < FEWEST_FOR_SPREAD
-        and any(abs(np.median(differences)) > apart for differences in halves)
-    )
+    few = {k: x for k, x in _apart(passes).items() if x.shape[1] < FEWEST_FOR_SPREAD}
+    return tuple(k for k, x in few.items() if np.abs(np.median(x, axis=1)).max() > apart)
 
 
-def sigma_of(samples: Floats) -> float:
+def _apart(passes: Passes) -> dict[int, Floats]:
+    """By cut how far one pass lies from head and tail run, ``(half, run)``, as shares of T."""
+    if not len(passes.stamped_ns):
+        return {}
+    shares = head_shares(passes.stamped_ns)
+    return {
+        one.cut: np.array([[shares[one.cut]], [1 - shares[one.cut]]]) - one.shares()
+        for one in passes.separate
+        if len(one.whole_ns) and np.isfinite(shares[one.cut])
+    }
+
+
+def _error_of_median(samples: Floats, sigma: float | None = None) -> float:
+    """Of normal samples, ``(sample,)``, with their own standard deviation or this one."""
+    sigma = _sigma(samples) if sigma is None else sigma
+    return MEDIAN_OVER_MEAN * sigma / math.sqrt(len(samples))
+
+
+def _sigma(samples: Floats) -> float:
     """Standard deviation of normal samples with this interquartile range, ``(sample,)``."""
     low, high = np.quantile(samples, [0.25, 0.75])
     return float(high - low) / IQR_OVER_SIGMA
 
 
 def overhead(plain_ns: Nanoseconds, stamped_ns: Nanoseconds) -> tuple[float, float, float]:
-    """What stamping costs: stamped over plain, with its 95 % interval.
-
-    Args:
-        plain_ns: ``(round,)``.
-        stamped_ns: ``(round, cut)``.
+    """What stamping costs: stamped over plain, ``(round, cut)`` and ``(round,)``.
 
     Returns:
-        The median over rounds of the ratio, and the interval's ends; NaN without stamped passes.
+        The median over rounds of the ratio, and its 95 % interval; NaN without stamped passes.
     """
     if not len(stamped_ns):
         return (math.nan,) * 3
@@ -374,10 +381,9 @@ def overhead(plain_ns: Nanoseconds, stamped_ns: Nanoseconds) -> tuple[float, flo
 def median_interval(samples: Floats, tail: float = TAIL) -> tuple[float, float, float]:
     """The median, and two of the samples between which that of all lies in 95 % of cases.
 
-    Or in another share of them, with `tail` the probability of lying outside on either side.
-
-    Order statistics (David and Nagaraja, Order Statistics, 3rd ed., 7.1): it holds whatever the
-    distribution. Below six samples no 95 % can be had, and the interval spans all of them.
+    `tail` is the probability of lying outside on either side. Order statistics (David and Nagaraja,
+    Order Statistics, 3rd ed., 7.1) hold whatever the distribution. Below six samples no 95 % can be
+    had, and the interval spans all of them.
     """
     ordered = np.sort(samples)
     outside = _left_out(len(ordered), tail)

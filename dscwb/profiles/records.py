@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from dscwb.cuts import all_cuts
 from dscwb.graph import ModelGraph
-from dscwb.profiles.checks import fault_of_passes
 from dscwb.profiles.passes import (
     NOT_STAMPED,
     NS,
@@ -137,14 +136,11 @@ class Profile:
             raise ProfileError(
                 f"{who}: time_scale {self.time_scale} must be finite and above zero."
             )
-        faults = [
-            (f", batch size {p.batch_size}", fault_of_passes(p, self.cuts)) for p in self.passes
-        ]
+        faults = {f", batch size {p.batch_size}": p.fault(self.cuts) for p in self.passes}
         if self.transfers is not None:
-            faults.append((", copies to and from the accelerator", self.transfers.fault()))
-        for where, reason in faults:
-            if reason:
-                raise ProfileError(f"{who}{where}: {reason}; measure it again.")
+            faults[", copies to and from the accelerator"] = self.transfers.fault()
+        for where in filter(faults.get, faults):
+            raise ProfileError(f"{who}{where}: {faults[where]}; measure it again.")
 
     def __repr__(self) -> str:
         """Model, machine, and times and states of the batch sizes, in three lines."""
@@ -165,19 +161,15 @@ class Profile:
         """A small table for notebooks: time and state of up to a dozen batch sizes."""
         import pandas as pd
 
-        some = np.unique(np.linspace(0, len(self.passes) - 1, MOST_ROWS).round().astype(int))
-        shown = [self.passes[i].batch_size for i in some if self.passes]
-        rows = [
-            (n, format_seconds(self.total_s(n)) if n in self.batch_sizes else "–", self.status(n))
-            for n in shown
-        ]
-        table = pd.DataFrame(rows, columns=["batch size", "T", "state"])
-        more = f"; {len(shown)} of {len(self.passes)} batch sizes" * (len(shown) < len(self.passes))
-        where = escape(self.provenance.label())
-        return (
-            f"<p><b>{escape(self.graph.model)}</b> on {where}{more}</p>"
-            f"{table.to_html(index=False, border=0)}"
-        )
+        sizes = [p.batch_size for p in self.passes]
+        times = ["–" if p.oom else format_seconds(self.total_s(p.batch_size)) for p in self.passes]
+        states = map(self.status, sizes)
+        table = pd.DataFrame({"batch size": sizes, "T": times, "state": list(states)})
+        number = min(MOST_ROWS, len(table))
+        shown = table.iloc[np.linspace(0, len(table) - 1, number).round().astype(int)]
+        more = f"; {len(shown)} of {len(table)} batch sizes" * (len(shown) < len(table))
+        who = f"<b>{escape(self.graph.model)}</b> on {escape(self.provenance.label())}{more}"
+        return f"<p>{who}</p>{shown.to_html(index=False, border=0)}"
 
     @cached_property
     def batch_sizes(self) -> tuple[int, ...]:
@@ -216,11 +208,16 @@ class Profile:
 
         T(B) times the median over passes of the cut's share of its own pass.
         """
-        return self.at(batch_size).medians_ns[0] * (NS * self.time_scale)
+        return self._halves_s(batch_size)[0]
 
     def tail_s(self, batch_size: int) -> Seconds:
         """Median seconds of the tail at each cut, ``(cut,)``; NaN where nothing was measured."""
-        return self.at(batch_size).medians_ns[1] * (NS * self.time_scale)
+        return self._halves_s(batch_size)[1]
+
+    def _halves_s(self, batch_size: int) -> tuple[Seconds, Seconds]:
+        head_ns, tail_ns = self.at(batch_size).medians_ns
+        factor = NS * self.time_scale
+        return head_ns * factor, tail_ns * factor
 
     def total_s(self, batch_size: int) -> float:
         """Median seconds T(B) of the whole model."""
@@ -296,32 +293,23 @@ class Profile:
         status = self.status(batch_size)
         if status == "oom":
             return "oom: the device ran out of memory; take a smaller batch size"
-        if status == "ok":
-            return self._partly(batch_size)
         passes = self.at(batch_size)
-        why, remedies = [], []
+        if status == "ok":
+            inner = np.isfinite(self.head_s(batch_size)[1:-1])
+            known = f"{inner.sum()} of {len(inner)} cuts"
+            if self.provenance.origin != "measured" or (len(passes.stamped_ns) and inner.all()):
+                return ""
+            if not len(passes.stamped_ns):
+                return f"of really executed halves at {known}"
+            return f"known at {known}, the others had no stamp yet; measure longer"
+        why, remedies = list(passes.bias), []
         if passes.spread > NOISY_ABOVE:
             spread = format_percent(passes.spread)
-            why.append(f"the middle half of the passes spans {spread} of their median")
+            why.insert(0, f"the middle half of the passes spans {spread} of their median")
             remedies.append("measure again while nothing else runs there")
         if passes.bias:
-            why += passes.bias
             remedies.append(
                 "measure more passes (passes=, --passes), or executed halves only (stamps=False, "
                 "--no-stamps)"
             )
         return f"{status}: {' and '.join(why)}; {', then '.join(remedies)}"
-
-    def _partly(self, batch_size: int) -> str:
-        """At how many cuts inside the model there are times, where not at all of them."""
-        inner = np.isfinite(self.head_s(batch_size)[1:-1])
-        if self.provenance.origin != "measured":
-            return ""
-        if not len(self.at(batch_size).stamped_ns):
-            return f"of really executed halves at {inner.sum()} of {len(inner)} cuts"
-        if inner.all():
-            return ""
-        return (
-            f"known at {inner.sum()} of {len(inner)} cuts, the others had no stamp yet; measure "
-            "longer"
-        )

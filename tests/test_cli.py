@@ -205,20 +205,29 @@ def test_an_unknown_model_is_answered_with_the_nearest_names(run):
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["nonsense"], "No such command 'nonsense'"),
-        (["bottlenecks"], "Missing argument"),
-        (["bottlenecks", SMALL, "--granularity", "stage"], "'stage' is not one of"),
-        (["bottlenecks", SMALL, "--image-size", "big"], "Invalid value for '--image-size'"),
-        (["verify", SMALL, "--batchsize", "2"], "No such option: --batchsize"),
-        (["profile", SMALL], "Missing option"),
-        (["import", "x", "--batch-size", "0"], "Invalid value for '--batch-size'"),
+        (["nonsense"], "COMMAND: invalid choice: 'nonsense' (choose from"),
+        (["bottlenecks"], "required: MODEL"),
+        (
+            ["bottlenecks", SMALL, "--granularity", "stage"],
+            "--granularity: invalid choice: 'stage'",
+        ),
+        (
+            ["bottlenecks", SMALL, "--image-size", "big"],
+            "--image-size is 'big'; give a whole number from 1 up",
+        ),
+        (["verify", SMALL, "--batchsize", "2"], "unrecognized arguments: --batchsize 2"),
+        (["profile", SMALL], "required: -o/--output"),
+        (["import", "x", "--batch-size", "0"], "--batch-size is '0'; give a whole number"),
         (
             ["profile", SMALL, "-o", "."],
-            "Invalid value for '--output'",
+            "--output is '.', but a profile is a Parquet file",
         ),
-        (["profile", SMALL, "-o", "x", "--device", "tpu"], "--device is 'tpu'"),
-        (["profile", SMALL, "-o", "x", "--device", "cuda:99"], "--device is 'cuda:99'"),
-        (["profile", SMALL, "-o", "x", "--dtype", "int8"], "'int8' is not one of"),
+        (["profile", SMALL, "-o", "x.parquet", "--device", "tpu"], "--device is 'tpu'"),
+        (["profile", SMALL, "-o", "x.parquet", "--device", "cuda:99"], "--device is 'cuda:99'"),
+        (
+            ["profile", SMALL, "-o", "x.parquet", "--dtype", "int8"],
+            "--dtype: invalid choice: 'int8'",
+        ),
     ],
 )
 def test_a_mistake_is_one_line(run, arguments, reason):
@@ -229,8 +238,8 @@ def test_a_mistake_is_one_line(run, arguments, reason):
     ("words", "reason"),
     [
         (["--passes", "3"], "--passes is 3; give at least"),
-        (["--gap-ms", "-1"], "--gap-ms is -0.001; give seconds"),
-        (["--budget", "-1"], "--budget is -1.0; give seconds"),
+        (["--gap-ms", "-1"], "--gap-ms is '-1'; give a number from 0"),
+        (["--budget", "-1"], "--budget is '-1'; give a number from 0"),
     ],
 )
 def test_how_to_measure_is_refused_by_the_options_name(run, captured, tmp_path, words, reason):

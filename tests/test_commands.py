@@ -57,7 +57,7 @@ def test_every_command_has_all_options_with_units_and_examples(run, command):
     status, out, _ = run(command, "--help")
     text = " ".join(" ".join(out).split())
     assert status == 0
-    assert re.match(rf"Usage: dscwb {command} \[OPTIONS\] \W?EDGE\W? \[SERVER\]", text)
+    assert re.match(rf"usage: dscwb {command} \[OPTIONS\] EDGE \[SERVER\]", text)
     assert sum(f"  dscwb {command} e" in line for line in out) == 2  # examples
     for option in (
         *("input-encoding", "feature-encoding", "speedup", "server-device", "rates", "batch-sizes"),
@@ -65,7 +65,7 @@ def test_every_command_has_all_options_with_units_and_examples(run, command):
         *("private-input", "min-depth", "memory-cap-mb", "arrival-rate", "objective", "power"),
     ):
         assert f"--{option} " in text, option
-    for unit in ("Mbit/s", " ms.", "bytes.", " MB;", " W;"):
+    for unit in ("Mbit/s", " ms.", " MB.", " W;"):
         assert unit in text, unit
     assert text.count("[required] How") == 2
 
@@ -259,21 +259,22 @@ def test_a_server_may_be_assumed_or_modelled(asked):
     ],
 )
 def test_rates_are_megabits_or_have_a_unit(text, rate_bps):
-    assert one_rate(text, "--at") == pytest.approx(rate_bps)
+    assert one_rate(text) == pytest.approx(rate_bps)
 
 
 def test_rates_have_equal_ratios_and_exact_ends():
-    found = many_rates("0.1:1000", range(200))
+    assert len(many_rates("0.1:1000")) == 241
+    found = many_rates("0.1:1000:200")
     assert (len(found), found[0], found[-1]) == (200, 1e5, 1e9)
     np.testing.assert_allclose(found, np.geomspace(1e5, 1e9, 200), rtol=1e-12)
-    assert many_rates("500kbit/s:1MB/s:2", ()) == [5e5, 8e6]
+    assert many_rates("500kbit/s:1MB/s:2") == [5e5, 8e6]
 
 
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        ([*ASSUMED], "--input-encoding is missing: it has no default because it decides whether"),
-        ([*ASSUMED, *WIRE[:2]], "--feature-encoding is missing: it has no default"),
+        ([*ASSUMED], "--input-encoding is missing; there is no default, as it decides whether"),
+        ([*ASSUMED, *WIRE[:2]], "--feature-encoding is missing; there is no default"),
         ([*WIRE], "Give one server: a profile after that of the device, or --speedup 20, or"),
         ([*WIRE, *ASSUMED, "--server-device", "T4"], "Give one server"),
         ([*WIRE, "--speedup", "0"], "--speedup is 0"),
@@ -293,12 +294,18 @@ def test_rates_have_equal_ratios_and_exact_ends():
             [*WIRE, *ASSUMED, "--objective", "energy"],
             "--objective energy needs --power COMP",
         ),
-        ([*WIRE, *ASSUMED, "--objective", "money"], "'money' is not one of"),
-        ([*WIRE, *ASSUMED, "--server-load", "0.5"], "Invalid value for '--server-load'"),
-        ([*WIRE, *ASSUMED, "--memory-cap-mb", "nan"], "Invalid value for '--memory-cap-mb'"),
-        ([*WIRE, *ASSUMED, "--server-load", "nan"], "Invalid value for '--server-load'"),
-        ([*WIRE, *ASSUMED, "--rtt-ms", "20000"], "Invalid value for '--rtt-ms'"),
-        ([*WIRE, *ASSUMED, "--power", "5,-1,1"], "--power is -1"),
+        ([*WIRE, *ASSUMED, "--objective", "money"], "--objective: invalid choice: 'money'"),
+        (
+            [*WIRE, *ASSUMED, "--server-load", "0.5"],
+            "--server-load is '0.5'; give a number from 1 to",
+        ),
+        ([*WIRE, *ASSUMED, "--memory-cap-mb", "nan"], "--memory-cap-mb is 'nan'; give a number"),
+        ([*WIRE, *ASSUMED, "--server-load", "nan"], "--server-load is 'nan'; give a number from"),
+        (
+            [*WIRE, *ASSUMED, "--rtt-ms", "20000"],
+            "--rtt-ms is '20000'; give a number from 0 to 10,000.",
+        ),
+        ([*WIRE, *ASSUMED, "--power", "5,-1,1"], "--power is '-1'; give a number"),
         ([*WIRE, *ASSUMED, "--min-depth", "9"], "--min-depth is 9, but 'tiny' has 3 blocks"),
         ([*WIRE, *ASSUMED, "--memory-cap-mb", "0"], "--memory-cap-mb is 0.0; give"),
         ([*WIRE, *ASSUMED, "--rates", "1:9:100000000"], "with 2 to 10,000 rates"),
@@ -306,7 +313,7 @@ def test_rates_have_equal_ratios_and_exact_ends():
         ([*WIRE, *ASSUMED, "-o", "study.txt"], "cannot write a study as .txt"),
         (
             [*WIRE, *ASSUMED, "-o", "."],
-            "Invalid value for '--output'",
+            "cannot write a study as a file without ending",
         ),
     ],
 )
@@ -320,9 +327,9 @@ def test_a_mistake_is_one_line_with_value_and_remedy(run, edge, words, reason):
 
 def test_mistakes_in_files_and_other_options_are_one_line(run, edge, tmp_path):
     assert "no such file" in refused(run("sweep", tmp_path / "none.parquet", *ASSUMED, *WIRE))
-    assert "Missing argument" in refused(run("sweep"))
+    assert "required: EDGE" in refused(run("sweep"))
     command = ("policy", edge, *ASSUMED, *WIRE)
-    assert "Missing option '--output'" in refused(run(*command))
+    assert "required: -o/--output" in refused(run(*command))
     output = ("-o", tmp_path / "p.json")
     assert "--at is 'fast'" in refused(run(*command, *output, "--at", "fast"))
     assert "--replicates is 3" in refused(run(*command, *output, "--replicates", 3))

@@ -228,7 +228,7 @@ def test_a_rate_that_is_none_is_named(rate):
 
 # On the device
 
-HEAVY = {"torch", "pandas", "numpy", "scipy", "pyarrow", "typer", "plotly"}
+HEAVY = {"torch", "pandas", "numpy", "scipy", "pyarrow", "plotly"}
 
 
 def loaded_by(program):

@@ -1,97 +1,88 @@
-"""What several commands have in common: options, how their values are read, how lines are shown."""
+"""What commands have in common: how they are declared, how values are read, how lines are shown.
+
+A reader that refuses a value says what follows the option's name: ``is '0'; give ...``.
+"""
 
 from __future__ import annotations
 
 import inspect
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from argparse import (
+    ArgumentParser,
+    ArgumentTypeError,
+    BooleanOptionalAction,
+    RawDescriptionHelpFormatter,
+)
+from collections.abc import Callable, Iterable
+from typing import Any, NoReturn
 
-import typer
+import numpy as np
+
+from dscwb.scenario import DATA_RATES_BPS
 
 MBPS = 1e6  # bit/s
 UNITS_BPS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
 MOST = 10_000  # rates or batch sizes in one range: more would fill the memory, not the picture
 
-Model = Annotated[
-    str,
-    typer.Argument(help="A timm model, such as efficientnet_b0, or a .pt2 file of torch.export."),
-]
-ImageSize = Annotated[
-    int | None,
-    typer.Option(min=1, help="Side of the square image in pixels; the model's own if left out."),
-]
-Output = Annotated[Path, typer.Option("--output", "-o", dir_okay=False, help="File to write.")]
-OptionalOutput = Annotated[Path | None, Output.__metadata__[0]]
+Option = tuple[list[str], dict[str, Any]]
+Command = Callable[..., int | None]
 
 
-@dataclass(frozen=True)
-class Knob:
-    """A row in a table of options: an option that sets one argument of the package.
+class _Parser(ArgumentParser):
+    def __init__(self, *names: Any, **how: Any) -> None:
+        raw = RawDescriptionHelpFormatter
+        super().__init__(*names, formatter_class=raw, allow_abbrev=False, **how)
 
-    Attributes:
-        name: The argument's.
-        help: What it means, with its unit.
-        kind: Type of the option's value.
-        flag: The option's name; made of the argument's if empty.
-        read: Makes the argument's value of the option's.
-        least: Least value of the option.
-        most: Largest value of the option.
-        default: Its value if left out; None leaves the argument out.
+    def error(self, message: str) -> NoReturn:
+        message = message.removeprefix("argument ").removeprefix("-o/")
+        raise ValueError(message.replace(": is ", " is ", 1))
+
+
+ABOUT = "Where should this network be split between my device and my server?"
+PARSER = _Parser("dscwb", description=ABOUT)
+COMMANDS = PARSER.add_subparsers(metavar="COMMAND", required=True)
+
+
+def option(names: str, words: str, kind: Any = str, default: Any = None, **more: Any) -> Option:
+    """An option of a command, or without dashes an argument.
+
+    Args:
+        names: One or several, with a space between.
+        words: What it means, with its unit.
+        kind: What reads its value, `bool` for a switch, or the values to choose from.
+        default: Its value if left out; of a switch that can be set to both, None or True.
+        more: Further arguments of `argparse.ArgumentParser.add_argument`.
+    """
+    shown = f" [default: {default}]" if isinstance(default, (str, int, float)) and default else ""
+    how = {"help": f"{words}{shown}".replace("%", "%%"), "default": default}
+    if kind is bool:
+        how["action"] = "store_true" if default is False else BooleanOptionalAction
+        return names.split(), how | more
+    how["type" if callable(kind) else "choices"] = kind
+    if callable(kind):
+        how["metavar"] = names.split()[-1].strip("-").replace("-", "_").upper()
+    return names.split(), how | more
+
+
+def command(*options: Option) -> Callable[[Command], Command]:
+    """Declare a function as a command with these options, which become its arguments.
+
+    It gives the exit status, None for 0.
     """
 
-    name: str
-    help: str
-    kind: Any = float
-    flag: str = ""
-    read: Callable[[Any], Any] = lambda value: value
-    least: float | None = None
-    most: float | None = None
-    default: Any = None
+    def declare(run: Command) -> Command:
+        name, about = run.__name__.strip("_"), inspect.cleandoc(run.__doc__ or "")
+        one = COMMANDS.add_parser(name, description=about, help=about.partition("\n")[0])
+        actions = [one.add_argument(*names, **how) for names, how in options]
+        given = [(a.metavar, a.nargs) for a in actions if not a.option_strings]
+        words = " ".join(f"[{name}]" if nargs else f"{name}" for name, nargs in given)
+        one.usage = f"dscwb {name} [OPTIONS] {words}".rstrip()
+        flags = {a.dest: a.option_strings[-1] for a in actions if a.option_strings}
+        one.set_defaults(run=run, flags=flags)
+        return run
 
-    @property
-    def option(self) -> str:
-        """The option's name, of a switch with two also the other one."""
-        return self.flag or f"--{self.name.replace('_', '-')}"
-
-    def parameter(self) -> inspect.Parameter:
-        """The option, for a command's signature."""
-        option = typer.Option(self.option, min=self.least, max=self.most, help=self.help)
-        kind: Any = Annotated[self.kind if self.default is not None else self.kind | None, option]
-        by_name = inspect.Parameter.KEYWORD_ONLY
-        return inspect.Parameter(self.name, by_name, default=self.default, annotation=kind)
-
-
-def read(knobs: Iterable[Knob], options: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments that these options set; those left out are left out."""
-    given = ((knob, options[knob.name]) for knob in knobs)
-    return {knob.name: knob.read(value) for knob, value in given if value is not None}
-
-
-def parameters(function: Callable[..., Any], knobs: Iterable[Knob]) -> list[inspect.Parameter]:
-    """The parameters of a function, by keyword, with options in place of its ``**``."""
-    hints = get_type_hints(function, localns={"Study": object}, include_extras=True)
-    named = [
-        one.replace(annotation=hints[one.name], kind=inspect.Parameter.KEYWORD_ONLY)
-        for one in inspect.signature(function).parameters.values()
-        if one.kind is not inspect.Parameter.VAR_KEYWORD
-    ]
-    return named + [knob.parameter() for knob in knobs]
-
-
-def command(
-    run: Callable[..., None], like: Callable[..., Any], every: Iterable[inspect.Parameter]
-) -> Callable[..., None]:
-    """Let typer see a function as a command with these parameters and the help of another one."""
-    named = {one.name: one for one in every}
-    run.__name__, run.__doc__ = like.__name__, like.__doc__
-    run.__annotations__ = {name: one.annotation for name, one in named.items()}
-    run.__signature__ = inspect.Signature(list(named.values()))  # type: ignore[attr-defined]
-    return run
+    return declare
 
 
 def say(*lines: object) -> None:
@@ -107,29 +98,27 @@ def printable(text: str) -> str:
     )
 
 
-@contextmanager
-def naming_flags(knobs: Iterable[Knob], **others: str) -> Iterator[None]:
-    """Let a refusal name the option where it names an argument.
+def number(
+    low: float, high: float = math.inf, *, unit: float = 1.0, whole: bool = False
+) -> Callable[[str], float]:
+    """Reads a number within limits; what 1 is in the option is `unit` in the result and limits."""
 
-    Args:
-        knobs: Options with their arguments.
-        others: Option of other arguments, such as ``min_depth="--min-depth"``.
-    """
-    flags = {knob.name: knob.option.split("/")[0] for knob in knobs} | others
-    named = "|".join(flags)
-    try:
-        yield
-    except ValueError as error:
-        told = re.sub(rf"(?:\w+: )?\b({named})(?= is\b|=)", lambda at: flags[at[1]], str(error))
-        raise ValueError(told) from error
+    def read(text: str) -> float:
+        try:
+            value = int(text) if whole else float(text) * unit
+        except ValueError:
+            value = math.nan
+        if not (low <= value <= high and math.isfinite(value)):
+            kind, top = "whole number" if whole else "number", f"to {high / unit:,.15g}"
+            ends = f"{low / unit:g} {'up' if high == math.inf else top}"
+            raise ArgumentTypeError(f"is {text!r}; give a {kind} from {ends}.")
+        return value
+
+    return read
 
 
 def whole_numbers(text: str) -> list[int]:
-    """``1,2,8`` and ranges with both ends, ``1:8``, of batch sizes.
-
-    Raises:
-        ValueError: Not such a list, a number below 1, or more than 10,000 of them.
-    """
+    """``1,2,8`` and ranges with both ends, ``1:8``, of batch sizes."""
     sizes: list[int] = []
     for part in text.split(","):
         first, _, last = part.partition(":")
@@ -138,60 +127,52 @@ def whole_numbers(text: str) -> list[int]:
         except ValueError:
             found = range(0)
         if not found or found[0] < 1 or len(sizes) + len(found) > MOST:
-            raise ValueError(
-                f"--batch-sizes is {text!r}; give 1,2,4 or 1:8, whole numbers from 1, {MOST:,} of "
-                "them at most."
+            raise ArgumentTypeError(
+                f"is {text!r}; give 1,2,4 or 1:8, whole numbers from 1, {MOST:,} of them at most."
             )
         sizes += found
-    return sizes
+    return sorted(set(sizes))
 
 
-def one_rate(text: str, flag: str) -> float:
-    """``4``, ``4Mbit/s``, ``500 kbit/s``, ``0.5 MB/s`` in bit/s; a bare number is Mbit/s.
-
-    Raises:
-        ValueError: Not such a rate.
-    """
+def one_rate(text: str) -> float:
+    """``4``, ``4Mbit/s``, ``500 kbit/s``, ``0.5 MB/s`` in bit/s; a bare number is Mbit/s."""
     parts = re.fullmatch(r"\s*([0-9.eE+-]+)\s*(?:([kMG]?)(bit/s|bps|B/s))?\s*", text)
     try:
-        number = float(parts[1]) if parts else math.nan
+        value = float(parts[1]) if parts else math.nan
     except ValueError:
-        number = math.nan
-    if not parts or not (math.isfinite(number) and number >= 0):
-        raise ValueError(
-            f"{flag} is {text!r}; give Mbit/s, such as 4, or with a unit: 500kbit/s, 1Gbit/s, "
-            "2MB/s; 0 for a link that is down."
+        value = math.nan
+    if not parts or not (math.isfinite(value) and value >= 0):
+        raise ArgumentTypeError(
+            f"is {text!r}; give Mbit/s, such as 4, or with a unit: 500kbit/s, 1Gbit/s, 2MB/s; 0 "
+            "for a link that is down."
         )
     if parts[3] is None:
-        return number * MBPS
-    return number * UNITS_BPS[parts[2]] * (8 if parts[3] == "B/s" else 1)
+        return value * MBPS
+    return value * UNITS_BPS[parts[2]] * (8 if parts[3] == "B/s" else 1)
 
 
-def many_rates(text: str, default: Sequence[float]) -> Sequence[float]:
-    """A list with commas; ``LOW:HIGH`` or ``LOW:HIGH:NUMBER`` as rates of equal ratio; in bit/s.
-
-    Args:
-        text: What was given; the default if empty.
-        default: Rates in bit/s; ``LOW:HIGH`` gives as many.
-
-    Raises:
-        ValueError: Neither, or more than 10,000 rates.
-    """
-    if not text:
-        return default
-    ends = text.split(":")
-    steps = ends[2] if len(ends) == 3 else f"{len(default)}"
+def many_rates(text: str) -> list[float]:
+    """A list with commas; ``LOW:HIGH`` or ``LOW:HIGH:NUMBER`` as rates of equal ratio; in bit/s."""
+    parts = text.split(":")
+    low, high, steps = [*parts, f"{len(DATA_RATES_BPS)}"][:3] if len(parts) in (2, 3) else "---"
     try:
         if "," in text:
-            return [one_rate(part, "--rates") for part in text.split(",")]
-        low, high = (one_rate(part, "--rates") for part in (ends[0], ends[min(1, len(ends) - 1)]))
-    except ValueError:
-        low, high = math.nan, math.nan
-    number = int(steps) if steps.isdecimal() else 0
-    if not (len(ends) in (2, 3) and 0 < low < high and 2 <= number <= MOST):
-        raise ValueError(
-            f"--rates is {text!r}; give LOW:HIGH or LOW:HIGH:NUMBER in Mbit/s, such as 0.1:1000, "
-            f"with 2 to {MOST:,} rates, or a trace's rates with commas, 0 for a link that is down: "
+            return [one_rate(part) for part in text.split(",")]
+        ends = one_rate(low), one_rate(high)
+    except ArgumentTypeError:
+        ends = math.nan, math.nan
+    count = int(steps) if steps.isdecimal() else 0
+    if not (0 < ends[0] < ends[1] and 2 <= count <= MOST):
+        raise ArgumentTypeError(
+            f"is {text!r}; give LOW:HIGH or LOW:HIGH:NUMBER in Mbit/s, such as 0.1:1000, with 2 to "
+            f"{MOST:,} rates, or a trace's rates with commas, 0 for a link that is down: "
             "31,900,0,12."
         )
-    return [low * (high / low) ** (k / (number - 1)) for k in range(number - 1)] + [high]
+    return [float(rate) for rate in np.geomspace(*ends, count)]
+
+
+def table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """Rows under their columns, for the screen."""
+    import pandas as pd
+
+    return pd.DataFrame(list(rows), columns=list(columns)).to_string(index=False)

@@ -1,160 +1,102 @@
 """The commands that need profiles only: `dscwb sweep`, `policy` and `report`.
 
-What a scenario is made of stands once, in `KNOBS`; every command has them all.
+Every command takes all of a scenario, as `dscwb.scenario.KNOBS` declares it.
 """
 
 from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Callable, Iterable
+from argparse import ArgumentTypeError
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import dscwb
-from dscwb.cli import options
-from dscwb.cli.options import MBPS, Knob, OptionalOutput, Output, say
+from dscwb.cli.options import (
+    MBPS,
+    Option,
+    command,
+    many_rates,
+    number,
+    one_rate,
+    option,
+    say,
+    table,
+    whole_numbers,
+)
+from dscwb.scenario import DATA_RATES_BPS, KNOBS, Link, Scenario
 
 if TYPE_CHECKING:
     from dscwb import Policy, Profile, Study
 
 # Heavy libraries are loaded inside the functions, so that --help answers at once.
 
-app = typer.Typer(rich_markup_mode=None)
+FLAGS = {
+    "round_trip_s": "--rtt-ms",
+    "downlink_bps": "--downlink",
+    "memory_cap_bytes": "--memory-cap-mb",
+    "arrival_rate_hz": "--arrival-rate",
+}
+"""Options that are not called as their field is."""
 
 
-class Candidates(StrEnum):
-    """Where the model may be split."""
-
-    AUTO = "auto"
-    BLOCK = "block"
-    OP = "op"
-    COMPRESSIVE = "compressive"
+def _power(text: str) -> dscwb.PowerModel:
+    watts = [number(0)(part) for part in text.split(",")]
+    if len(watts) != 3:
+        raise ArgumentTypeError(f"is {text!r}; give COMPUTE,SEND,WAIT in W: 5,1.5,0.8.")
+    return dscwb.PowerModel(watts[0], watts[1], watts[2], "given on the command line")
 
 
-class Objective(StrEnum):
-    """What the best split is best in."""
-
-    LATENCY = "latency"
-    ENERGY = "energy"
-
-
-def _power(text: str) -> Any:
-    try:
-        compute_w, send_w, wait_w = (float(part) for part in text.split(","))
-    except ValueError:
-        raise ValueError(f"--power is {text!r}; give COMPUTE,SEND,WAIT in W: 5,1.5,0.8.") from None
-    return dscwb.PowerModel(compute_w, send_w, wait_w, "given on the command line")
-
-
-def _downlink(text: str) -> float:
-    return options.one_rate(text, "--downlink")
+def _knob(name: str, default: Any) -> Option:
+    """The option of a field of `Scenario` or `Link`; left out, the field has its default."""
+    knob, flag = KNOBS[name], FLAGS.get(name, f"--{name.replace('_', '-')}")
+    unit = f", {knob.unit}" if knob.scale != 1 else ""
+    if name == "power":
+        return option(flag, "COMPUTE,SEND,WAIT: what the device draws, W; for energy.", _power)
+    if isinstance(default, bool):
+        return option(flag, f"{knob.help}.", bool, False)
+    kind: Any = knob.choices or str
+    if name == "downlink_bps":
+        kind = one_rate
+    elif knob.high is not None:
+        kind = number(knob.low, knob.high, unit=knob.scale, whole=isinstance(default, int))
+    required = "[required] " if default == "" else ""
+    return option(flag, f"{required}{knob.help}{unit}.", kind, dest=name)
 
 
-KNOBS = (
-    Knob("input_encoding", "[required] How the input is sent: uint8, 'jpeg 10:1', ...", str),
-    Knob("feature_encoding", "[required] How features are sent: float32, int8, ...", str),
-    Knob(
-        *("round_trip_s", "Round-trip time, ms."),
-        flag="--rtt-ms",
-        read=lambda ms: ms / 1e3,
-        least=0,
-        most=10_000,
+RATES = "Data rates in Mbit/s: LOW:HIGH or LOW:HIGH:NUMBER, 0.01:10000:241 if left out; or 4,0,12."
+STUDY = (
+    option("edge", "Profile of the device: a file or shipped model."),
+    option("server", "Profile of the server; else --speedup or --server-device.", nargs="?"),
+    option("--speedup", "Assume a server this many times as fast as the device.", number(0)),
+    option("--server-device", "Model this server from its datasheet; `dscwb devices` lists them."),
+    option("--rates", RATES, many_rates, DATA_RATES_BPS, dest="data_rates_bps"),
+    option("--batch-sizes", "1,2,4 or 1:8; all of both profiles if left out.", whole_numbers),
+    *(
+        _knob(one.name, one.default)
+        for one in (*fields(Scenario), *fields(Link))
+        if one.name != "link"
     ),
-    Knob("overhead_bytes", "Sent with each message beside the payload, bytes.", least=0),
-    Knob("downlink_bps", "Rate of the result, Mbit/s; else free.", str, "--downlink", _downlink),
-    Knob("granularity", "Where to split; auto: blocks, or all operations.", Candidates),
-    Knob("server_load", "Factor on the server's times, 1 for an idle one.", least=1),
-    Knob("device_slowdown", "Factor on the device's times, 1 as it was measured.", least=1),
-    Knob("private_input", "Inputs must not leave the device.", bool, default=False),
-    Knob("min_depth", "Blocks that must run on the device.", int, least=0),
-    Knob(
-        *("memory_cap_bytes", "Memory for the head on the device, MB; no cap if left out."),
-        flag="--memory-cap-mb",
-        read=lambda mb: mb * 1e6,
-        least=0,
-    ),
-    Knob(
-        *("arrival_rate_hz", "Samples that arrive in a second; batches wait to fill."),
-        flag="--arrival-rate",
-        least=0,
-    ),
-    Knob("objective", "Best in latency or in the device's energy.", Objective),
-    Knob("power", "COMPUTE,SEND,WAIT: what the device draws, W; for energy.", str, read=_power),
 )
-"""The fields of a scenario and of its link; a new one is one line."""
+OUTPUT = option("-o --output", "File to write.", Path, required=True)
+DRAWS = "Draws from the raw passes, for 95 % intervals; 0 for none, else from 40."
+REPLICATES = option("--replicates", DRAWS, number(0, whole=True), 1000)
 
 
-def _refusals() -> Any:
-    """Where a refusal names an argument, it shall name the option."""
-    power = dict.fromkeys(("compute_w", "send_w", "wait_w"), "--power")
-    others = {name: f"--{name.replace('_', '-')}" for name in ("batch_sizes", "speedup")}
-    return options.naming_flags(
-        KNOBS, data_rates_bps="--rates", replicates="--replicates", **others, **power
+def _study(edge: str, *, data_rates_bps: Any, batch_sizes: Any, **options: Any) -> Study:
+    """The study that the options ask for."""
+    given = {name: value for name, value in options.items() if value is not None}
+    device = dscwb.as_profile(edge)
+    server = _server(
+        device, *(given.pop(one, None) for one in ("server", "speedup", "server_device"))
     )
-
-
-def _study(
-    edge: Annotated[
-        str, typer.Argument(metavar="EDGE", help="Profile of the device: a file or shipped model.")
-    ],
-    server: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="SERVER", help="Profile of the server; else --speedup or --server-device."
-        ),
-    ] = None,
-    speedup: Annotated[
-        float | None, typer.Option(help="Assume a server this many times as fast as the device.")
-    ] = None,
-    server_device: Annotated[
-        str | None,
-        typer.Option(help="Model this server from its datasheet; `dscwb devices` lists them."),
-    ] = None,
-    rates: Annotated[
-        str | None,
-        typer.Option(
-            help="Data rates LOW:HIGH or LOW:HIGH:NUMBER, Mbit/s, logarithmic; or a list: 4,0,12. "
-            "From 10 kbit/s to 10 Gbit/s if left out."
-        ),
-    ] = None,
-    batch_sizes: Annotated[
-        str | None, typer.Option(help="1,2,4 or 1:8; all that both profiles cover if left out.")
-    ] = None,
-    **knobs: Any,
-) -> Study:
-    """The study that the options ask for.
-
-    Raises:
-        ValueError: An option that cannot be used; names its value and the remedy.
-    """
-    from dscwb.scenario import DATA_RATES_BPS, Link
-
-    with _refusals():
-        given = options.read(KNOBS, knobs)
-        for name in ("input_encoding", "feature_encoding"):
-            if name not in given:
-                raise ValueError(
-                    f"--{name.replace('_', '-')} is missing: it has no default because it decides "
-                    "whether splitting pays; give uint8, float32, float16, int8, int4 or, for an "
-                    "image, 'jpeg 10:1'."
-                )
-        if given.get("objective") == "energy" and "power" not in given:
-            raise ValueError("--objective energy needs --power COMPUTE,SEND,WAIT in W: 5,1.5,0.8.")
-        device = dscwb.as_profile(edge)
-        of_link = {one.name: given.pop(one.name) for one in fields(Link) if one.name in given}
-        sizes = batch_sizes and sorted(set(options.whole_numbers(batch_sizes)))
-        return dscwb.sweep(
-            device,
-            _server(device, server, speedup, server_device),
-            link=Link(**of_link),
-            data_rates_bps=options.many_rates(rates or "", DATA_RATES_BPS.tolist()),
-            batch_sizes=sizes or None,
-            **given,
-        )
+    if given.get("objective") == "energy" and "power" not in given:
+        raise ValueError("--objective energy needs --power COMPUTE,SEND,WAIT in W: 5,1.5,0.8.")
+    link = Link(**{one.name: given.pop(one.name) for one in fields(Link) if one.name in given})
+    grid = {"data_rates_bps": data_rates_bps, "batch_sizes": batch_sizes}
+    return dscwb.sweep(device, server, Scenario(link=link, **given), **grid)
 
 
 def _server(
@@ -170,43 +112,25 @@ def _server(
     if speedup is not None:
         return dscwb.scale_profile(edge, speedup)
     dtype = edge.provenance.dtype
-    return dscwb.model_profile(edge.graph, str(device), edge.batch_sizes, dtype=dtype)
+    return dscwb.model_profile(edge.graph, f"{device}", edge.batch_sizes, dtype=dtype)
 
 
-def _takes_study(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with the options of a study in place of its own `study`."""
-
-    def run(**given: Any) -> None:
-        command(_study(**{one.name: given.pop(one.name) for one in shared}), **given)
-
-    shared = options.parameters(_study, KNOBS)
-    own = [one for one in options.parameters(command, ()) if one.name != "study"]
-    return options.command(run, command, [*own, *shared])
-
-
-Replicates = Annotated[
-    int,
-    typer.Option(help="Draws from the raw passes, for 95 % intervals; 0 for none, else from 40."),
-]
-
-
-@app.command()
-@_takes_study
-def sweep(study: Study, output: OptionalOutput = None) -> None:
-    """Find the best split at every point, and say what choosing it is worth.
+@command(*STUDY, option("-o --output", "File to write: every point.", Path))
+def sweep(output: Path | None, **asked: Any) -> None:
+    r"""Find the best split at every point, and say what choosing it is worth.
 
     A point is a batch size and a data rate. Rates are in Mbit/s; 500kbit/s or 2MB/s is understood.
     The output, if there is one, holds every point: .csv, .parquet or .nc.
 
-    \b
     Examples:
       dscwb sweep efficientnet_b4 --speedup 20 --input-encoding uint8 --feature-encoding int8
-      dscwb sweep edge.parquet server.parquet --rtt-ms 10 --rates 1:100 --batch-sizes 1,4 \\
+      dscwb sweep edge.parquet server.parquet --rtt-ms 10 --rates 1:100 --batch-sizes 1,4 \
           --input-encoding "jpeg 10:1" --feature-encoding float32 -o study.csv
-    """  # noqa: D301
+    """
     from dscwb.study.sureness import about_models
     from dscwb.study.thresholds import few_batch_sizes
 
+    study = _study(**asked)
     say(study.label(), "", dscwb.verdict(study), *study.cautions(), "")
     say(*_mean_gains(study), *filter(None, [about_models(study)]), "", study.dominance(), "")
     say(_thresholds(study.policy(), few_batch_sizes(study)))
@@ -214,36 +138,31 @@ def sweep(study: Study, output: OptionalOutput = None) -> None:
         say(f"saved {study.save(output)}")
 
 
-@app.command()
-@_takes_study
-def policy(
-    study: Study,
-    output: Output,
-    at: Annotated[
-        list[str] | None, typer.Option(help="Also say what to do at this data rate, Mbit/s.")
-    ] = None,
-    replicates: Replicates = 1000,
-) -> None:
-    """Write the exact thresholds to a small file that a device can ask without NumPy or torch.
+@command(
+    *STUDY,
+    OUTPUT,
+    option("--at", "Also say what to do at this data rate, Mbit/s.", one_rate, action="append"),
+    REPLICATES,
+)
+def policy(output: Path, at: Sequence[float] | None, replicates: int, **asked: Any) -> None:
+    r"""Write the exact thresholds to a small file that a device can ask without NumPy or torch.
 
     They hold for every data rate, at the batch sizes asked for; 0 is a link that is down. Rates
     are in Mbit/s; 500kbit/s or 2MB/s is understood.
 
-    \b
     Examples:
-      dscwb policy edge.parquet server.parquet -o policy.json --batch-sizes 1,4 \\
+      dscwb policy edge.parquet server.parquet -o policy.json --batch-sizes 1,4 \
           --input-encoding uint8 --feature-encoding int8
-      dscwb policy edge.parquet --speedup 20 -o policy.json --at 4 --at 500kbit/s \\
+      dscwb policy edge.parquet --speedup 20 -o policy.json --at 4 --at 500kbit/s \
           --input-encoding uint8 --feature-encoding int8
-    """  # noqa: D301
+    """
     from dscwb.units import format_bytes, format_rate, shown_name
 
-    asked = [options.one_rate(text, "--at") for text in at or []]
-    with _refusals():
-        sure = study.confidence(replicates) if replicates else None
+    study = _study(**asked)
+    sure = study.confidence(replicates) if replicates else None
     made = study.policy(sure)
     say(_thresholds(made, made.batch_sizes))
-    for rate in asked:
+    for rate in at or ():
         for size in made.batch_sizes:
             choice, undecided = made.choose(size, rate), made.undecided(size, rate)
             say(
@@ -255,31 +174,26 @@ def policy(
     say(f"saved {made.save(output)}")
 
 
-@app.command()
-@_takes_study
-def report(
-    study: Study, context: typer.Context, output: Output, replicates: Replicates = 1000
-) -> None:
-    """Write one HTML page with every figure, table and source; it needs no network.
+@command(*STUDY, OUTPUT, REPLICATES)
+def report(output: Path, replicates: int, words: Sequence[str], **asked: Any) -> None:
+    r"""Write one HTML page with every figure, table and source; it needs no network.
 
     Rates are in Mbit/s; 500kbit/s or 2MB/s is understood.
 
-    \b
     Examples:
-      dscwb report edge.parquet server.parquet -o report.html --input-encoding uint8 \\
+      dscwb report edge.parquet server.parquet -o report.html --input-encoding uint8 \
           --feature-encoding int8
-      dscwb report edge.parquet --server-device "H100 SXM" -o report.html --rtt-ms 10 \\
+      dscwb report edge.parquet --server-device "H100 SXM" -o report.html --rtt-ms 10 \
           --input-encoding "jpeg 10:1" --feature-encoding float32 --granularity op
-    """  # noqa: D301
+    """
     from dscwb.reporting.report import within_bounds
 
-    words = [shlex.quote(word) for word in context.obj or ["report"]]
+    study = within_bounds(_study(**asked))
+    sure = study.confidence(replicates) if replicates else None
     # An option a line, as it would be written into a script.
-    command = " ".join(f"\\\n    {word}" if word.startswith("-") else word for word in words)
-    shown = within_bounds(study)
-    with _refusals():
-        sure = shown.confidence(replicates) if replicates else None
-    say(f"saved {dscwb.report(shown, output, confidence=sure, command=f'dscwb {command}')}")
+    quoted = map(shlex.quote, ["dscwb", *words])
+    command = " ".join(f"\\\n    {word}" if word.startswith("-") else word for word in quoted)
+    say(f"saved {dscwb.report(study, output, confidence=sure, command=command)}")
 
 
 def _mean_gains(study: Study) -> Iterable[str]:
@@ -301,17 +215,16 @@ def _mean_gains(study: Study) -> Iterable[str]:
 
 def _thresholds(policy: Policy, batch_sizes: Iterable[int]) -> str:
     """A line for each batch size and split that is best at some rate."""
-    import pandas as pd
-
     from dscwb.units import format_number, shown_name
 
     def mbps(rate_bps: float) -> str:
         return "∞" if rate_bps == math.inf else format_number(rate_bps / MBPS)
 
-    rows = [
-        (size, mbps(low), mbps(high), shown_name(choice.name))
-        for size in batch_sizes
-        for choice, low, high in policy.at(size).stretches()
-    ]
-    columns = ["batch", "above Mbit/s", "up to Mbit/s", "best split"]
-    return pd.DataFrame(rows, columns=columns).to_string(index=False)
+    return table(
+        ("batch", "above Mbit/s", "up to Mbit/s", "best split"),
+        (
+            (size, mbps(low), mbps(high), shown_name(choice.name))
+            for size in batch_sizes
+            for choice, low, high in policy.at(size).stretches()
+        ),
+    )

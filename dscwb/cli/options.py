@@ -31,8 +31,8 @@ Command = Callable[..., int | None]
 
 class _Parser(ArgumentParser):
     def __init__(self, *names: Any, **how: Any) -> None:
-        raw = RawDescriptionHelpFormatter
-        super().__init__(*names, formatter_class=raw, allow_abbrev=False, **how)
+        how |= {"formatter_class": RawDescriptionHelpFormatter, "allow_abbrev": False}
+        super().__init__(*names, **how)
 
     def error(self, message: str) -> NoReturn:
         message = message.removeprefix("argument ").removeprefix("-o/")

@@ -16,6 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 from dscwb.cost import Floats, checked_rates
 
 Integers = NDArray[np.intp]
+ROUNDING = 1e-12
+"""Costs or payloads that differ by a smaller share are alike: sums of the same times in another
+order differ by a thousandth of it, and would else change places at a rate beyond all sense."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +45,8 @@ def lower_envelope(intercepts_s: ArrayLike, slopes: ArrayLike) -> Envelope:
     """Lower envelope of T = a + s/r over all data rates r > 0.
 
     Lines i and j meet at r = (s_i - s_j) / (a_j - a_i). As r → 0 the smallest s wins, as r → ∞ the
-    smallest a. Of equal lines the first counts; where lines tie, the one with fewer bits.
+    smallest a. Where lines tie, the one with fewer bits counts; of lines that are alike but for
+    `ROUNDING`, the first.
 
     Args:
         intercepts_s: Seconds that do not depend on the rate, ``(split,)``; NaN leaves a split out.
@@ -66,26 +70,20 @@ def lower_envelope(intercepts_s: ArrayLike, slopes: ArrayLike) -> Envelope:
     if not (np.all(np.isfinite(a[candidates])) and np.all(np.isfinite(s)) and np.all(s >= 0)):
         raise ValueError("Intercepts must be finite, slopes finite and not negative.")
     order = candidates[np.lexsort((candidates, a[candidates], s[candidates]))]
-    # Only a line with a lower intercept than all lines of fewer or equal bits can ever win.
-    lowest = np.minimum.accumulate(a[order])
-    order = order[np.concatenate(([True], a[order][1:] < lowest[:-1]))]
-    return _convex(order, a.tolist(), s.tolist())
-
-
-def _convex(order: Integers, a: list[float], s: list[float]) -> Envelope:
-    """Drop the lines that lie above a meeting point of their neighbours."""
+    cost, bits = a.tolist(), s.tolist()
     splits: list[int] = []
     rates: list[float] = []
     for line in order.tolist():
-        while splits:
-            last = splits[-1]
-            rate = (s[line] - s[last]) / (a[last] - a[line])
-            if rates and rate <= rates[-1]:
-                splits.pop()
-                rates.pop()
-                continue
-            rates.append(rate)
-            break
+        if splits and not cost[line] < cost[splits[-1]] * (1 - ROUNDING):
+            continue  # never cheaper than one of fewer or equal bits
+        while splits:  # drop those that lie above the meeting point of their neighbours
+            rise = bits[line] - bits[splits[-1]]
+            rate = rise / (cost[splits[-1]] - cost[line]) if rise > ROUNDING * bits[line] else 0.0
+            if rate > (rates[-1] if rates else 0):
+                rates.append(rate)
+                break
+            splits.pop()
+            del rates[-1:]
         splits.append(line)
     return Envelope(np.array(splits, dtype=np.intp), np.array(rates, dtype=np.float64))
 

@@ -262,3 +262,18 @@ def as_table(summary: Mapping[str, str]) -> str:
         for name, words in summary.items()
     )
     return f"<table>{''.join(rows)}</table>"
+
+
+class Told:
+    """An object that prints its `summary`, a few words for each name."""
+
+    def summary(self) -> dict[str, str]:
+        """What a notebook shows of it, a line each."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        """The summary in six lines at most."""
+        return as_lines(self.summary())
+
+    def _repr_html_(self) -> str:
+        return as_table(self.summary())

@@ -13,7 +13,7 @@ from dscwb.profiles.library import scale_profile
 from dscwb.scenario import Link, PowerModel
 from dscwb.study import sweep
 from dscwb.study.conventions import conventions
-from dscwb.study.worth import verdict, worth
+from dscwb.study.worth import gain_over_ends, verdict
 from tests.pictures import MS, tiny_study
 from tests.tiny import profile_of, tiny_graph
 
@@ -139,7 +139,7 @@ def test_a_verdict_that_it_does_not():
 def test_a_gain_within_the_noise_hardly_pays():
     # At 177,000 bit/s: a 15 + 9.0395, full 6 + 18.079 = 24.079 ms: 0.16 %.
     study = tiny_study(data_rates_bps=[1.77e5])
-    assert worth(study).over_ends == pytest.approx(0.0000395 / 0.024079, rel=1e-2)
+    assert gain_over_ends(study) == pytest.approx(0.0000395 / 0.024079, rel=1e-2)
     assert verdict(study).startswith("Splitting hardly pays with input float32")
     assert "a split is best in 100 % of 1 state," in verdict(study)
 

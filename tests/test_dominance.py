@@ -11,7 +11,7 @@ from dscwb.graph import Block, Layer, ModelGraph
 from dscwb.profiles.library import scale_profile
 from dscwb.scenario import Link, PowerModel
 from dscwb.study import sweep
-from dscwb.study.dominance import Slower, record_low
+from dscwb.study.dominance import record_low
 from tests.tiny import profile_of, spec, tiny_graph
 
 MS = 1_000_000
@@ -59,7 +59,7 @@ def test_record_low_is_strictly_below_all_before(bits):
 def test_a_faster_server_leaves_only_record_low_cuts():
     dominance = study([10 * MS, 20 * MS, 30 * MS], [1 * MS, 2 * MS, 3 * MS]).dominance()
     assert dominance.holds
-    assert dominance.slower == ()
+    assert dominance.slower.empty
     assert dominance.record_low == ("full offloading", "a", "no offloading")
     assert dominance.needed == ()
     assert dominance.beyond_compressive == ()
@@ -73,7 +73,7 @@ def test_a_slow_layer_on_the_server_is_found_and_what_it_makes_best_is_named():
     found = study([10 * MS, 20 * MS, 30 * MS], [1 * MS, 90 * MS, 3 * MS])
     dominance = found.dominance()
     assert not dominance.holds
-    [slower] = dominance.slower
+    [slower] = dominance.slower.itertuples()
     assert (slower.batch_size, slower.after, slower.until) == (1, "a", "b")
     assert slower.device_s == pytest.approx(0.020)
     assert slower.server_s == pytest.approx(0.090)
@@ -90,12 +90,12 @@ def test_a_slow_layer_on_the_server_is_found_and_what_it_makes_best_is_named():
 
 def test_a_loaded_server_breaks_the_premise_and_the_largest_stretch_comes_first():
     dominance = study([1 * MS] * 3, [1 * MS] * 3, server_load=4, device_slowdown=2).dominance()
-    assert [one.after for one in dominance.slower] == ["full offloading", "a", "b"]
-    assert dominance.slower[0] == Slower(
-        1, "full offloading", "a", pytest.approx(0.002), pytest.approx(0.004)
+    assert dominance.slower.after.tolist() == ["full offloading", "a", "b"]
+    assert dominance.slower.loc[0, ["device_s", "server_s"]].tolist() == pytest.approx(
+        [0.002, 0.004]
     )
     uneven = study([1 * MS] * 3, [2 * MS, 9 * MS, 3 * MS]).dominance()
-    assert [one.after for one in uneven.slower] == ["a", "b", "full offloading"]
+    assert uneven.slower.after.tolist() == ["a", "b", "full offloading"]
 
 
 def test_for_energy_a_second_counts_what_it_draws():
@@ -118,7 +118,7 @@ def test_stretches_reach_across_candidates_without_times():
     lines = replace(found.lines, head_s=found.lines.head_s.copy())
     lines.head_s[:, 2] = np.nan
     states = type(found).of(found.edge, found.server, found.scenario, lines, [1e6])
-    [slower] = states.dominance().slower
+    [slower] = states.dominance().slower.itertuples()
     assert (slower.after, slower.until) == ("a", "no offloading")
     assert slower.device_s == pytest.approx(0.050)
     assert slower.server_s == pytest.approx(0.093)
@@ -193,7 +193,7 @@ def test_a_planted_slow_layer_is_named_with_what_becomes_best(model, at):
     )
     dominance = found.dominance()
     assert not dominance.holds
-    assert [one.after for one in dominance.slower] == [found.splits[at]]
+    assert dominance.slower.after.tolist() == [found.splits[at]]
     # At an endless rate only what must be computed counts, and all behind it is faster there.
     behind = found.splits[at + 1]
     assert found.splits[found.envelopes[0].splits[-1]] == behind

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from dscwb.cost import checked_rates, gain
 from dscwb.envelope import best_split, lower_envelope
+from dscwb.study import sweep
+from tests.tiny import profile_of, tiny_graph
 
 # Integers are exact in floating point and in fractions, and make ties likely.
 LINES = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), min_size=1, max_size=12)
@@ -102,6 +104,24 @@ def test_equal_lines_give_the_first_and_nan_leaves_a_split_out():
     assert lower_envelope([2, 2, 2], [5, 5, 5]).splits.tolist() == [0]
     assert lower_envelope([1, 1, 1], [5, 3, 3]).splits.tolist() == [1]
     assert lower_envelope([np.nan, 3], [0, 4]).splits.tolist() == [1]
+
+
+def test_lines_that_differ_by_roundings_only_are_one():
+    # 0.1 + 0.2 is 0.30000000000000004 in floats: that must give no switch at 1e5 bits / 6e-17 s.
+    assert lower_envelope([0.1 + 0.2, 0.3], [0, 1e5]).splits.tolist() == [0]
+    # Nor may payloads that differ so give one at almost no rate: the cheaper line wins everywhere.
+    alike = lower_envelope([0.2, 0.1], [0.3, 0.1 + 0.2])
+    assert (alike.splits.tolist(), alike.switching_rates_bps.tolist()) == ([1], [])
+    # A nanosecond in a second is no rounding.
+    assert lower_envelope([1.0, 1 - 1e-9], [0, 1e5]).switching_rates_bps == pytest.approx([1e14])
+
+
+def test_two_equal_profiles_leave_one_choice_at_every_rate():
+    # Head and tail of b, 74 and 26 of 100 ns, add up to less than 100 ns by a rounding.
+    machine = profile_of(tiny_graph(), {1: [42, 32, 26]})
+    study = sweep(machine, machine, input_encoding="float32", feature_encoding="float32")
+    assert study.switching_rates().empty
+    assert study.chosen == ("no offloading",)
 
 
 def test_batches_are_independent():

@@ -255,3 +255,16 @@ def test_objects_print_themselves_in_six_lines_and_the_study_as_a_table():
         assert len(repr(shown).splitlines()) <= 6
         assert "tiny" in repr(shown)
         assert shown._repr_html_().count("<tr>") == len(repr(shown).splitlines())
+
+
+def test_a_decision_prints_itself():
+    # At 100 kbit/s a costs 10 ms on the device, 16 ms for its 1,600 bits and 5 ms on the server.
+    found = tiny_study().at(1, 1e5)
+    assert repr(found).splitlines() == [
+        "Decision: after a at batch size 1 and 100 kbit/s",
+        "Latency: 31 ms, of which device 10 ms, link 16 ms, server 5 ms",
+        "Payload: 200 B",
+        "Best: from 35.6 kbit/s to 178 kbit/s",
+        "Second best: full offloading",  # 6 + 32 ms
+    ]
+    assert found._repr_html_().count("<tr>") == 5

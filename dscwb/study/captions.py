@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dscwb import cost
-from dscwb.profiles.records import Profile
 from dscwb.scenario import CANDIDATES
 from dscwb.study.worth import verdict
 from dscwb.units import format_percent, format_rate, format_seconds, shown_name
@@ -26,49 +25,39 @@ def written(study: Study) -> tuple[str, str]:
 
 
 def grid(study: Study) -> str:
-    """The ranges that a mean is over: ``batch sizes 1 to 8``, then the rates."""
+    """The ranges that a mean is over: batch sizes and data rates."""
     sizes, rates = study.batch_sizes, study.data_rates_bps
     ends = [format_rate(rate, in_bytes=False) for rate in (rates.min(), rates.max())]
-    words = "batch sizes" if len(sizes) > 1 else "batch size"
-    return f"{words} {_span(str(min(sizes)), str(max(sizes)))} and {_span(*ends)}"
-
-
-def _span(low: str, high: str) -> str:
-    return low if low == high else f"{low}–{high}"
+    ranges = ("–".join(dict.fromkeys(two)) for two in ((str(min(sizes)), str(max(sizes))), ends))
+    return f"batch size{'s' * (len(sizes) > 1)} {' and '.join(ranges)}"
 
 
 def stamp(study: Study) -> dict[str, str]:
     """Where the numbers come from, in words: what every file and figure must say."""
     from dscwb import __version__
 
-    graph = study.edge.graph
+    graph, granularity = study.edge.graph, study.granularity
     both = zip(("input", "features"), study.written, strict=True)
     payload = ", ".join(f"{what} {words}" for what, words in both if words)
-    size = "×".join(str(n) for n in graph.inputs[0].shape[1:])
+    candidates = CANDIDATES[granularity]
+    if granularity == "block" and not graph.blocks:
+        candidates = "record-low and single-tensor cuts, as the model has no blocks"
+    elif granularity == "block" and any(place.name in study.splits for place in graph.narrow):
+        candidates += " and narrow places"
     return {
-        "model": f"{graph.model} at {size}",
+        "model": f"{graph.model} at {'×'.join(str(n) for n in graph.inputs[0].shape[1:])}",
         "device": study.edge.provenance.label(),
         "server": study.server.provenance.label(),
-        "scenario": study.scenario.label(payload, _candidates(study)),
+        "scenario": study.scenario.label(payload, candidates),
         "dscwb_version": __version__,
     }
-
-
-def _candidates(study: Study) -> str:
-    """What was really offered, where the granularity alone does not say it; else empty."""
-    graph, granularity = study.edge.graph, study.granularity
-    if granularity != "block":
-        return CANDIDATES[granularity]
-    if not graph.blocks:
-        return "record-low and single-tensor cuts, as the model has no blocks"
-    narrow = any(place.name in study.splits for place in graph.narrow)
-    return "block ends and narrow places" if narrow else "block ends"
 
 
 def cautions(study: Study, batch_size: int | None = None) -> tuple[str, ...]:
     """What should be known before these numbers are believed, a sentence each; often none.
 
-    Times that are noisy, unreliable or biased, with the remedy, and idle gaps that differ.
+    Times that are noisy, unreliable or biased, with the remedy, and machines that were measured
+    unlike each other.
 
     Args:
         study: Whose numbers they are.
@@ -80,11 +69,25 @@ def cautions(study: Study, batch_size: int | None = None) -> tuple[str, ...]:
         del machines["server"]  # an assumed server is the device itself: once is enough
     found = []
     for who, profile in machines.items():
-        near = sorted({size for wanted in sizes for size in profile.neighbours(wanted)})
-        told = {size: profile.caution(size) for size in near}
-        told = {size: words for size, words in told.items() if words}
-        found += [f"The {who}'s times at batch size {n} are {words}." for n, words in told.items()]
-    return (*found, *_gaps_differ(study.edge, study.server), *_types_differ(study))
+        for near in sorted({size for wanted in sizes for size in profile.neighbours(wanted)}):
+            if words := profile.caution(near):
+                found.append(f"The {who}'s times at batch size {near} are {words}.")
+    device, server = study.edge.provenance, study.server.provenance
+    if device.gap_s != server.gap_s and "imported" not in (device.origin, server.origin):
+        gaps = (
+            f"{format_seconds(one.gap_s)} of idling" if one.gap_s else "no idle gap"
+            for one in (device, server)
+        )
+        found.append(
+            "The device's times are with {} before each pass, the server's with {}: what has "
+            "waited is slower; measure both alike (gap_s=, --gap-ms).".format(*gaps)
+        )
+    if device.dtype != server.dtype:
+        found.append(
+            f"The head computes in {device.dtype}, the tail in {server.dtype}: features are "
+            "converted, which takes time that is not counted."
+        )
+    return tuple(found)
 
 
 def label(study: Study) -> str:
@@ -98,39 +101,17 @@ def label(study: Study) -> str:
 
 def outages(study: Study) -> str:
     """What is best where the link is down, which no logarithmic axis shows; often empty."""
-    down = int((study.data_rates_bps == 0).sum())
-    if not down:
+    down = study.data_rates_bps == 0
+    if not down.any():
         return ""
-    best = " or ".join(np.array(study.splits)[np.unique(study.best[:, study.data_rates_bps == 0])])
-    return f" The link is down at {down} of {len(study.data_rates_bps)} data rates: {best} there."
-
-
-def _types_differ(study: Study) -> tuple[str, ...]:
-    types = study.edge.provenance.dtype, study.server.provenance.dtype
-    if types[0] == types[1]:
-        return ()
-    return (
-        f"The head computes in {types[0]}, the tail in {types[1]}: features are converted, which "
-        "takes time that is not counted.",
-    )
-
-
-def _gaps_differ(edge: Profile, server: Profile) -> tuple[str, ...]:
-    gaps = edge.provenance.gap_s, server.provenance.gap_s
-    told = all(one.provenance.origin != "imported" for one in (edge, server))
-    if gaps[0] == gaps[1] or not told:
-        return ()
-    idle = [f"{format_seconds(gap)} of idling" if gap else "no idle gap" for gap in gaps]
-    return (
-        f"The device's times are with {idle[0]} before each pass, the server's with {idle[1]}: "
-        "what has waited is slower; measure both alike (gap_s=, --gap-ms).",
-    )
+    best = " or ".join(np.array(study.splits)[np.unique(study.best[:, down])])
+    return f" The link is down at {down.sum()} of {len(down)} data rates: {best} there."
 
 
 def summary(study: Study) -> dict[str, str]:
     """What a notebook shows of a study, a line each."""
     stamp = study.stamp()
-    over = "no offloading" if "no offloading" in study.splits else study.splits[-1]
+    over = study.splits[-1]
     machines = (one.provenance for one in (study.edge, study.server))
     device, server = (f"{one.machine()} ({one.origin})" for one in machines)
     return {

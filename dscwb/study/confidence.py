@@ -19,9 +19,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from dscwb.cost import Floats, checked_rates, cost_at, gain, neighbour_shares
 from dscwb.cuts import all_cuts
-from dscwb.profiles.records import NS, Passes, Profile
+from dscwb.envelope import ROUNDING
+from dscwb.profiles.records import NS
 from dscwb.profiles.resampling import fewest_repeats, resampled, same_passes
-from dscwb.units import NO_OFFLOADING, as_lines, as_table, format_percent, shown_name
+from dscwb.units import NO_OFFLOADING, Told, format_percent, shown_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,11 +33,11 @@ if TYPE_CHECKING:
 DECIDED_FROM = 0.95  # a state is decided where one split wins in so many of the replicates
 OUTSIDE = 0.025  # of the replicates, on either side of a 95 % interval
 FEWEST_REPLICATES = 40  # of fewer, nothing lies outside of a 95 % interval
-EDGE, SERVER = 0, 1
+OTHER_STUDY = "This confidence is of another study; take it from study.confidence()."
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Confidence:
+class Confidence(Told):
     """What a bootstrap says of a study's decisions.
 
     Attributes:
@@ -71,12 +72,10 @@ class Confidence:
             f"{self.study.grid_label}",
         }
 
-    def __repr__(self) -> str:
-        """The summary in three lines."""
-        return as_lines(self.summary())
-
-    def _repr_html_(self) -> str:
-        return as_table(self.summary())
+    def label(self) -> str:
+        """How it was found, for captions."""
+        exact = f"; without repeats, taken as exact: {', '.join(self.exact)}" if self.exact else ""
+        return f"{self.replicates:,} bootstrap replicates of the raw passes{exact}"
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -121,6 +120,17 @@ class Confidence:
         best = self.study.envelopes[row].best_split(rate)[0]
         return float(self._shares(row, rate)[0] @ (self.winners == best))
 
+    def _shares(self, row: int, rates: Floats) -> Floats:
+        """Share of the replicates that each winner wins at each rate, ``(rate, winner)``."""
+        starts, ends = _ranges(self.intercepts[row], self.study.slopes[row, self.winners])
+        shares = np.zeros((len(rates), len(self.winners)))
+        for winner, (start, end) in enumerate(zip(starts.T, ends.T, strict=True)):
+            wins = start < end
+            begun = np.searchsorted(np.sort(start[wins]), rates, side="left")
+            over = np.searchsorted(np.sort(end[wins]), rates, side="left")
+            shares[:, winner] = (begun - over) / self.replicates
+        return shares
+
     def switching_rates(self) -> pd.DataFrame:
         """95 % intervals of the rates at which the best split changes.
 
@@ -133,15 +143,15 @@ class Confidence:
             One row a change, as `Study.switching_rates`: ``batch_size``, ``below``, ``above``,
             ``data_rate_bps``, ``low_bps``, ``high_bps``.
         """
-        table = self.study.switching_rates()
-        ends = [
-            _interval(self._meet(row, below, above))
-            for row, one in enumerate(self.study.envelopes)
-            for below, above in zip(one.splits[:-1], one.splits[1:], strict=True)
-        ]
+        ends = []
+        for row, one in enumerate(self.study.envelopes):
+            slopes = self.study.slopes[row]
+            costs = [self._intercepts_of(split)[row] for split in one.splits.tolist()]
+            for k, rise in enumerate(np.diff(slopes[one.splits])):
+                ends.append(_interval(_meeting(costs[k], costs[k + 1], rise)))
         low, high = np.array(ends).reshape(-1, 2).T
         columns = ["batch_size", "below", "above", "data_rate_bps"]
-        return table[columns].assign(low_bps=low, high_bps=high)
+        return self.study.switching_rates()[columns].assign(low_bps=low, high_bps=high)
 
     def mean_gain(self, baseline: str = NO_OFFLOADING) -> tuple[float, float]:
         """95 % interval of `Study.mean_gain`: low and high; NaN where the baseline is not possible.
@@ -150,40 +160,16 @@ class Confidence:
         alike; the interval holds the middle 95 % of these means. The baseline is the split that it
         stands for in the study: ``best static`` is not chosen anew.
         """
-        study = self.study
+        study, rates = self.study, self.study.data_rates_bps
         split = study.splits.index(study.baseline_split(baseline))
-        fixed = self._intercepts_of(split)
-        means = np.zeros(self.replicates)
-        for row, (costs, slopes) in enumerate(zip(self.intercepts, study.slopes, strict=True)):
-            least = _least(costs, slopes[self.winners], study.data_rates_bps)
-            always = cost_at(fixed[row][:, None], slopes[split], study.data_rates_bps)
+        fixed, means = self._intercepts_of(split), np.zeros(self.replicates)
+        for row, slopes in enumerate(study.slopes):
+            least = np.full((self.replicates, len(rates)), np.inf)
+            for costs, slope in zip(self.intercepts[row].T, slopes[self.winners], strict=True):
+                np.fmin(least, cost_at(costs[:, None], slope, rates), out=least)  # NaN: not here
+            always = cost_at(fixed[row][:, None], slopes[split], rates)
             means += gain(least, always).mean(axis=1)
         return _interval(means / len(study.batch_sizes))
-
-    def label(self) -> str:
-        """How it was found, for captions."""
-        exact = f"; without repeats, taken as exact: {', '.join(self.exact)}" if self.exact else ""
-        return f"{self.replicates:,} bootstrap replicates of the raw passes{exact}"
-
-    def _shares(self, row: int, rates: Floats) -> Floats:
-        """Share of the replicates that each winner wins at each rate, ``(rate, winner)``."""
-        order = np.argsort(self.study.slopes[row, self.winners], kind="stable")
-        order = order[~np.isnan(self.intercepts[row, 0, order])]
-        slopes = self.study.slopes[row, self.winners[order]]
-        shares = np.zeros((len(rates), len(self.winners)))
-        starts, ends = _ranges(self.intercepts[row][:, order], slopes)
-        for winner, start, end in zip(order, starts.T, ends.T, strict=True):
-            wins = start < end
-            begun = np.searchsorted(np.sort(start[wins]), rates, side="left")
-            over = np.searchsorted(np.sort(end[wins]), rates, side="left")
-            shares[:, winner] = (begun - over) / self.replicates
-        return shares
-
-    def _meet(self, row: int, below: int, above: int) -> Floats:
-        """Rate in bit/s from which the one beats the other, ``(replicate,)``."""
-        first, second = (self._intercepts_of(split)[row] for split in (below, above))
-        slopes = self.study.slopes[row]
-        return _rates(first - second, slopes[above] - slopes[below])
 
     def _intercepts_of(self, split: int) -> Floats:
         """As `intercepts` for one split, a winner or not, ``(batch, replicate)``."""
@@ -191,17 +177,18 @@ class Confidence:
         if len(known):
             own: Floats = self.intercepts[:, :, known[0]]
             return own
-        noise = _Noise.of(self.study, self.replicates, self.seed, [split])
-        return np.stack([noise.intercepts(row)[:, 0] for row in range(len(self.intercepts))])
+        of_row, _ = _drawn(self.study, self.replicates, self.seed, [split])
+        return np.stack([of_row(row)[:, 0] for row in range(len(self.intercepts))])
 
 
 def bootstrap(
     study: Study,
     replicates: int = 1000,
     seed: int = 0,
+    *,
     progress: Callable[[int, int], None] | None = None,
 ) -> Confidence:
-    """Draw all passes anew, so many times, and decide every state again.
+    """How sure the decisions are: draw all passes anew, so many times, and decide again.
 
     Rounds are drawn as a whole, a plain pass with the stamped pass that ran next to it, a head with
     its tail; batch sizes and cuts that were run apart are drawn apart. A server that is a scaled
@@ -219,7 +206,7 @@ def bootstrap(
     for name, value, least in (("replicates", replicates, FEWEST_REPLICATES), ("seed", seed, 0)):
         if value != int(value) or value < least:
             raise ValueError(f"{name} is {value}; give a whole number from {least} up.")
-    noise = _Noise.of(study, replicates, seed, range(len(study.splits)))
+    of_row, exact = _drawn(study, replicates, seed, range(len(study.splits)))
     count = len(study.batch_sizes)
 
     def rows(before: int) -> Iterator[int]:
@@ -228,86 +215,62 @@ def bootstrap(
                 progress(before + row, 2 * count)
             yield row
 
-    down = study.best[:, study.data_rates_bps == 0].ravel()
-    winners = np.unique(np.concatenate([*(noise.winners(row) for row in rows(0)), down]))
-    intercepts = np.stack([noise.intercepts(row)[:, winners] for row in rows(count)])
+    won = [study.best[:, study.data_rates_bps == 0].ravel()]
+    for row in rows(0):
+        starts, ends = _ranges(of_row(row), study.slopes[row])
+        won.append(np.flatnonzero((starts < ends).any(axis=0)))
+    winners = np.unique(np.concatenate(won))
+    intercepts = np.stack([of_row(row)[:, winners] for row in rows(count)])
     nothing = np.empty((count, 0, len(winners)))
-    found = Confidence(study, replicates, seed, noise.exact, winners, nothing, intercepts)
+    found = Confidence(study, replicates, seed, exact, winners, nothing, intercepts)
     return found.at_rates(study.data_rates_bps)
 
 
-@dataclass(frozen=True, eq=False)
-class _Noise:
-    """How far the replicates lie from the medians.
+def _drawn(
+    study: Study, replicates: int, seed: int, splits: Sequence[int]
+) -> tuple[Callable[[int], Floats], tuple[str, ...]]:
+    """Draw those passes of both machines that the study rests on.
 
-    Attributes:
-        study: The study.
-        splits: Indices of the candidates looked at, ``(split,)``.
-        replicates: How many there are.
-        head_s: Head of each replicate less the study's, by measured batch size, slowdown left out,
-            ``(replicate, split)``.
-        tail_s: The same of the tail, load left out.
-        exact: As in `Confidence`.
+    Returns:
+        What these splits cost at an endless rate in a row of the grid, ``(replicate, split)``, NaN
+        as in the study; and what has no repeats, as in `Confidence`.
     """
+    # Another version of torch may have numbered the server's layers otherwise.
+    there = {
+        cut.name: cut.index for cut in all_cuts(study.server.graph, study.scenario.granularity)
+    }
+    wanted, places = [study.lines.splits[i] for i in splits], np.array(splits)
+    cuts = np.array([[cut.index, there[cut.name]] for cut in wanted]).T
+    device, server = study.scenario.second_costs
+    factors = study.scenario.device_slowdown * device, study.scenario.server_load * server
+    profiles = study.edge, study.server
+    passes = [{one.batch_size: one for one in profile.passes} for profile in profiles]
+    noise: list[dict[int, Floats]] = [{}, {}]  # how far the replicates lie from the medians
+    exact: list[str] = []
+    for k, (profile, name) in enumerate(zip(profiles, ("edge", "server"), strict=True)):
+        near = {n for size in study.batch_sizes for n, _ in neighbour_shares(profile, size)}
+        single = []
+        for size in sorted(near):
+            one, other = passes[k][size], passes[0].get(size)
+            copied = k == 1 and other is not None and same_passes(other, one)
+            key = seed, 0 if copied else k, size
+            times = resampled(one, cuts[k], key, replicates)[k] * (NS * profile.time_scale)
+            median = (profile.head_s, profile.tail_s)[k](size)[cuts[k]]
+            noise[k][size] = factors[k] * (times - median)
+            if fewest_repeats(one, cuts[k]) < 2:
+                single.append(f"{name} at batch size {size}")
+        exact += [name] if len(single) == len(near) else single
 
-    study: Study
-    splits: NDArray[np.intp]
-    replicates: int
-    head_s: dict[int, Floats]
-    tail_s: dict[int, Floats]
-    exact: tuple[str, ...]
-
-    @classmethod
-    def of(cls, study: Study, replicates: int, seed: int, splits: Sequence[int]) -> _Noise:
-        """Draw those passes of both machines that the study rests on."""
-        wanted = [study.lines.splits[i] for i in splits]
-        # Another version of torch may have numbered the server's layers otherwise.
-        those = all_cuts(study.server.graph, study.scenario.granularity)
-        number = {cut.name: cut.index for cut in those}
-        here = np.array([cut.index for cut in wanted])
-        there = np.array([number[cut.name] for cut in wanted])
-        own, other = _used(study.edge, study), _used(study.server, study)
-        head_s, tail_s = {}, {}
-        for size, passes in own.items():
-            times, _ = resampled(passes, here, (seed, EDGE, size), replicates)
-            median = study.edge.head_s(size)[here]
-            head_s[size] = times * (NS * study.edge.time_scale) - median
-        for size, passes in other.items():
-            copied = size in own and same_passes(own[size], passes)
-            key = seed, EDGE if copied else SERVER, size
-            _, times = resampled(passes, there, key, replicates)
-            median = study.server.tail_s(size)[there]
-            tail_s[size] = times * (NS * study.server.time_scale) - median
-        exact = (*_exact("edge", own, here), *_exact("server", other, there))
-        return cls(study, np.array(splits), replicates, head_s, tail_s, exact)
-
-    def intercepts(self, row: int) -> Floats:
-        """What the splits cost at an endless rate, ``(replicate, split)``; NaN as in the study."""
-        study, scenario = self.study, self.study.scenario
-        size = study.batch_sizes[row]
-        device, server = scenario.second_costs
-        head, tail = scenario.device_slowdown * device, scenario.server_load * server
-        # Without noise both sums are zero, and the study's own numbers remain to the last bit.
-        noise = np.zeros((self.replicates, len(self.splits)))
-        for near, share in neighbour_shares(study.edge, size):
-            noise += head * share * self.head_s[near]
-        for near, share in neighbour_shares(study.server, size):
-            noise += tail * share * self.tail_s[near]
-        costs: Floats = study.intercepts[row, self.splits] + noise
+    def of_row(row: int) -> Floats:
+        # Without noise the sum is zero, and the study's own numbers remain to the last bit.
+        total = np.zeros((replicates, len(places)))
+        for profile, of_size in zip(profiles, noise, strict=True):
+            for size, share in neighbour_shares(profile, study.batch_sizes[row]):
+                total += share * of_size[size]
+        costs: Floats = study.intercepts[row, places] + total
         return costs
 
-    def winners(self, row: int) -> NDArray[np.intp]:
-        """Indices into `splits` of those that win at some rate in some replicate."""
-        costs, slopes = self.intercepts(row), self.study.slopes[row, self.splits]
-        order = np.argsort(slopes, kind="stable")
-        order = order[~np.isnan(costs[0, order])]
-        # Only a split cheaper than all of fewer bits can win: most never are.
-        lowest = np.minimum.accumulate(costs[:, order], axis=1)
-        falls = (lowest[:, 1:] < lowest[:, :-1]).any(axis=0)
-        order = order[np.concatenate(([True], falls))]
-        starts, ends = _ranges(costs[:, order], slopes[order])
-        won: NDArray[np.intp] = order[(starts < ends).any(axis=0)]
-        return won
+    return of_row, tuple(exact)
 
 
 def _ranges(costs: Floats, slopes: Floats) -> tuple[Floats, Floats]:
@@ -316,31 +279,32 @@ def _ranges(costs: Floats, slopes: Floats) -> tuple[Floats, Floats]:
     A line wins nowhere if its range is empty. Ties go to fewer bits, as in `envelope`.
 
     Args:
-        costs: At an endless rate, ``(replicate, split)``.
-        slopes: Not falling, ``(split,)``.
+        costs: At an endless rate, ``(replicate, split)``; NaN where a split is not possible.
+        slopes: ``(split,)``.
     """
-    starts = np.zeros_like(costs)
-    for k in range(1, len(slopes)):
-        starts[:, k] = _rates(costs[:, :k] - costs[:, [k]], slopes[k] - slopes[:k]).max(axis=1)
+    order = np.argsort(slopes, kind="stable")
+    order = order[~np.isnan(costs[0, order])]
+    # Only a split cheaper than all of fewer bits can win: most never are.
+    lowest = np.minimum.accumulate(costs[:, order], axis=1)
+    falls = (lowest[:, 1:] < lowest[:, :-1]).any(axis=0)
+    order = order[np.concatenate(([True], falls))]
+    starts, ends = np.full((2, *costs.shape), np.inf)
+    starts[:, order[0]] = 0
+    for k, line in enumerate(order[1:], start=1):
+        before = order[:k]
+        rates = _meeting(costs[:, before], costs[:, [line]], slopes[line] - slopes[before])
+        starts[:, line] = rates.max(axis=1)
     # A line is beaten as soon as one of more bits beats all before it.
-    ends = np.full_like(costs, np.inf)
-    ends[:, :-1] = np.minimum.accumulate(starts[:, :0:-1], axis=1)[:, ::-1]
+    ends[:, order[:-1]] = np.minimum.accumulate(starts[:, order[:0:-1]], axis=1)[:, ::-1]
     return starts, ends
 
 
-def _rates(falls: Floats, rises: Floats) -> Floats:
-    """Rate from which a line with so much more slope and so much less intercept is cheaper."""
+def _meeting(costs: Floats, others: Floats, rises: Floats) -> Floats:
+    """Rate from which the other lines, of so much more slope, are cheaper; infinite for never."""
+    falls = costs - others
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        rates: Floats = np.where(falls > 0, rises / falls, np.inf)
+        rates: Floats = np.where(falls > ROUNDING * costs, rises / falls, np.inf)
     return rates
-
-
-def _least(costs: Floats, slopes: Floats, rates: Floats) -> Floats:
-    """Cost of the cheapest line, ``(replicate, rate)``."""
-    least = np.full((len(costs), len(rates)), np.inf)
-    for cost, slope in zip(costs.T, slopes, strict=True):
-        np.fmin(least, cost_at(cost[:, None], slope, rates), out=least)  # NaN: not possible here
-    return least
 
 
 def _interval(values: Floats) -> tuple[float, float]:
@@ -348,17 +312,3 @@ def _interval(values: Floats) -> tuple[float, float]:
     outside = int(OUTSIDE * len(values))
     ordered = np.sort(values)
     return float(ordered[outside]), float(ordered[-1 - outside])
-
-
-def _used(profile: Profile, study: Study) -> dict[int, Passes]:
-    """The passes on which a study rests, by batch size."""
-    sizes = {size for wanted in study.batch_sizes for size, _ in neighbour_shares(profile, wanted)}
-    return {passes.batch_size: passes for passes in profile.passes if passes.batch_size in sizes}
-
-
-def _exact(machine: str, used: dict[int, Passes], cuts: NDArray[np.intp]) -> tuple[str, ...]:
-    """What has no repeats, in words."""
-    single = [size for size, passes in used.items() if fewest_repeats(passes, cuts) < 2]
-    if len(single) == len(used):
-        return (machine,)
-    return tuple(f"{machine} at batch size {size}" for size in single)

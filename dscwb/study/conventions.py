@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from dscwb.cuts import Cut
 from dscwb.study.study import Study
 from dscwb.study.sweeps import sweep
-from dscwb.study.worth import worth
+from dscwb.study.worth import gain_over_ends, gain_over_static
 from dscwb.units import FULL_OFFLOADING, NO_OFFLOADING, Encoding, encoding
 
 if TYPE_CHECKING:
@@ -77,29 +77,27 @@ def _applied(names: Sequence[str], cuts: Sequence[Cut], own: Encoding) -> Sequen
 
 
 def _row(study: Study, given: Encoding, features: Encoding) -> dict[str, object]:
-    own = (given, features) == (study.scenario.input_encoding, study.scenario.feature_encoding)
+    scenario = study.scenario
     other = sweep(
         study.edge,
         study.server,
-        study.scenario,
+        scenario,
         data_rates_bps=study.data_rates_bps,
         batch_sizes=study.batch_sizes,
         input_encoding=given,
         feature_encoding=features,
     )
-    value = worth(other)
-    words = other.written
+    words, (static, over_static) = other.written, gain_over_static(other)
+    possible = FULL_OFFLOADING in other.splits
     return {
         # Where no input is sent, as with private inputs, what was asked for makes no difference.
         "input": words[0] or given.label(),
         "features": words[1] or features.label(),
-        "split_share": value.split_share,
+        "split_share": other.usefulness(),
         "over_no_offloading": other.mean_gain(NO_OFFLOADING),
-        "over_full_offloading": (
-            other.mean_gain(FULL_OFFLOADING) if FULL_OFFLOADING in other.splits else float("nan")
-        ),
-        "over_better_end": value.over_ends,
-        "over_best_static": value.over_static,
-        "best_static": value.static,
-        "own": own,
+        "over_full_offloading": other.mean_gain(FULL_OFFLOADING) if possible else float("nan"),
+        "over_better_end": gain_over_ends(other),
+        "over_best_static": over_static,
+        "best_static": static,
+        "own": (given, features) == (scenario.input_encoding, scenario.feature_encoding),
     }

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dscwb.cost import cost_at
-from dscwb.units import BITS_PER_BYTE
+from dscwb.units import BITS_PER_BYTE, Told, format_bytes, format_rate, format_seconds, shown_name
 
 if TYPE_CHECKING:
     from dscwb.study.study import Study
 
 
-@dataclass(frozen=True)
-class Decision:
+@dataclass(frozen=True, repr=False)
+class Decision(Told):
     """What to do at one point, and what it costs.
 
     Attributes:
@@ -53,9 +53,27 @@ class Decision:
         """Seconds from input to result."""
         return self.wait_s + self.head_s + self.transfer_s + self.tail_s
 
+    def summary(self) -> dict[str, str]:
+        """What to do and what it costs, in a few words each."""
+        rates = self.data_rate_bps, self.best_from_bps, self.best_to_bps
+        at, low, high = (format_rate(rate, in_bytes=False) for rate in rates)
+        return {
+            "Decision": f"{shown_name(self.split)} at batch size {self.batch_size} and {at}",
+            "Latency": f"{format_seconds(self.latency_s)}, of which device "
+            f"{format_seconds(self.head_s)}, link {format_seconds(self.transfer_s)}, server "
+            f"{format_seconds(self.tail_s)}",
+            "Payload": format_bytes(self.payload_bytes),
+            "Best": f"from {low} to {high}",
+            "Second best": shown_name(self.runner_up) if self.runner_up else "none",
+        }
+
 
 def decision(study: Study, batch_size: int, data_rate_bps: float) -> Decision:
-    """The decision at one point; `Study.at`."""
+    """What to do at one point; the rate need not lie on the grid.
+
+    Raises:
+        ValueError: The batch size is not on the grid, or the rate is below zero.
+    """
     row, lines = study.row(batch_size), study.lines
     here, envelope = study.at_rates(data_rate_bps), study.envelopes[row]
     rate, best = float(here.data_rates_bps[0]), int(here.best[row, 0])

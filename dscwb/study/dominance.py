@@ -15,35 +15,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from dscwb.cost import CostLines, Floats, gain
+from dscwb.cost import Floats, gain
 from dscwb.cuts import all_cuts
-from dscwb.envelope import lower_envelope
+from dscwb.envelope import ROUNDING
 from dscwb.units import format_percent, shown_name
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from dscwb.study.study import Study
 
 
-@dataclass(frozen=True)
-class Slower:
-    """A stretch of the model that runs slower on the server than on the device.
-
-    Attributes:
-        batch_size: Samples in one pass.
-        after: Name of the candidate at which the stretch begins.
-        until: Name of the candidate at which it ends.
-        device_s: Seconds that the device takes for it.
-        server_s: Seconds that the server takes for it, load included.
-    """
-
-    batch_size: int
-    after: str
-    until: str
-    device_s: float
-    server_s: float
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Dominance:
     """Which cuts can ever be best for two profiles, and what fewer of them cost.
 
@@ -51,7 +34,9 @@ class Dominance:
         holds: True if no stretch between two candidates is slower on the server than on the device,
             at any batch size, and copies to and from accelerators upset nothing: then no cut but
             the record-low ones can be best.
-        slower: The stretches for which it is not so, the largest difference first.
+        slower: The stretches for which it is not so, the largest difference first: ``batch_size``,
+            the candidates ``after`` which and ``until`` which, ``device_s``, and ``server_s`` with
+            the load.
         record_low: Names of the candidates that send strictly fewer bits than all before them.
         needed: Names of candidates beyond these that are best at some data rate all the same; empty
             where it holds.
@@ -65,7 +50,7 @@ class Dominance:
     """
 
     holds: bool
-    slower: tuple[Slower, ...]
+    slower: pd.DataFrame
     record_low: tuple[str, ...]
     needed: tuple[str, ...]
     beyond_compressive: tuple[str, ...]
@@ -76,21 +61,22 @@ class Dominance:
     def __str__(self) -> str:
         """All of it in two sentences."""
         needed = ", ".join(map(shown_name, self.needed))
-        best = f": {needed}" if needed else "; here none of them is"
         none = "No stretch of the model is slower on the server than on the device"
-        many = len(self.slower if self.slower else self.record_low) != 1
-        if self.slower:
+        if number := len(self.slower):
             premise = (
-                f"{len(self.slower)} {'stretches are' if many else 'stretch is'} slower on the "
-                f"server than on the device, so cuts that are not record-low may be best{best}."
+                f"{number} {'stretches are' if number > 1 else 'stretch is'} slower on the "
+                "server than on the device, so cuts that are not record-low may be best"
+                f"{f': {needed}' if needed else '; here none of them is'}."
             )
-        elif self.needed:
+        elif needed:
             premise = (
-                f"{none}, but what is copied to and from accelerators makes others best{best}."
+                f"{none}, but what is copied to and from accelerators makes others best: {needed}."
             )
         else:
-            cuts = f"{len(self.record_low)} record-low cut{'s' * many}"
-            premise = f"{none}: only the {cuts} can ever be best."
+            number = len(self.record_low)
+            premise = (
+                f"{none}: only the {number} record-low cut{'s' * (number > 1)} can ever be best."
+            )
         if math.isnan(self.mean_loss):
             return f"{premise} Compressive bottlenecks alone are not possible."
         return (
@@ -101,14 +87,12 @@ class Dominance:
 
 
 def dominance(study: Study) -> Dominance:
-    """Look at every stretch between neighbouring candidates, at every batch size."""
-    lines, weights = study.lines, study.scenario.second_costs
-    slower = _slower(lines, *weights)
-    timed = ~np.isnan(lines.intercept_s)
-    low = record_low(np.where(timed, lines.bits, np.inf))
-    beaten = _beaten(lines, low, *weights)
-    used = [(row, int(i)) for row, one in enumerate(study.envelopes) for i in one.splits]
-    needed = {i for row, i in used if not (low[row, i] or beaten[row, i])}
+    """Which cuts can ever be best, see `Dominance`."""
+    lines = study.lines
+    slower = _slower(study)
+    low = record_low(np.where(np.isnan(lines.intercept_s), np.inf, lines.bits))
+    best = [(row, i) for row, one in enumerate(study.envelopes) for i in one.splits.tolist()]
+    needed = {i for row, i in best if not low[row, i]}
     compressive = {cut.index for cut in all_cuts(study.edge.graph, "compressive")}
     kept = [
         i
@@ -118,33 +102,18 @@ def dominance(study: Study) -> Dominance:
     losses = _losses(study, kept)
 
     def names(those: set[int]) -> tuple[str, ...]:
-        return tuple(lines.names[i] for i in sorted(those))
+        return tuple(study.splits[i] for i in sorted(those))
 
     return Dominance(
-        not (slower or needed),
+        not (len(slower) or needed),
         slower,
         record_low=names(set(np.flatnonzero(low.any(axis=0)).tolist())),
         needed=names(needed),
-        beyond_compressive=names({i for _, i in used}.difference(kept)),
+        beyond_compressive=names({i for _, i in best}.difference(kept)),
         mean_loss=float(losses.mean()) if losses.size else math.nan,
         worst_loss=float(losses.max()) if losses.size else math.nan,
         over=study.grid_label,
     )
-
-
-def _losses(study: Study, kept: list[int]) -> Floats:
-    """How much more the best of these cuts costs than the best of all, at every point.
-
-    Batch sizes at which none of them is possible, or was measured, are left out.
-    """
-    rates, best_cost, losses = study.data_rates_bps, study.cost, [np.empty(0)]
-    for row in np.flatnonzero(~np.isnan(study.intercepts[:, kept]).all(axis=1)):
-        own = lower_envelope(study.intercepts[row, kept], study.slopes[row, kept])
-        best = np.array(kept)[own.best_split(rates)]
-        cost = study.cost_at(study.batch_sizes[row])[best, np.arange(len(rates))]
-        # Adding zero turns -0.0 into 0.0. On a link that is down all send nothing.
-        losses.append(np.where(rates == 0, 0.0, 0.0 - gain(cost, best_cost[row])))
-    return np.concatenate(losses)
 
 
 def record_low(bits: Floats) -> NDArray[np.bool_]:
@@ -154,39 +123,32 @@ def record_low(bits: Floats) -> NDArray[np.bool_]:
     return bits < np.concatenate((first, before[:, :-1]), axis=1)
 
 
-def _beaten(
-    lines: CostLines, low: NDArray[np.bool_], device_w: float, server_w: float
-) -> NDArray[np.bool_]:
-    """Candidates than which an earlier record-low one never costs more, ``(batch, split)``.
+def _losses(study: Study, kept: list[int]) -> Floats:
+    """How much more the best of these cuts costs than the best of all, a point each.
 
-    But for roundings, by which one may be best at a rate beyond all sense.
+    Batch sizes at which none of them is possible, or was measured, are left out.
     """
-    fixed = device_w * lines.head_s + server_w * (lines.link_s + lines.tail_s)
-    slack = len(lines.splits) * _rounding(lines, device_w, server_w)[:, None]
-    beaten = np.zeros(fixed.shape, dtype=np.bool_)
-    for i in range(1, len(lines.splits)):
-        cheaper = low[:, :i] & (fixed[:, :i] <= fixed[:, i, None] + slack)
-        beaten[:, i] = (cheaper & (lines.bits[:, :i] <= lines.bits[:, i, None])).any(axis=1)
-    return beaten
+    losses = [np.empty(0)]
+    for row in np.flatnonzero(~np.isnan(study.intercepts[:, kept]).all(axis=1)):
+        least = np.nanmin(study.cost_at(study.batch_sizes[row])[kept], axis=0)
+        lost = np.maximum(-gain(least, study.cost[row]), 0.0)
+        losses.append(np.where(study.data_rates_bps == 0, 0.0, lost))  # all send nothing there
+    return np.concatenate(losses)
 
 
-def _rounding(lines: CostLines, device_w: float, server_w: float) -> Floats:
-    """By how little costs may differ for no reason, ``(batch,)``.
+def _slower(study: Study) -> pd.DataFrame:
+    """Stretches from one candidate with times to the next one, see `Dominance`."""
+    import pandas as pd
 
-    A profile's head and tail add up to its total to a few roundings.
-    """
-    largest: Floats = np.nanmax(lines.intercept_s, axis=1)
-    return 1e-12 * max(device_w, server_w) * largest
-
-
-def _slower(lines: CostLines, device_w: float, server_w: float) -> tuple[Slower, ...]:
-    found: list[Slower] = []
-    rounding = _rounding(lines, device_w, server_w)
+    lines, (device_w, server_w) = study.lines, study.scenario.second_costs
+    found = []
     for row, size in enumerate(lines.batch_sizes):
-        # Stretches reach from one candidate with times to the next one.
         timed = np.flatnonzero(~np.isnan(lines.intercept_s[row]))
         device, server = np.diff(lines.head_s[row, timed]), -np.diff(lines.tail_s[row, timed])
-        for k in np.flatnonzero(server_w * server - device_w * device > rounding[row]):
-            after, until = lines.names[timed[k]], lines.names[timed[k + 1]]
-            found.append(Slower(size, after, until, float(device[k]), float(server[k])))
-    return tuple(sorted(found, key=lambda one: one.device_s - one.server_s))
+        rounding = ROUNDING * max(device_w, server_w) * lines.intercept_s[row, timed].max()
+        for k in np.flatnonzero(server_w * server - device_w * device > rounding):
+            names = study.splits[timed[k]], study.splits[timed[k + 1]]
+            found.append((size, *names, float(device[k]), float(server[k])))
+    columns = ["batch_size", "after", "until", "device_s", "server_s"]
+    found.sort(key=lambda one: one[3] - one[4])
+    return pd.DataFrame(found, columns=columns)

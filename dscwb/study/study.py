@@ -6,10 +6,7 @@ said here of a cost holds for either.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,21 +15,15 @@ from numpy.typing import ArrayLike, NDArray
 from dscwb.cost import CostLines, Floats, checked_rates, cost_at, gain
 from dscwb.cuts import Granularity, resolved
 from dscwb.envelope import Envelope, best_at, envelopes
-from dscwb.policy import Policy
 from dscwb.profiles.records import Profile
 from dscwb.scenario import Scenario
-from dscwb.study import captions, tables
-from dscwb.study.confidence import Confidence, bootstrap
-from dscwb.study.decision import Decision, decision
-from dscwb.study.dominance import Dominance, dominance
-from dscwb.study.sureness import HowSure, how_sure
-from dscwb.study.thresholds import policy_of
+from dscwb.study import captions, decision, dominance, sureness, tables, thresholds
+from dscwb.study.confidence import bootstrap
 from dscwb.study.worth import weighted_mean
-from dscwb.units import FULL_OFFLOADING, NO_OFFLOADING, as_lines, as_table
+from dscwb.units import FULL_OFFLOADING, NO_OFFLOADING, Told
 
 if TYPE_CHECKING:
     import pandas as pd
-    import xarray as xr
 
 BEST_STATIC = "best static"
 """A baseline: the one split with the least mean cost over the grid."""
@@ -53,7 +44,7 @@ def identified(baseline: str) -> str:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Study:
+class Study(Told):
     """Best splits over a grid of batch sizes and data rates, made by `sweep`.
 
     A `baseline` is ``no offloading``, ``full offloading``, ``best static`` (the one split with the
@@ -153,6 +144,23 @@ class Study:
             )
         return self.batch_sizes.index(batch_size)
 
+    def _cost(
+        self, at: Any, data_rates_bps: ArrayLike | None = None, *, in_seconds: bool = False
+    ) -> Floats:
+        """Costs of the lines at these places of the arrays: the objective's, or seconds."""
+        lines, rates = self.lines, self.data_rates_bps
+        if data_rates_bps is not None:
+            rates = checked_rates(data_rates_bps)
+        if in_seconds:
+            return cost_at(lines.intercept_s[at], lines.bits[at], rates)
+        # Sending may cost no energy and yet never end.
+        slopes = np.where(rates == 0, lines.bits[at], self.slopes[at])
+        return cost_at(self.intercepts[at], slopes, rates)
+
+    @property
+    def _at_best(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        return np.arange(len(self.batch_sizes))[:, None], self.best
+
     def cost_at(self, batch_size: int, data_rates_bps: ArrayLike | None = None) -> Floats:
         """Cost of every split, seconds or joules, ``(split, rate)``; NaN where it has no time.
 
@@ -164,7 +172,8 @@ class Study:
 
     def latency_at(self, batch_size: int, data_rates_bps: ArrayLike | None = None) -> Floats:
         """Seconds of every split, as `cost_at`."""
-        return self._latency((self.row(batch_size), slice(None), None), data_rates_bps)
+        at = self.row(batch_size), slice(None), None
+        return self._cost(at, data_rates_bps, in_seconds=True)
 
     @property
     def cost(self) -> Floats:
@@ -174,15 +183,14 @@ class Study:
     @property
     def latency_s(self) -> Floats:
         """Seconds of the best split at every point, ``(batch, rate)``."""
-        return self._latency(self._at_best)
+        return self._cost(self._at_best, in_seconds=True)
 
     def static_cost(self, baseline: str) -> Floats:
         """Cost at every point if this one split is always used, ``(batch, rate)``.
 
         NaN where it has no time, or where its head does not fit into the device's memory.
         """
-        split = self.splits.index(self.baseline_split(baseline))
-        return self._cost((slice(None), [split]))
+        return self._cost((slice(None), [self.splits.index(self.baseline_split(baseline))]))
 
     def best_split(self) -> pd.DataFrame:
         """Name of the best split: rows are batch sizes, columns data rates in bit/s."""
@@ -202,6 +210,14 @@ class Study:
         Rows are batch sizes, columns data rates in bit/s; never negative.
         """
         return tables.frame(self, self._regret(self.static_cost(baseline)))
+
+    def _regret(self, static: Floats) -> Floats:
+        cost = self.cost
+        # Where nothing is possible nothing is regretted. At a switching rate both cost the same,
+        # and roundings may differ in the last bit.
+        rise = np.subtract(static, cost, out=np.zeros_like(cost), where=~np.isposinf(cost))
+        regret: Floats = np.maximum(rise, 0)
+        return regret
 
     def mean_gain(self, baseline: str = NO_OFFLOADING, weights: ArrayLike | None = None) -> float:
         """Mean of `gain` over the grid.
@@ -257,38 +273,6 @@ class Study:
             raise ValueError("No split has a time in every state; choose fewer batch sizes.")
         return self.splits[int(np.nanargmin(scores))]  # NaN: not possible at every batch size
 
-    def static_splits(self) -> pd.DataFrame:
-        """Every split if it were always used, over the grid.
-
-        Returns:
-            One row a candidate, from input to output: ``split``, ``mean_gain`` of choosing
-            dynamically instead, ``mean_regret`` and ``max_regret`` in seconds (or joules), and the
-            ``share`` of points at which it is the best one. NaN where it is not possible at every
-            batch size.
-        """
-        return tables.static_splits(self)
-
-    def switching_rates(self) -> pd.DataFrame:
-        """Exact data rates at which the best split changes.
-
-        Returns:
-            One row a change: ``batch_size``, ``data_rate_bps``, the split that is best at and
-            ``below`` that rate and the one ``above`` it.
-        """
-        return tables.switching_rates(self)
-
-    def dominance(self) -> Dominance:
-        """Which cuts can ever be best, see `Dominance`."""
-        return dominance(self)
-
-    def at(self, batch_size: int, data_rate_bps: float) -> Decision:
-        """What to do at one point; the rate need not lie on the grid.
-
-        Raises:
-            ValueError: The batch size is not on the grid, or the rate is below zero.
-        """
-        return decision(self, batch_size, data_rate_bps)
-
     def gain_at(
         self, batch_size: int, data_rate_bps: float, baseline: str = NO_OFFLOADING
     ) -> float:
@@ -298,56 +282,21 @@ class Study:
         costs = self.cost_at(batch_size, data_rate_bps)[:, 0]
         return float(gain(costs[best], costs[split]))
 
-    def how_sure(
-        self, batch_size: int, data_rate_bps: float, confidence: Confidence | None = None
-    ) -> HowSure:
-        """How sure the best split of one point is: by the measurements, and if a model is off.
-
-        Without what `confidence` gave, only models and assumptions are asked; see `HowSure`.
-
-        Example:
-            Of the study in the example of `sweep`:
-
-            >>> study.how_sure(1, 2e7).flips[0].split
-            'no offloading'
-        """
-        return how_sure(self, batch_size, data_rate_bps, confidence)
-
-    def confidence(
-        self,
-        replicates: int = 1000,
-        seed: int = 0,
-        *,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> Confidence:
-        """How sure the decisions are: draw the raw passes anew so many times, see `bootstrap`."""
-        return bootstrap(self, replicates, seed, progress)
-
-    def policy(self, confidence: Confidence | None = None) -> Policy:
-        """The best splits as exact thresholds, in a small file for the device itself.
-
-        They hold for every rate, not only for those of this grid; batch sizes are this grid's.
-        With what `confidence` gave, each threshold carries its 95 % interval.
-
-        Example:
-            Of the study in the example of `sweep`:
-
-            >>> study.policy().best_split(batch_size=1, data_rate_bps=1e9)
-            'full offloading'
-        """
-        return policy_of(self, confidence)
-
-    def to_pandas(self) -> pd.DataFrame:
-        """The grid as a long table, one row a point, with latency and gains."""
-        return tables.to_pandas(self)
-
-    def to_xarray(self) -> xr.Dataset:
-        """The grid as a labelled dataset, see `tables.to_xarray`; needs xarray."""
-        return tables.to_xarray(self)
-
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the grid to a file: ``.csv``, ``.parquet`` or ``.nc``, see `tables.save`."""
-        return tables.save(self, path)
+    # What else a study says, a file for each.
+    at = decision.decision
+    how_sure = sureness.how_sure
+    confidence = bootstrap
+    policy = thresholds.policy_of
+    dominance = dominance.dominance
+    switching_rates = tables.switching_rates
+    static_splits = tables.static_splits
+    to_pandas = tables.to_pandas
+    to_xarray = tables.to_xarray
+    save = tables.save
+    stamp = captions.stamp
+    label = captions.label
+    cautions = captions.cautions
+    summary = captions.summary
 
     @property
     def written(self) -> tuple[str, str]:
@@ -358,52 +307,3 @@ class Study:
     def grid_label(self) -> str:
         """What a mean is over, in words: the range of batch sizes and that of data rates."""
         return captions.grid(self)
-
-    def stamp(self) -> dict[str, str]:
-        """Where the numbers come from, in words: what every file and figure must say."""
-        return captions.stamp(self)
-
-    def label(self) -> str:
-        """Model, machines and scenario in words: what every figure's caption must say."""
-        return captions.label(self)
-
-    def cautions(self, batch_size: int | None = None) -> tuple[str, ...]:
-        """What should be known before these numbers are believed, a sentence each; often none.
-
-        Of what stands behind one batch size, or behind all of the study; see `captions.cautions`.
-        """
-        return captions.cautions(self, batch_size)
-
-    def __repr__(self) -> str:
-        """The study in six lines."""
-        return as_lines(captions.summary(self))
-
-    def _repr_html_(self) -> str:
-        return as_table(captions.summary(self))
-
-    @property
-    def _at_best(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        return np.arange(len(self.batch_sizes))[:, None], self.best
-
-    def _cost(self, at: Any, data_rates_bps: ArrayLike | None = None) -> Floats:
-        """Costs of the lines at these places of the arrays."""
-        rates = self._rates(data_rates_bps)
-        # Sending may cost no energy and yet never end.
-        slopes = np.where(rates == 0, self.lines.bits[at], self.slopes[at])
-        return cost_at(self.intercepts[at], slopes, rates)
-
-    def _latency(self, at: Any, data_rates_bps: ArrayLike | None = None) -> Floats:
-        lines, rates = self.lines, self._rates(data_rates_bps)
-        return cost_at(lines.intercept_s[at], lines.bits[at], rates)
-
-    def _rates(self, data_rates_bps: ArrayLike | None) -> Floats:
-        return self.data_rates_bps if data_rates_bps is None else checked_rates(data_rates_bps)
-
-    def _regret(self, static: Floats) -> Floats:
-        cost = self.cost
-        # Where nothing is possible nothing is regretted. At a switching rate both cost the same,
-        # and roundings may differ in the last bit.
-        ends = ~np.isposinf(cost)
-        rise = np.subtract(static, cost, out=np.zeros_like(cost), where=ends)
-        regret: Floats = np.maximum(rise, 0)
-        return regret

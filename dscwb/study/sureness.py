@@ -17,24 +17,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dscwb.cost import Floats
 from dscwb.envelope import best_split
-from dscwb.profiles.records import Profile
 from dscwb.profiles.resampling import same_passes
-from dscwb.study.confidence import DECIDED_FROM, Confidence
-from dscwb.study.decision import Decision
+from dscwb.study.confidence import DECIDED_FROM, OTHER_STUDY, Confidence
 from dscwb.units import format_number, format_percent
 
 if TYPE_CHECKING:
     from dscwb.study.study import Study
-
-Status = Literal["sure", "sure if the model is right", "not sure"]
-Machine = Literal["device", "server"]
 
 UNKNOWN_FACTOR = 2.0
 """Tried either way where nobody knows how far modelled or assumed times are off. A choice: the
@@ -55,7 +50,7 @@ class ModelError:
             held against a measurement; False if nobody knows and it is only tried.
     """
 
-    machine: Machine
+    machine: str
     origin: str
     factor: float
     known: bool
@@ -97,7 +92,7 @@ class HowSure:
         status: ``sure``: it wins in 95 % of the replicates, and wherever in their range modelled
             and assumed times lie. ``sure if the model is right``: in the replicates only.
             ``not sure``: it does not, or nobody asked, or the measured times have no spread, or
-            times that it rests on are biased or unreliable (`trusted`).
+            times that it rests on are biased or unreliable.
         probability: Share of the replicates in which it wins; None where that is not known.
         errors: Of the machines that were not measured.
         flips: Where it stops being the best, the nearest first: one for each direction in which
@@ -106,7 +101,7 @@ class HowSure:
     """
 
     split: str
-    status: Status
+    status: str
     probability: float | None
     errors: tuple[ModelError, ...]
     flips: tuple[Flip, ...]
@@ -115,23 +110,30 @@ class HowSure:
 
 def model_errors(study: Study) -> tuple[ModelError, ...]:
     """What is known of the error of each machine that was not measured: the device's first."""
-    machines: tuple[tuple[Machine, Profile], ...] = (
-        ("device", study.edge),
-        ("server", study.server),
-    )
-    return tuple(
-        _model_error(name, profile)
-        for name, profile in machines
-        if profile.provenance.origin in ("modelled", "assumed")
-    )
+    found = []
+    for machine, profile in (("device", study.edge), ("server", study.server)):
+        source = profile.provenance
+        if source.origin in ("modelled", "assumed"):
+            # A scaled profile has its source's error, which says nothing of the factor assumed.
+            known = source.time_error if source.origin == "modelled" else None
+            factor = UNKNOWN_FACTOR if known is None else 1 + known
+            found.append(ModelError(machine, source.origin, factor, known is not None))
+    return tuple(found)
 
 
-def _model_error(machine: Machine, profile: Profile) -> ModelError:
-    source = profile.provenance
-    # A scaled profile keeps the error of its source, which says nothing of the factor assumed.
-    known = source.time_error if source.origin == "modelled" else None
-    factor = UNKNOWN_FACTOR if known is None else 1 + known
-    return ModelError(machine, source.origin, factor, known is not None)
+def _corners(
+    study: Study, errors: Sequence[ModelError]
+) -> list[tuple[tuple[float, float], Floats]]:
+    """Factors on the times of device and server in every corner of their range.
+
+    Each with what every split costs more there than in the study, ``(batch, split)``.
+    """
+    (device, server), lines = study.scenario.second_costs, study.lines
+    ends = {error.machine: (error.factor, 1 / error.factor) for error in errors}
+    return [
+        ((f, g), (f - 1) * device * lines.head_s + (g - 1) * server * lines.tail_s)
+        for f, g in product(ends.get("device", (1.0,)), ends.get("server", (1.0,)))
+    ]
 
 
 def robust(study: Study) -> NDArray[np.bool_]:
@@ -141,25 +143,17 @@ def robust(study: Study) -> NDArray[np.bool_]:
     """
     same = np.ones(study.best.shape, dtype=np.bool_)
     up = study.data_rates_bps > 0  # on a link that is down no time plays a part
-    if not up.any():
-        return same
-    for off in _corners(model_errors(study)):
-        intercepts = study.intercepts + _rise(study, off)
-        best = best_split(intercepts, study.slopes, study.data_rates_bps[up])
+    for _, rise in _corners(study, model_errors(study)) if up.any() else ():
+        best = best_split(study.intercepts + rise, study.slopes, study.data_rates_bps[up])
         same[:, up] &= best == study.best[:, up]
     return same
 
 
-def trusted(study: Study) -> NDArray[np.bool_]:
-    """False where the times of a machine are biased or unreliable, ``(batch,)``.
+def _doubt(study: Study, batch_size: int) -> str:
+    """Whose times behind this batch size are biased or unreliable, in words; empty for nobody's.
 
     Passes drawn again scatter around the same wrong times, so no bootstrap sees that.
     """
-    return np.array([not _not_trusted(study, size) for size in study.batch_sizes])
-
-
-def _not_trusted(study: Study, batch_size: int) -> str:
-    """Whose times behind this batch size are biased or unreliable, in words; empty for nobody's."""
     for name, profile in (("device", study.edge), ("server", study.server)):
         for size in profile.neighbours(batch_size):
             if (status := profile.status(size)) in ("biased", "unreliable"):
@@ -168,19 +162,20 @@ def _not_trusted(study: Study, batch_size: int) -> str:
 
 
 def undecided(study: Study, by_measurements: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """What maps hatch, ``(batch, rate)``: undecided in a bootstrap, or of times not `trusted`.
+    """What maps hatch, ``(batch, rate)``: undecided in a bootstrap, or of times not to be trusted.
 
     Args:
         study: The study.
         by_measurements: `Confidence.undecided`, ``(batch, rate)``.
     """
-    return by_measurements | ~trusted(study)[:, None]
+    doubted = np.array([bool(_doubt(study, size)) for size in study.batch_sizes], dtype=np.bool_)
+    hatched: NDArray[np.bool_] = by_measurements | doubted[:, None]
+    return hatched
 
 
 def about_times(study: Study) -> str:
     """At which batch sizes the times are biased or unreliable, for captions; empty at none."""
-    pairs = zip(study.batch_sizes, trusted(study), strict=True)
-    sizes = ", ".join(str(size) for size, fine in pairs if not fine)
+    sizes = ", ".join(str(size) for size in study.batch_sizes if _doubt(study, size))
     return f"times at batch size {sizes} are biased or unreliable" if sizes else ""
 
 
@@ -197,67 +192,72 @@ def about_models(study: Study) -> str:
 def how_sure(
     study: Study, batch_size: int, data_rate_bps: float, confidence: Confidence | None = None
 ) -> HowSure:
-    """How sure the best split of one state is; the rate need not lie on the grid.
+    """How sure the best split of one point is: by the measurements, and if a model is off.
 
     Args:
         study: The study.
         batch_size: Samples in one pass.
-        data_rate_bps: Data rate in bit/s.
-        confidence: A bootstrap of these profiles in this scenario; None if nobody asked.
+        data_rate_bps: Data rate in bit/s; it need not lie on the grid.
+        confidence: What `Study.confidence` gave; without it only models and assumptions are asked.
 
     Raises:
         ValueError: The confidence is of another study, or see `Study.at`.
+
+    Example:
+        Of the study in the example of `sweep`:
+
+        >>> study.how_sure(1, 2e7).flips[0].split
+        'no offloading'
     """
-    best = study.at(batch_size, data_rate_bps)
-    errors = model_errors(study)
-    flips = _flips(study, best, errors)
-    probability, measured = None, ""
+    best, errors = study.at(batch_size, data_rate_bps), model_errors(study)
+    flips = _flips(study, batch_size, best.data_rate_bps, best.split, errors)
+    probability, measured, status = None, "", "not sure"
     if confidence is not None:
-        _check(study, confidence)
-        probability, measured = _by_measurements(best, confidence, errors)
-    fragile = any(flip.inside for flip in flips)
-    status: Status = "not sure"
-    if doubted := _not_trusted(study, batch_size):
+        sources = [(one.edge, one.server, one.scenario) for one in (study, confidence.study)]
+        if sources[0] != sources[1]:
+            raise ValueError(OTHER_STUDY)
+        whose = _measured(confidence)
+        if not whose and len(errors) < 2:
+            measured = "how sure is not known (times without spread)"
+        else:
+            probability = confidence.at(batch_size, data_rate_bps)
+            # What is too little is never told as a share that would be enough.
+            decided = probability >= DECIDED_FROM
+            shown = probability if decided else min(probability, DECIDED_FROM - 0.01)
+            measured = ">99 %" if shown > 0.995 else format_percent(shown)
+            measured = f"{measured} by {whose}" if whose else ""
+    if doubted := _doubt(study, batch_size):
         measured = f"not sure: {doubted}"
     elif probability is not None and probability >= DECIDED_FROM:
-        status = "sure if the model is right" if fragile else "sure"
-    why = _why(status, measured, _by_models(errors, flips), errors)
-    return HowSure(best.split, status, probability, errors, flips, why)
+        inside = any(flip.inside for flip in flips)
+        status = "sure if the model is right" if inside else "sure"
+    elif measured and probability is not None:
+        rival = f", against {best.runner_up}" if best.runner_up else ""
+        measured = f"not sure: {measured}{rival}"
+    right = "both models are right"
+    if len(errors) == 1:
+        right = f"the {errors[0].machine} is as fast as {errors[0].origin}"
+    start, link = {
+        "sure": ("sure: " if measured else "sure by the models alone: ", ", and "),
+        "sure if the model is right": (f"sure if {right}: ", ", but "),
+        "not sure": ("", "; "),
+    }[status]
+    why = start + link.join(filter(None, (measured, _modelled(errors, flips))))
+    return HowSure(best.split, status, probability, errors, flips, _capital(why))
 
 
-def _check(study: Study, confidence: Confidence) -> None:
-    own, other = ((one.edge, one.server, one.scenario) for one in (study, confidence.study))
-    if own != other:
-        raise ValueError("This confidence is of another study; take it from study.confidence().")
-
-
-def _corners(errors: Sequence[ModelError]) -> list[tuple[float, float]]:
-    """Factors on the times of device and server in every corner of their range."""
-    ends = {error.machine: (error.factor, 1 / error.factor) for error in errors}
-    return list(product(ends.get("device", (1.0,)), ends.get("server", (1.0,))))
-
-
-def _rise(study: Study, off: tuple[float, float]) -> Floats:
-    """What every split costs more with the machines' times off by these factors."""
-    device, server = study.scenario.second_costs
-    lines = study.lines
-    rise: Floats = (off[0] - 1) * device * lines.head_s + (off[1] - 1) * server * lines.tail_s
-    return rise
-
-
-def _flips(study: Study, best: Decision, errors: Sequence[ModelError]) -> tuple[Flip, ...]:
+def _flips(
+    study: Study, batch_size: int, rate_bps: float, split: str, errors: Sequence[ModelError]
+) -> tuple[Flip, ...]:
     """Where another line falls below the best on the way to each corner, and beyond it.
 
     At 1 + λ · (corner - 1) the best costs λ · (its rise - the other's rise) of its margin.
     """
-    if best.data_rate_bps == 0:
-        return ()
-    row, chosen = study.row(best.batch_size), study.splits.index(best.split)
-    costs = study.cost_at(best.batch_size, best.data_rate_bps)[:, 0]
+    row, chosen = study.row(batch_size), study.splits.index(split)
+    costs = study.cost_at(batch_size, rate_bps)[:, 0]
     found = []
-    for off in _corners(errors):
-        rise = _rise(study, off)[row]
-        nears = rise[chosen] - rise
+    for off, rise in _corners(study, errors) if rate_bps else ():
+        nears = rise[row, chosen] - rise[row]
         reached = np.full(len(costs), np.inf)
         np.divide(costs - costs[chosen], nears, out=reached, where=nears > 0)
         other = int(np.argmin(reached))
@@ -268,73 +268,36 @@ def _flips(study: Study, best: Decision, errors: Sequence[ModelError]) -> tuple[
     return tuple(flip for _, flip in sorted(found, key=lambda one: one[0]))
 
 
-def _by_measurements(
-    best: Decision, confidence: Confidence, errors: Sequence[ModelError]
-) -> tuple[float | None, str]:
-    """How often the split wins in the replicates, as a share and in words."""
+def _measured(confidence: Confidence) -> str:
+    """Whose measurements a bootstrap speaks for, in words; empty where none have a spread."""
     edge, server = confidence.study.edge.passes, confidence.study.server.passes
     # Those of an assumed server, drawn together with the device's.
     copied = len(edge) == len(server) and all(map(same_passes, edge, server))
-    speak = [
-        machine
-        for machine, name in (("device", "edge"), ("server", "server"))
-        if name not in confidence.exact and not (machine == "server" and copied)
-    ]
-    if not speak and len(errors) < 2:
-        return None, "how sure is not known (times without spread)"
-    probability = confidence.at(best.batch_size, best.data_rate_bps)
-    if not speak:
-        return probability, ""
-    whose = (
-        f"the {speak[0]}'s measurements" if len(speak) == 1 else "the measurements of both machines"
-    )
-    if probability >= DECIDED_FROM:
-        return probability, f"{_share(probability)} by {whose}"
-    rival = f", against {best.runner_up}" if best.runner_up else ""
-    # Never a share that would be enough.
-    share = _share(min(probability, DECIDED_FROM - 0.01))
-    return probability, f"not sure: {share} by {whose}{rival}"
+    device = "edge" not in confidence.exact
+    if "server" in confidence.exact or copied:
+        return "the device's measurements" if device else ""
+    return "the measurements of both machines" if device else "the server's measurements"
 
 
-def _by_models(errors: Sequence[ModelError], flips: Sequence[Flip]) -> str:
+def _modelled(errors: Sequence[ModelError], flips: Sequence[Flip]) -> str:
     """Whether the answer stays where models and assumptions may be off, in words."""
     if not errors:
         return ""
     labels = "; ".join(error.label for error in errors)
     if flips and flips[0].inside:
-        return f"with {_off(flips[0])}, {flips[0].split} would be best ({labels})"
-    if len(errors) > 1:
-        return f"the answer stays the same even if both are off at once ({labels})"
-    machine = errors[0].machine
-    ends = " or ".join(_speed(getattr(flip, machine)) for flip in flips)
-    until = f"until the {machine} is {ends}" if ends else f"however fast the {machine} is"
-    return f"the answer stays the same {until} ({labels})"
-
-
-def _why(status: Status, measured: str, models: str, errors: Sequence[ModelError]) -> str:
-    right = "both models are right"
+        both = (("device", flips[0].device), ("server", flips[0].server))
+        off = " and ".join(f"the {name} {_speed(factor)}" for name, factor in both if factor != 1)
+        return f"with {off}, {flips[0].split} would be best ({labels})"
+    until = "even if both are off at once"
     if len(errors) == 1:
-        right = f"the {errors[0].machine} is as fast as {errors[0].origin}"
-    start, link = {
-        "sure": ("sure: " if measured else "sure by the models alone: ", ", and "),
-        "sure if the model is right": (f"sure if {right}: ", ", but "),
-        "not sure": ("", "; "),
-    }[status]
-    return _capital(start + link.join(part for part in (measured, models) if part))
+        machine = errors[0].machine
+        ends = " or ".join(_speed(getattr(flip, machine)) for flip in flips)
+        until = f"until the {machine} is {ends}" if ends else f"however fast the {machine} is"
+    return f"the answer stays the same {until} ({labels})"
 
 
 def _capital(words: str) -> str:
     return words[:1].upper() + words[1:]
-
-
-def _share(probability: float) -> str:
-    return ">99 %" if probability > 0.995 else format_percent(probability)
-
-
-def _off(flip: Flip) -> str:
-    """Both machines, or the one that is off, and by what."""
-    both = (("device", flip.device), ("server", flip.server))
-    return " and ".join(f"the {name} {_speed(factor)}" for name, factor in both if factor != 1)
 
 
 def _speed(factor: float) -> str:

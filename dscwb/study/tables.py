@@ -31,7 +31,12 @@ def frame(study: Study, values: NDArray[Any]) -> pd.DataFrame:
 
 
 def switching_rates(study: Study) -> pd.DataFrame:
-    """`Study.switching_rates`."""
+    """Exact data rates at which the best split changes.
+
+    Returns:
+        One row a change: ``batch_size``, ``data_rate_bps``, the split that is best at and
+        ``below`` that rate and the one ``above`` it.
+    """
     import pandas as pd
 
     names = study.splits
@@ -44,7 +49,14 @@ def switching_rates(study: Study) -> pd.DataFrame:
 
 
 def static_splits(study: Study) -> pd.DataFrame:
-    """`Study.static_splits`."""
+    """Every split if it were always used, over the grid.
+
+    Returns:
+        One row a candidate, from input to output: ``split``, ``mean_gain`` of choosing
+        dynamically instead, ``mean_regret`` and ``max_regret`` in seconds (or joules), and the
+        ``share`` of points at which it is the best one. NaN where it is not possible at every
+        batch size.
+    """
     import pandas as pd
 
     regrets = [study.regret(name).to_numpy() for name in study.splits]

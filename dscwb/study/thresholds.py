@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from dscwb.policy import Choice, Interval, Origin, Policy, Thresholds
 from dscwb.profiles.records import Profile
-from dscwb.study.confidence import Confidence
+from dscwb.study.confidence import OTHER_STUDY, Confidence
 from dscwb.units import BITS_PER_BYTE
 
 if TYPE_CHECKING:
     from dscwb.study.study import Study
-
-Intervals = Mapping[tuple[int, float], Interval]
-"""How sure a threshold is, by batch size and data rate in bit/s."""
-
 
 FEW_SIZES = 8  # thresholds of more batch sizes would fill screen and page
 
@@ -29,17 +24,51 @@ def few_batch_sizes(study: Study) -> tuple[int, ...]:
     return tuple(own if own and len(both) > FEW_SIZES else sorted(study.batch_sizes))
 
 
-def policy_of(study: Study, confidence: Confidence | None) -> Policy:
-    """The policy of a study.
+def policy_of(study: Study, confidence: Confidence | None = None) -> Policy:
+    """The best splits as exact thresholds, in a small file for the device itself.
+
+    They hold for every rate, not only for those of this grid; batch sizes are this grid's.
 
     Args:
         study: The study.
-        confidence: What its bootstrap gave; None if it was not asked.
+        confidence: What its bootstrap gave, for a 95 % interval of each threshold.
 
     Raises:
         ValueError: The confidence is of another study.
+
+    Example:
+        Of the study in the example of `sweep`:
+
+        >>> study.policy().best_split(batch_size=1, data_rate_bps=1e9)
+        'full offloading'
     """
-    intervals, stamp = _intervals(study, confidence), study.stamp()
+    lines, envelopes = study.lines, dict(zip(study.batch_sizes, study.envelopes, strict=True))
+    intervals: dict[tuple[int, float], Interval] = {}
+    if confidence is not None:
+        table = confidence.switching_rates()[["batch_size", "data_rate_bps", "low_bps", "high_bps"]]
+        intervals = {(int(n), rate): Interval(*ends) for n, rate, *ends in table.to_numpy()}
+        own = {(n, rate) for n, one in envelopes.items() for rate in one.switching_rates_bps}
+        if set(intervals) != own:
+            raise ValueError(OTHER_STUDY)
+    batches = []
+    for size in sorted(envelopes):
+        row, best = study.row(size), envelopes[size].splits.tolist()
+        rates = envelopes[size].switching_rates_bps.tolist()
+        down = int(study.at_rates(0.0).best[row, 0])
+        sent = lines.bits[row] / BITS_PER_BYTE
+        choices = {
+            i: Choice(study.splits[i], lines.splits[i].index, float(sent[i])) for i in {*best, down}
+        }
+        thresholds = Thresholds(
+            size,
+            tuple(choices[i] for i in best),
+            tuple(rates),
+            tuple(intervals.get((size, rate)) for rate in rates),
+            bool(lines.interpolated[row]),
+            None if down == best[0] else choices[down],
+        )
+        batches.append(thresholds)
+    stamp = study.stamp()
     origin = Origin(
         **{name: stamp[name] for name in ("model", "device", "server", "scenario")},
         objective=study.scenario.objective,
@@ -49,42 +78,7 @@ def policy_of(study: Study, confidence: Confidence | None) -> Policy:
         dscwb_version=stamp["dscwb_version"],
         confidence="" if confidence is None else confidence.label(),
     )
-    rows = sorted(range(len(study.batch_sizes)), key=study.batch_sizes.__getitem__)
-    return Policy(tuple(_thresholds(study, row, intervals) for row in rows), origin)
-
-
-def _thresholds(study: Study, row: int, intervals: Intervals) -> Thresholds:
-    envelope, lines, size = study.envelopes[row], study.lines, study.batch_sizes[row]
-    rates = envelope.switching_rates_bps.tolist()
-    sent = (lines.bits[row] / BITS_PER_BYTE).tolist()
-
-    def choice(i: int) -> Choice:
-        return Choice(study.splits[i], lines.splits[i].index, sent[i])
-
-    down = int(study.at_rates(0.0).best[row, 0])
-    return Thresholds(
-        size,
-        tuple(choice(i) for i in envelope.splits.tolist()),
-        tuple(rates),
-        tuple(intervals.get((size, rate)) for rate in rates),
-        bool(lines.interpolated[row]),
-        None if down == envelope.splits[0] else choice(down),
-    )
-
-
-def _intervals(study: Study, confidence: Confidence | None) -> Intervals:
-    if confidence is None:
-        return {}
-    columns = ["batch_size", "data_rate_bps", "low_bps", "high_bps"]
-    table = confidence.switching_rates()[columns]
-    found = {
-        (int(size), rate): Interval(low, high)
-        for size, rate, low, high in table.itertuples(index=False)
-    }
-    both = zip(study.batch_sizes, study.envelopes, strict=True)
-    if set(found) != {(size, rate) for size, e in both for rate in e.switching_rates_bps.tolist()}:
-        raise ValueError("This confidence is of another study; take it from study.confidence().")
-    return found
+    return Policy(tuple(batches), origin)
 
 
 def fingerprint(profile: Profile) -> str:

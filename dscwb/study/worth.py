@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,48 +18,24 @@ HARDLY = 0.01
 less cannot be told from the profiles' own noise."""
 
 
-@dataclass(frozen=True)
-class Worth:
-    """What splitting is worth over one grid of states.
+def gain_over_ends(study: Study) -> float:
+    """Mean gain over the better of no and full offloading, chosen anew at every point.
 
-    Attributes:
-        states: Number of states.
-        split_share: Share of states whose best choice is a split, neither no nor full offloading.
-        over_ends: Mean gain over the better of no and full offloading, chosen anew in every state;
-            NaN where in some state neither is possible.
-        over_static: Mean gain over the one best static choice; NaN where there is none.
-        static: Name of that choice; empty where there is none.
+    NaN where at some point neither is possible.
     """
-
-    states: int
-    split_share: float
-    over_ends: float
-    over_static: float
-    static: str
-
-
-def worth(study: Study) -> Worth:
-    """What splitting is worth in this study."""
-    gained = gain(study.cost, _better_end(study))
-    try:
-        static = study.best_static()
-    except ValueError:  # no split has a time at every batch size
-        static = ""
-    return Worth(
-        study.best.size,
-        study.usefulness(),
-        float(gained.mean()),
-        study.mean_gain(static) if static else float("nan"),
-        static,
-    )
-
-
-def _better_end(study: Study) -> Floats:
-    """Cost of the better of no and full offloading in every state, ``(batch, rate)``."""
     ends = [name for name in (FULL_OFFLOADING, NO_OFFLOADING) if name in study.splits]
     # fmin leaves out an end that is not possible; no offloading is always a candidate.
     better: Floats = np.fmin.reduce([study.static_cost(name) for name in ends])
-    return better
+    return float(gain(study.cost, better).mean())
+
+
+def gain_over_static(study: Study) -> tuple[str, float]:
+    """The one best static choice and the mean gain over it; no name and NaN where there is none."""
+    try:
+        static = study.best_static()
+    except ValueError:  # no split has a time at every batch size
+        return "", float("nan")
+    return static, study.mean_gain(static)
 
 
 def verdict(study: Study) -> str:
@@ -75,43 +50,35 @@ def verdict(study: Study) -> str:
         >>> verdict(study).partition(":")[0]
         'Splitting pays with input uint8 and features int8'
     """
-    value = worth(study)
     both = zip(("input", "features"), study.written, strict=True)
-    where = "with " + (
-        " and ".join(f"{what} {words}" for what, words in both if words) or "nothing to send"
-    )
-    states = f"{value.states:,} state{'s' * (value.states != 1)}"
-    if not value.split_share:
+    where = " and ".join(f"{what} {words}" for what, words in both if words) or "nothing to send"
+    states = f"{study.best.size:,} state{'s' * (study.best.size != 1)}"
+    ends = "the better of no and full offloading"
+    if FULL_OFFLOADING not in study.splits:
+        ends = NO_OFFLOADING
+    share, saved = study.usefulness(), gain_over_ends(study)
+    static, over_static = gain_over_static(study)
+    if not share:
         return (
-            f"Splitting does not pay {where}: in none of {states} is a split better than "
-            f"{_ends(study)}."
+            f"Splitting does not pay with {where}: in none of {states} is a split better than "
+            f"{ends}."
         )
-    if np.isnan(value.over_ends):
+    best = f"with {where}: a split is best in {format_percent(share)} of {states}"
+    if np.isnan(saved):
         return (
-            f"Splitting is needed {where}: a split is best in "
-            f"{format_percent(value.split_share)} of {states}, and in some of them neither no nor "
-            "full offloading is possible."
+            f"Splitting is needed {best}, and in some of them neither no nor full offloading is "
+            "possible."
         )
-    saved = "latency" if study.unit == "s" else "device's energy"
-    mean = f"on average over {study.grid_label}"
-    pays = "pays" if value.over_ends >= HARDLY else "hardly pays"
-    static = (
-        f", and {format_percent(value.over_static)} against always choosing {value.static}, "
-        "the best static choice"
-        if value.static
-        else ""
+    of = "latency" if study.unit == "s" else "device's energy"
+    against = (
+        f", and {format_percent(over_static)} against always choosing {static}, the best static "
+        "choice"
     )
     return (
-        f"Splitting {pays} {where}: a split is best in {format_percent(value.split_share)} of "
-        f"{states}, and choosing the best in each saves {format_percent(value.over_ends)} of the "
-        f"{saved} {mean} against {_ends(study)}{static}."
+        f"Splitting {'pays' if saved >= HARDLY else 'hardly pays'} {best}, and choosing the best "
+        f"in each saves {format_percent(saved)} of the {of} on average over {study.grid_label} "
+        f"against {ends}{against if static else ''}."
     )
-
-
-def _ends(study: Study) -> str:
-    if FULL_OFFLOADING not in study.splits:
-        return NO_OFFLOADING
-    return "the better of no and full offloading"
 
 
 def weighted_mean(values: Floats, weights: ArrayLike | None) -> float:

@@ -67,18 +67,37 @@ def test_the_command_prints_what_was_left_out_and_what_stays(source, tmp_path, m
     monkeypatch.setattr("sys.argv", words)
     ship_gpu.main()
     head, *lines = capsys.readouterr().out.splitlines()
-    assert head.split() == ["file", "left", "out", "stamped", "/", "plain", "stays"]
+    assert head.split()[3:] == ["stamped", "/", "plain", "over", "a", "larger", "stays"]
     assert [line.split() for line in lines[:3]] == [
-        ["dear", "1", "4.000", "nothing,", "no", "file"],
-        ["mixed", "1", "2.500", "3"],
-        ["mixed", "2", "1.110", "3"],
+        ["dear", "1", "4.000", "1.00", "nothing,", "no", "file"],
+        ["mixed", "1", "2.500", "1.00", "3"],
+        ["mixed", "2", "1.110", "1.00", "3"],
     ]
     assert lines[3:] == [
         "2 files with 3 batch sizes are shipped,",
-        "3 batch sizes cost more than 10%.",
+        "3 batch sizes are left out.",
     ]
 
 
 def test_a_folder_without_profiles_is_told(tmp_path):
     with pytest.raises(FileNotFoundError, match="name the folder of the raw profiles"):
         ship_gpu.ship(tmp_path, tmp_path / "out")
+
+
+def test_a_batch_that_took_longer_than_a_larger_one_is_left_out(tmp_path):
+    slowed = profile_of(tiny_graph(), {1: [100, 200, 500], 2: [100, 200, 300], 4: [200, 400, 660]})
+    dscwb.save_profile(slowed, tmp_path / "raw" / "slowed.parquet")
+    (row,) = ship_gpu.ship(tmp_path / "raw", tmp_path / "out")
+    assert row.left_out == {1: (pytest.approx(1), pytest.approx(800 / 600))}
+    assert dscwb.load_profile(tmp_path / "out" / "slowed.parquet").batch_sizes == (2, 4)
+
+
+def test_a_shipped_file_with_more_batch_sizes_stays_and_files_set_aside_are_no_sources(tmp_path):
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    few, more = with_stamps([1.0]), with_stamps([1.0, 1.0])
+    dscwb.save_profile(few, raw / "model.parquet")
+    dscwb.save_profile(few, raw / "model-20261127151904.parquet")
+    dscwb.save_profile(more, out / "model.parquet")
+    ship_gpu.ship(raw, out)
+    assert [path.name for path in out.iterdir()] == ["model.parquet"]
+    assert dscwb.load_profile(out / "model.parquet").batch_sizes == (1, 2)

@@ -46,9 +46,9 @@ def test_shipped_are_one_core_for_all_models_and_slices_of_a_gpu_for_most():
     assert found == {
         "epyc-1t-float32": 26,
         "epyc-2t-float32": 15,
-        "h200-float32": 19,
+        "h200-float32": 20,
         "h200-float16": 1,
-        "h200-40sm-float32": 19,
+        "h200-40sm-float32": 20,
         "h200-8sm-float32": 21,
     }
 

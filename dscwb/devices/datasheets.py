@@ -97,13 +97,13 @@ class Efficiency:
 # mapped and zeroed in about 2 µs.
 DEFAULT_EFFICIENCY = {
     "gpu": Efficiency(
-        dense=0.35,
-        depthwise=0.043,
+        dense=0.37,
+        depthwise=0.042,
         product=0.54,
-        memory=0.84,
-        kernel_s=9.9e-6,
+        memory=0.83,
+        kernel_s=9.8e-6,
         origin="fitted to an NVIDIA H200",
-        time_error=0.35,
+        time_error=0.31,
     ),
     "cpu": Efficiency(
         dense=0.5,

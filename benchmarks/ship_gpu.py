@@ -2,11 +2,12 @@
 
 A stamp takes time on a GPU that waits for its next launch, and what it adds to a pass it adds to
 heads and tails too. So a batch size is left out where stamped passes took more than 10 % longer
-than plain ones. It is left out too where a larger batch took over 10 % less time: such a batch waits
-for launches, so its time is the host's, and the host was slowed down meanwhile. All others stay as they were measured, raw passes and provenance; only the short
-"SMs" of a device's name is spelled out. Files that were set aside by a later measurement, with
-their date in the name, stay where they are. A file that is there already stays if it has more batch
-sizes by these rules. All go into ``data/profiles`` where no FOLDER is given.
+than plain ones. It is left out too where a larger batch took over 10 % less time: such a batch
+waits for launches, so its time is the host's, and the host was slowed down meanwhile. All others
+stay as they were measured, raw passes and provenance; only the short "SMs" of a device's name is
+spelled out. Files that were set aside by a later measurement, with their date in the name, stay
+where they are. A file that is there already stays if it has more batch sizes by these rules. All
+go into ``data/profiles`` where no FOLDER is given.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def _ship(path: Path, folder: Path) -> Row:
 
 
 def _distrusted(profile: Profile) -> dict[int, tuple[float, float]]:
-    """Stamped over plain, and the time over the shortest of a larger batch, where one is too much."""
+    """Stamped over plain, and time over that of a larger batch, where one is too much."""
     totals = {size: profile.total_s(size) for size in profile.batch_sizes}
     ratios = {
         size: (

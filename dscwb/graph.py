@@ -145,6 +145,10 @@ class ModelGraph:
     def _repr_html_(self) -> str:
         return as_table(self.summary())
 
+    def label(self) -> str:
+        """The model and the size of its input, for captions."""
+        return f"{self.model} at {'×'.join(str(n) for n in self.inputs[0].shape[1:])}"
+
     @property
     def held(self) -> frozenset[str]:
         """Inputs that are not sent: constants without a batch axis, which both sides hold, and the

@@ -190,7 +190,7 @@ def test_the_figure_draws_the_table_and_marks_the_own_row():
     by_name = {one.meta or one.name: one for one in figure.data}
     np.testing.assert_array_equal(by_name[SHARE].x, table["split_share"])
     for column in GAINS:
-        np.testing.assert_array_equal(by_name[column].x, table[column])
+        np.testing.assert_array_equal(by_name[column.removeprefix("over_")].x, table[column])
     assert by_name[SHARE].y[0] == "float32 / float32"
     assert figure.layout.yaxis.labelalias == {"uint8 / int8": "<b>uint8 / int8</b>"}
     own = int(np.argmax(table["own"]))
@@ -203,7 +203,7 @@ def test_the_figure_draws_the_table_and_marks_the_own_row():
 def test_one_place_tells_all_of_a_row_and_nothing_that_is_not_possible():
     figure = plot_conventions(tiny_study(private_input=True))
     assert figure.layout.hovermode == "y unified"
-    full = next(one for one in figure.data if one.meta == "over_full_offloading")
+    full = next(one for one in figure.data if one.meta == "full_offloading")
     assert np.isnan(full.x).all()
     assert figure.data[0].hovertext[0].startswith("mean gain over ")
 

@@ -5,8 +5,8 @@ import pytest
 
 from dscwb.figures import plot_latency_vs_rate
 from dscwb.figures.colours import split_colours
-from dscwb.figures.latency_vs_rate import BEST, LINE, NEVER, STATE, SWITCHING
-from dscwb.figures.layout import caption_of
+from dscwb.figures.latency_vs_rate import BEST, LINE, NEVER, SWITCHING
+from dscwb.figures.layout import STATE, caption_of
 from dscwb.scenario import Link
 from tests.pictures import A_TO_FULL, NONE_TO_A, POINT, POWER, hovered, tiny_study, trace
 
@@ -85,7 +85,7 @@ def test_lines_agree_with_the_decision_everywhere():
             decision = study.at(2, rate)
             assert bold.y[k] == pytest.approx(decision.latency_s)
             assert bold.hovertext[k].removeprefix("after ") == decision.runner_up
-            assert bold.customdata[k, 0] == pytest.approx(decision.margin)
+            assert bold.customdata[k, 2] == pytest.approx(decision.margin)
 
 
 def test_energy_is_in_joules_and_latency_stays_in_seconds():
@@ -95,7 +95,7 @@ def test_energy_is_in_joules_and_latency_stays_in_seconds():
     full = line(figure, LINE, "full offloading")
     # Full offloading at 10 kbit/s: 2 W · 320 ms + 1 W · 6 ms; no offloading: 5 W · 60 ms.
     assert full.y[0] == pytest.approx(0.646)
-    assert full.customdata[0, 2] == pytest.approx(0.326)
+    assert full.customdata[0, 0] == pytest.approx(0.326)
     assert line(figure, LINE, "no offloading").y[0] == pytest.approx(0.300)
 
 

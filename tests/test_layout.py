@@ -6,6 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import plotly.graph_objects as go
 import plotly.io as pio
 import pytest
 
@@ -27,8 +28,8 @@ from dscwb.figures.layout import (
     log_axis,
     log_ticks,
     rate_axis,
-    recaptioned,
     row_ticks,
+    wrapped,
 )
 from dscwb.graph import Layer, ModelGraph
 from tests.pictures import POINT, deep_graph, tiny_study
@@ -71,7 +72,7 @@ def test_a_model_without_blocks_or_bottlenecks_has_colours_too():
         ("full offloading", "full offloading"),
         ("features.denseblock2.denselayer10", "after …denseblock2.denselayer10"),
         ("x" * 40, "after …" + "x" * (LONGEST_NAME - 1)),
-        ("a<b>", "after a&lt;b&gt;"),
+        ("a<b>", "after a‹b›"),
     ],
 )
 def test_a_cut_has_one_name_and_long_ones_lose_their_front(split, shown):
@@ -141,16 +142,12 @@ def test_caption_and_axis_fit_into_the_page():
 
 def test_without_its_caption_a_figure_is_as_much_lower():
     figure = plot_latency_breakdown(tiny_study(), **POINT)
-    bare = recaptioned(figure, "")
+    bare = wrapped(go.Figure(figure), 0)
     note = figure.layout.annotations[-1]
     assert caption_of(figure)
     assert caption_of(bare) == ""
     lower = figure.layout.height - bare.layout.height
     assert lower == CAPTION_LINE * (note.text.count("<br>") + 1)
-    # The legend stays where it is, under the title.
-    assert (1 - bare.layout.legend.y) * bare.layout.height == pytest.approx(
-        (1 - figure.layout.legend.y) * figure.layout.height
-    )
 
 
 def test_figures_are_white_leave_the_default_alone_and_take_another_template():
@@ -172,7 +169,7 @@ def test_names_of_models_are_no_markup():
     study = tiny_study()
     object.__setattr__(study.edge.graph, "model", "<b>bold</b>")
     figure = plot_best_split(study)
-    assert figure.layout.title.text == "Best split of &lt;b&gt;bold&lt;/b&gt;"
+    assert figure.layout.title.text == "Best split of ‹b›bold‹/b›"
     assert "<b>" not in figure.layout.annotations[-1].text
 
 

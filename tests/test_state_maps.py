@@ -10,10 +10,8 @@ from dscwb.cuts import all_cuts
 from dscwb.figures import plot_best_split, plot_gain, plot_maps, plot_regret
 from dscwb.figures.best_split import FRAGILE, MAP, SWITCHING, UNDECIDED
 from dscwb.figures.colours import split_colours
-from dscwb.figures.gain import GAIN
-from dscwb.figures.layout import caption_of
-from dscwb.figures.regret import REGRET
-from dscwb.figures.state_map import COLUMNS, IMPOSSIBLE, STATE, StateMap
+from dscwb.figures.layout import STATE, caption_of
+from dscwb.figures.state_map import COLUMNS, IMPOSSIBLE, StateMap
 from dscwb.profiles.library import scale_profile
 from dscwb.profiles.records import Passes, Profile, Provenance, Separate
 from dscwb.scenario import Link
@@ -173,10 +171,10 @@ def test_every_map_carries_the_scenario():
 
 def test_gain_by_hand():
     figure = plot_gain(tiny_study())
-    heatmap, (column, rate) = trace(figure, GAIN), column_at(figure, 1e5)
+    heatmap, (column, rate) = trace(figure, "gain"), column_at(figure, 1e5)
     latency = 0.015 + 1600 / rate
     assert heatmap.z[0, column] == pytest.approx((0.060 - latency) / 0.060)
-    np.testing.assert_allclose(heatmap.customdata[0, column, 3:5], [latency, 0.060])
+    np.testing.assert_allclose(heatmap.customdata[0, column, 4:], [latency, 0.060])
     assert figure.layout.title.text == "Gain over no offloading"
     # In the study's three states: 0, 29/60 and 50.8/60.
     assert figure.layout.title.subtitle.text == "mean 44 %, at most 85 %"
@@ -184,7 +182,7 @@ def test_gain_by_hand():
 
 def test_the_scale_of_gains_never_moves():
     for changes in ({}, {"input_encoding": "uint8"}):
-        heatmap = trace(plot_gain(tiny_study(**changes)), GAIN)
+        heatmap = trace(plot_gain(tiny_study(**changes)), "gain")
         assert (heatmap.zmin, heatmap.zmax) == (0, 1)
 
 
@@ -214,14 +212,14 @@ def test_runs_of_marked_cells_become_one_rectangle_each():
     cells = StateMap.of(tiny_study(batches=(1, 2)))
     edges, where = cells.edges_bps, np.zeros(cells.shown.best.shape, dtype=bool)
     where[0, :3] = where[0, 5] = where[1, -1] = True
-    x, y = cells.outlines(where)
+    drawn, none = (cells.hatch("here", cell, {}) for cell in (where, np.zeros_like(where)))
     first = [edges[0], edges[3], edges[3], edges[0], edges[0]]
     second = [edges[5], edges[6], edges[6], edges[5], edges[5]]
     third = [edges[-2], edges[-1], edges[-1], edges[-2], edges[-2]]
-    np.testing.assert_array_equal(x, [*first, math.nan, *second, math.nan, *third])
+    np.testing.assert_array_equal(drawn.x, [*first, math.nan, *second, math.nan, *third])
     below, above = [-0.5, -0.5, 0.5, 0.5, -0.5], [0.5, 0.5, 1.5, 1.5, 0.5]
-    np.testing.assert_array_equal(y, [*below, math.nan, *below, math.nan, *above])
-    assert [len(line) for line in cells.outlines(np.zeros_like(where))] == [0, 0]
+    np.testing.assert_array_equal(drawn.y, [*below, math.nan, *below, math.nan, *above])
+    assert (len(none.x), len(none.y)) == (0, 0)
 
 
 def test_doubt_is_hatched_said_and_in_the_hover():
@@ -280,7 +278,7 @@ def capped_study():
 
 def test_an_impossible_baseline_is_hatched_and_explained():
     study = capped_study()
-    gained = trace(plot_gain(study), GAIN)
+    gained = trace(plot_gain(study), "gain")
     assert np.isnan(gained.z[1]).all()
     assert np.isfinite(gained.z[0]).all()
     for plot in (plot_gain, plot_maps, plot_regret):
@@ -344,8 +342,8 @@ def test_energy_is_told_in_joules_beside_the_latency():
     # 60 ms at 5 W.
     assert "latency 0.06s" in text
     assert "the device spends 0.3J" in text
-    assert "J instead of" in trace(plot_gain(study), GAIN).hovertemplate
-    assert "J instead of" in trace(plot_regret(study), REGRET).hovertemplate
+    assert "J instead of" in trace(plot_gain(study), "gain").hovertemplate
+    assert "J instead of" in trace(plot_regret(study), "regret").hovertemplate
 
 
 # --- regret ------------------------------------------------------------------------------------
@@ -354,11 +352,11 @@ def test_energy_is_told_in_joules_beside_the_latency():
 def test_regret_by_hand():
     study = tiny_study()
     figure = plot_regret(study, baseline="no offloading")
-    heatmap = trace(figure, REGRET)
+    heatmap = trace(figure, "regret")
     column, rate = column_at(figure, 1e5)
     # No offloading takes 60 ms, a split after a 15 ms and 1,600 bits.
     regret = 0.045 - 1600 / rate
-    assert heatmap.customdata[0, column, 5] == pytest.approx(regret)
+    assert heatmap.customdata[0, column, 3] == pytest.approx(regret)
     assert heatmap.z[0, column] == pytest.approx(math.log10(regret))
     assert heatmap.z[0, 0] == -4  # no regret at all has the colour of 0.1 ms
     # In the three states: 0, 29 and 50.8 ms.
@@ -369,7 +367,7 @@ def test_regret_by_hand():
 @pytest.mark.parametrize(("changes", "unit"), [({}, "s"), ({"power": POWER}, "J")])
 def test_the_scale_of_regrets_never_moves(changes, unit):
     changes = changes | ({"objective": "energy"} if changes else {})
-    heatmap = trace(plot_regret(tiny_study(**changes)), REGRET)
+    heatmap = trace(plot_regret(tiny_study(**changes)), "regret")
     assert (heatmap.zmin, heatmap.zmax) == (-4, 2)
     labels = heatmap.colorbar.ticktext
     assert (labels[0], labels[1], labels[-1]) == (f"≤ 100 µ{unit}", f"1 m{unit}", f"≥ 100 {unit}")

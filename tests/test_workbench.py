@@ -11,9 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dscwb.figures.gain import GAIN
-from dscwb.figures.layout import CAPTION, caption_of
-from dscwb.figures.state_map import STATE
+from dscwb.figures.layout import CAPTION, STATE, caption_of
 from dscwb.policy import Policy
 from dscwb.study import Study
 from dscwb.workbench import hatching
@@ -215,7 +213,7 @@ def test_scenarios_at_their_limits_are_shown(bench, changes):
 def test_a_baseline_from_python_may_be_a_split_or_spelt_as_an_argument(bench, given, baseline):
     bench.update(baseline=given)
     assert bench.state.baseline == bench._controls["baseline"].value == baseline
-    assert trace(bench.figure(), GAIN).z.max() < 1
+    assert trace(bench.figure(), "gain").z.max() < 1
     assert_all_of_it_is_new(bench)
 
 
@@ -730,5 +728,5 @@ def test_save_takes_the_format_from_the_name(bench, tmp_path):
     with pytest.raises(ValueError, match=r"choose one of \.png"):
         bench.save(tmp_path / "a.gif")
     figure = bench.figure()
-    assert trace(figure, GAIN).zmax == 1
+    assert trace(figure, "gain").zmax == 1
     assert any(note.name == CAPTION for note in figure.layout.annotations)

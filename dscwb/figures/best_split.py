@@ -6,14 +6,15 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
+from numpy.typing import ArrayLike
 
 from dscwb.figures.colours import split_colours
 from dscwb.figures.layout import label
-from dscwb.figures.state_map import BAR, CELL_HOVER, StateMap, hatch, lines
+from dscwb.figures.state_map import BAR, StateMap, lines
 from dscwb.study import Study
 from dscwb.study.confidence import DECIDED_FROM, Confidence
 from dscwb.study.sureness import about_models, about_times, robust, undecided
-from dscwb.units import BITS_PER_BYTE, format_percent
+from dscwb.units import format_percent
 
 MAP, SWITCHING = "best split", "switching rate"  # names of the traces
 UNDECIDED, FRAGILE = "undecided", "only if the model is right"
@@ -21,13 +22,8 @@ NAME_HEIGHT = 15  # pixels: names at a colour bar nearer than this would touch
 FEW_SPLITS = 12  # the lines around more splits are thin, or they would cover narrow ones
 # The veil keeps the hatch readable on the lightest and the darkest colour; the lines are near to
 # each other since most undecided regions are a few pixels wide.
-UNDECIDED_HATCH = {
-    "shape": "/",
-    "fgcolor": "black",
-    "bgcolor": "rgba(255, 255, 255, 0.5)",
-    "size": 4,
-    "solidity": 0.3,
-}
+UNDECIDED_HATCH = {"shape": "/", "fgcolor": "black", "size": 4, "solidity": 0.3}
+UNDECIDED_HATCH |= {"bgcolor": "rgba(255, 255, 255, 0.5)"}
 # A lesser doubt: a thinner veil, and dots that a few pixels show too.
 FRAGILE_HATCH = UNDECIDED_HATCH | {"shape": ".", "bgcolor": "rgba(255, 255, 255, 0.25)"}
 
@@ -58,28 +54,35 @@ def plot_best_split(
         raise ValueError("The confidence is that of another study; give study.confidence().")
     cells = StateMap.of(study)
     chosen, best = np.unique(cells.shown.best, return_inverse=True)
-    names = [label(study.splits[i]) for i in chosen]
     colours = split_colours(study.edge.graph, [study.lines.splits[i] for i in chosen])
-    steps = len(chosen)
+    names, steps = [label(study.splits[i]) for i in chosen], len(chosen)
     sure = confidence and confidence.at_rates(cells.shown.data_rates_bps)
-    told = _told(cells, sure)
-    words = [
-        text.replace("{:", f"%{{customdata[{column}]:") for column, text in enumerate(told, start=3)
-    ]
     heatmap = cells.heatmap(
-        MAP,
         best.reshape(cells.shown.best.shape),
-        list(told.values()),
+        _told(cells.shown, sure),
+        name=MAP,
         zmin=-0.5,
         zmax=steps - 0.5,
         colorscale=[
             [(k + side) / steps, colour] for k, colour in enumerate(colours) for side in (0, 1)
         ],
-        colorbar={**BAR, "tickvals": list(range(steps)), "ticktext": names},
-        hovertemplate=f"{CELL_HOVER}{''.join(words)}<extra></extra>",
+        colorbar=BAR | {"tickvals": list(range(steps)), "ticktext": names},
     )
+    doubts: list[go.Scatter] = []
+    if sure is not None:
+        unsure = undecided(cells.shown, sure.undecided)
+        fragile = ~robust(cells.shown) & ~unsure
+        doubts = [
+            cells.hatch(UNDECIDED, unsure, UNDECIDED_HATCH),
+            cells.hatch(FRAGILE, fragile, FRAGILE_HATCH),
+        ]
+    # A line through its row at every exact switching rate.
+    rates = [study.envelopes[row].switching_rates_bps for row in cells.rows]
+    x = np.repeat(np.concatenate(rates), 3)
+    y = np.repeat(np.arange(len(rates)), [len(row) for row in rates])[:, None] + [-0.5, 0.5, np.nan]
+    line = {"color": "white", "width": 1 if steps <= FEW_SPLITS else 0.5}
     return cells.figure(
-        [heatmap, *_doubts(cells, sure), _switching(cells, steps)],
+        [heatmap, *doubts, lines(SWITCHING, x, y.ravel(), line=line)],
         best_split_heading(study),
         about_lines(confidence),
         (batch_size, data_rate_bps),
@@ -87,52 +90,29 @@ def plot_best_split(
     )
 
 
-def _told(cells: StateMap, sure: Confidence | None) -> dict[str, Any]:
+def _told(shown: Study, sure: Confidence | None) -> dict[str, ArrayLike]:
     """What a cell says under the mouse: numbers by their words."""
-    study, shown, lines = cells.study, cells.shown, cells.shown.lines
-    graph, row, best = study.edge.graph, np.arange(len(study.batch_sizes))[:, None], shown.best
-    head, tail, wait = lines.head_s[row, best], lines.tail_s[row, best], lines.wait_s[row]
-    layers = np.array([cut.index for cut in lines.splits])[best]
+    table, graph = shown.to_pandas(), shown.edge.graph
+    column = {name: table[name].to_numpy().reshape(shown.best.shape) for name in table}
+    head, tail, wait = (column[f"{name}_s"] for name in ("head", "tail", "wait"))
+    layers = np.array([cut.index for cut in shown.lines.splits])[shown.best]
     blocks = np.searchsorted([block.end for block in graph.blocks], layers, "right")
     told: dict[str, Any] = {
-        "latency {:.3~s}s": shown.latency_s,
+        "latency {:.3~s}s": column["latency_s"],
         "<br>= device {:.3~s}s": head,
-        " + transfer {:.3~s}s": shown.latency_s - wait - head - tail,
+        " + transfer {:.3~s}s": column["latency_s"] - wait - head - tail,
         " + server {:.3~s}s": tail,
     }
-    if study.scenario.arrival_rate_hz is not None:
+    if shown.scenario.arrival_rate_hz is not None:
         told[" + wait {:.3~s}s"] = wait
-    told["<br>payload {:.3~s}B"] = lines.bits[row, best] / BITS_PER_BYTE
+    told["<br>payload {:.3~s}B"] = column["payload_bytes"]
     told[f"<br>device runs {{:d}} of {len(graph.blocks)} blocks"] = blocks
     told[f", {{:d}} of {len(graph.layers)} layers"] = layers
-    if study.unit == "J":
+    if shown.unit == "J":
         told["<br>the device spends {:.3~s}J"] = shown.cost
     if sure is not None:
         told["<br>best in {:.1%} of the replicates"] = sure.probability
     return told
-
-
-def _doubts(cells: StateMap, sure: Confidence | None) -> list[go.Scatter]:
-    """Undecided cells hatched, and others dotted in which only a model makes the split sure."""
-    if sure is None:
-        return []
-    hatched = undecided(cells.shown, sure.undecided)
-    fragile = ~robust(cells.shown) & ~hatched
-    return [
-        hatch(UNDECIDED, cells.outlines(hatched), UNDECIDED_HATCH),
-        hatch(FRAGILE, cells.outlines(fragile), FRAGILE_HATCH),
-    ]
-
-
-def _switching(cells: StateMap, splits: int) -> go.Scatter:
-    """A line through its row at every exact switching rate."""
-    rates = [cells.study.envelopes[row].switching_rates_bps for row in cells.rows]
-    x = np.concatenate([np.repeat(one, 3) for one in rates])
-    y = np.concatenate(
-        [np.tile([row - 0.5, row + 0.5, np.nan], len(one)) for row, one in enumerate(rates)]
-    )
-    line = {"color": "white", "width": 1 if splits <= FEW_SPLITS else 0.5}
-    return lines(SWITCHING, (x, y), line=line)
 
 
 def best_split_heading(study: Study) -> tuple[str, str]:

@@ -15,10 +15,7 @@ from plotly.colors import sample_colorscale
 
 from dscwb.cuts import Cut, bottlenecks
 from dscwb.graph import ModelGraph
-from dscwb.units import FULL_OFFLOADING, NO_OFFLOADING
 
-BASELINE_COLOURS = {NO_OFFLOADING: "rgb(0, 114, 178)", FULL_OFFLOADING: "rgb(213, 94, 0)"}
-"""Okabe and Ito's colours of what gains are compared with."""
 FULL_OFFLOADING_COLOUR = "rgb(226, 226, 226)"
 NO_OFFLOADING_COLOUR = "rgb(64, 64, 64)"
 # Plasma's own ends are too near to white and to the greys.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -50,97 +50,83 @@ def plot_compression(
         ValueError: Unknown granularity or encoding, or ``block`` for a model without blocks.
     """
     features, given = encoding(feature_encoding), encoding(input_encoding)
-    cuts = _cuts(graph, granularity, features)
-    names, shown = list(map(layout.full_name, cuts["name"])), list(map(layout.label, cuts["name"]))
+    whole, *cuts = all_cuts(graph)
+    table = bottlenecks(graph, granularity)
+    cuts = [cuts[index - 1] for index in table["cut"]]
+    table["full"], table["short"] = (
+        list(map(name, table["name"])) for name in (layout.full_name, layout.label)
+    )
+    table["bytes"] = [cut.payload_bytes(features) for cut in cuts]
+    natural = np.where(table["natural"], "natural", "none")
+    table["kind"] = np.where(table["compressive"], "compressive", natural)
+    table["colour"] = split_colours(graph, cuts)
     sent_as = written_as([spec.dtype for spec in graph.sent], given)
-    input_bytes = all_cuts(graph)[0].payload_bytes(features, input_encoding=given)
+    input_bytes = whole.payload_bytes(features, input_encoding=given)
     scale = graph.input_elements * features.bytes_per_element  # bytes of features at c = 1
-    lines = 1.0, input_bytes / scale
-    low, high = min(*lines, *cuts["ratio"]) / 1.6, max(*lines, *cuts["ratio"]) * 1.3
-    figure = go.Figure([_points(cuts, kind, features, lines, high / low) for kind in MARKS])
-    figure.add_trace(_other_dtypes(cuts, scale, features))
+    lines = np.array([1.0, input_bytes / scale])
+    low, high = min(*lines, *table["ratio"]) / 1.6, max(*lines, *table["ratio"]) * 1.3
+    # A number stands under its point, or over it where a line would strike it out.
+    below = np.log(table["ratio"].to_numpy()[:, None] / lines) / np.log(high / low) * PLOT
+    struck = ((below > 0) & (below < LABEL_PX)).any(axis=1)
+    table["side"] = np.where(struck, "top center", "bottom center")
+    traces = [_points(table[table["kind"] == kind], kind, features.name) for kind in MARKS]
+    traces.append(_other_dtypes(table, scale, features.name))
     rim = {"width": 1.5, "color": layout.RIM}
-    figure.add_hline(y=1, line=rim | {"dash": "dash"})
     given_as = f"input as {sent_as}: {format_bytes(input_bytes)}"  # what full offloading sends
+    fewer = int(((table["bytes"] < input_bytes) & (table["bytes"] > 0)).sum())
+    figure = go.Figure(traces)
+    figure.add_hline(y=1, line=rim | {"dash": "dash"})
     figure.add_hline(y=lines[1], line=rim | {"dash": "dot"}, name=given_as, showlegend=True)
     payload = layout.log_axis(low * scale, high * scale, "B", f"Payload as {features.name}")
-    figure.update_layout(
-        xaxis=layout.depth_axis(names, shown, "Split"),
+    ends = table["natural"].sum(), len(table), table["compressive"].sum()
+    return layout.page(
+        figure,
+        (f"Bottlenecks of {graph.model}", "{} of {} natural, {} compressive".format(*ends)),
+        [
+            f"{graph.label()}. c: elements of all tensors alive at the cut, over those of the "
+            f"input. Payload: bytes of one sample, features as {features.label()}; cuts that send "
+            f"fewer than the input as {sent_as}: {fewer}. Colours as in the maps of splits."
+        ],
+        plot_px=PLOT,
+        xaxis=layout.depth_axis(table["full"], table["short"], "Split"),
         yaxis=layout.log_axis(low, high, "", "Compression ratio c (elements)"),
         yaxis2=payload | {"overlaying": "y", "side": "right", "showgrid": False},
         legend=layout.LEGEND_ABOVE,
     )
-    fewer = int(((cuts["bytes"] < input_bytes) & (cuts["bytes"] > 0)).sum())
-    return layout.page(
-        figure,
-        f"Bottlenecks of {graph.model}",
-        f"{cuts['natural'].sum()} of {len(cuts)} natural, {cuts['compressive'].sum()} compressive",
-        f"{layout.model_and_size(graph)}. c: elements of all tensors alive at the cut, over those "
-        f"of the input. Payload: bytes of one sample, features as {features.label()}; cuts that "
-        f"send fewer than the input as {sent_as}: {fewer}. Colours as in the maps of splits.",
-        plot_px=PLOT,
-        axis_px=layout.depth_px(shown),
-    )
 
 
-def _cuts(graph: ModelGraph, granularity: Granularity, features: Encoding) -> pd.DataFrame:
-    """`bottlenecks` with ``kind``, ``colour`` and ``bytes`` of one sample as it is sent."""
-    table = bottlenecks(graph, granularity)
-    by_index = {cut.index: cut for cut in all_cuts(graph)}
-    cuts = [by_index[index] for index in table["cut"]]
-    natural = np.where(table["natural"], "natural", "none")
-    return table.assign(
-        kind=np.where(table["compressive"], "compressive", natural),
-        colour=split_colours(graph, cuts),
-        bytes=[cut.payload_bytes(features) for cut in cuts],
-    )
-
-
-def _points(
-    cuts: pd.DataFrame, kind: str, features: Encoding, lines: tuple[float, ...], span: float
-) -> go.Scatter:
+def _points(here: pd.DataFrame, kind: str, encoded: str) -> dict[str, Any]:
     symbol, size, rim, words = MARKS[kind]
-    here = cuts[cuts["kind"] == kind]
+    colour = layout.GREY if kind == "none" else here["colour"]
     labelled = kind == "compressive" and len(here) <= MAX_LABELS
-    return go.Scatter(
-        name=words,
-        x=list(map(layout.full_name, here["name"])),
-        y=here["ratio"],
-        mode="markers+text" if labelled else "markers",
-        texttemplate="%{y:.3~g}",
-        textposition=[_side(ratio, lines, span) for ratio in here["ratio"]],
-        cliponaxis=False,
-        marker={
-            "symbol": symbol,
-            "size": size,
-            "color": layout.GREY if kind == "none" else here["colour"],
-            "line": {"color": layout.RIM, "width": rim},
-        },
-        customdata=here["bytes"],
-        hovertemplate="<b>%{x}</b><br>c = %{y:.3~g}<br>%{customdata:.3~s}B a sample as "
-        f"{features.name}<extra></extra>",
-    )
+    return {
+        "name": words,
+        "x": here["full"],
+        "y": here["ratio"],
+        "mode": "markers+text" if labelled else "markers",
+        "texttemplate": "%{y:.3~g}",
+        "textposition": here["side"],
+        "cliponaxis": False,
+        "marker": {"symbol": symbol, "size": size, "color": colour}
+        | {"line": {"color": layout.RIM, "width": rim}},
+        "customdata": here["bytes"],
+        "hovertemplate": "<b>%{x}</b><br>c = %{y:.3~g}<br>%{customdata:.3~s}B a sample as "
+        f"{encoded}<extra></extra>",
+    }
 
 
-def _side(ratio: float, lines: tuple[float, ...], span: float) -> str:
-    """Under its point, or over it where a line would strike the number out."""
-    below_px = [math.log(ratio / line) / math.log(span) * PLOT for line in lines]
-    return "top center" if any(0 < px < LABEL_PX for px in below_px) else "bottom center"
-
-
-def _other_dtypes(cuts: pd.DataFrame, scale: float, features: Encoding) -> go.Scatter:
+def _other_dtypes(table: pd.DataFrame, scale: float, encoded: str) -> dict[str, Any]:
     """Payloads that are not c times the input's, since some tensors keep their own size."""
-    there = (cuts["bytes"] - cuts["ratio"] * scale).abs()
-    here = cuts[(there > DIFFERS * cuts["bytes"]) & (cuts["bytes"] > 0)]
-    return go.Scatter(
-        name=OTHER_DTYPES,
-        meta=OTHER_DTYPES,
-        x=list(map(layout.full_name, here["name"])),
-        y=here["bytes"],
-        yaxis="y2",
-        mode="markers",
-        marker={"symbol": "line-ew", "size": 12, "line": {"width": 2, "color": layout.RIM}},
-        hovertemplate=f"<b>%{{x}}</b><br>%{{y:.3~s}}B a sample, floats as {features.name}"
+    apart = (table["bytes"] - table["ratio"] * scale).abs() > DIFFERS * table["bytes"]
+    here = table[apart & (table["bytes"] > 0)]
+    return {
+        "name": OTHER_DTYPES,
+        "x": here["full"],
+        "y": here["bytes"],
+        "yaxis": "y2",
+        "mode": "markers",
+        "marker": {"symbol": "line-ew", "size": 12, "line": {"width": 2, "color": layout.RIM}},
+        "hovertemplate": f"<b>%{{x}}</b><br>%{{y:.3~s}}B a sample, floats as {encoded}"
         "<extra></extra>",
-        showlegend=bool(len(here)),
-    )
+        "showlegend": bool(len(here)),
+    }

@@ -9,19 +9,14 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from dscwb.figures import layout
-from dscwb.figures.colours import BASELINE_COLOURS
+from dscwb.figures.gains import BASELINES, gain_over
 from dscwb.study import Study
 from dscwb.study.conventions import conventions
-from dscwb.units import FULL_OFFLOADING, NO_OFFLOADING, Encoding, format_percent
+from dscwb.units import Encoding, format_percent
 
 ROW = 34  # pixels of a convention
 SHARE = "states in which a split is best"
-GAINS = {
-    "over_no_offloading": (NO_OFFLOADING, "circle-open", BASELINE_COLOURS[NO_OFFLOADING]),
-    "over_full_offloading": (FULL_OFFLOADING, "square-open", BASELINE_COLOURS[FULL_OFFLOADING]),
-    "over_better_end": ("the better of both", "diamond", "rgb(0, 158, 115)"),
-}
-"""Column, name, symbol and colour (Okabe and Ito's) of each mean gain; shapes differ as well."""
+GAINS = ("over_no_offloading", "over_full_offloading", "over_better_end")
 BAR = "rgb(120, 120, 120)"
 OWN = "rgba(230, 159, 0, 0.25)"  # behind the row of the study's own convention
 ABOUT = (
@@ -63,50 +58,38 @@ def plot_conventions(
         y=names,
         orientation="h",
         marker={"color": BAR, "line": {"width": 0}},
-        text=[format_percent(share) for share in shares],
-        textposition=["inside" if share > 0.8 else "outside" for share in shares],
+        text=list(map(format_percent, shares)),
+        textposition=np.where(shares > 0.8, "inside", "outside"),
         insidetextfont={"color": "white"},
         cliponaxis=False,
         hovertext=static,
         hovertemplate=f"%{{text}} of the {SHARE}<br>%{{hovertext}}<extra></extra>",
         showlegend=False,
-        row=1,
-        col=1,
     )
-    for column, (label, symbol, colour) in GAINS.items():
-        figure.add_scatter(
-            name=label,
-            meta=column,
-            x=table[column],
-            y=names,
-            mode="markers",
-            marker={"symbol": symbol, "size": 11, "color": colour, "line": {"width": 2}},
-            cliponaxis=False,
-            hovertemplate=f"mean gain over {label}: %{{x:.1%}}<extra></extra>",
-            row=1,
-            col=2,
-        )
+    for column in GAINS:
+        name = column.removeprefix("over_")
+        told = f"mean gain over {BASELINES[name][0]}: %{{x:.1%}}<extra></extra>"
+        figure.add_trace(gain_over(name, table[column], names, hovertemplate=told), row=1, col=2)
     figure.add_hrect(own - 0.5, own + 0.5, fillcolor=OWN, line_width=0, layer="below")
     figure.update_xaxes(layout.AXIS, range=[0, 1], tickformat=".0%", dtick=0.25, showgrid=True)
     figure.update_xaxes(title_text="States with a best split in %", col=1)
     figure.update_xaxes(title_text="Mean gain in %", col=2)
-    figure.update_yaxes(
-        layout.AXIS, autorange="reversed", labelalias={names[own]: f"<b>{names[own]}</b>"}
-    )
+    bold = {names[own]: f"<b>{names[own]}</b>"}
+    figure.update_yaxes(layout.AXIS, autorange="reversed", labelalias=bold)
     figure.update_yaxes(title_text="Input / features as", col=1)
     figure.update_yaxes(showgrid=True, ticks="", col=2)
-    figure.update_layout(
-        bargap=0.45,
-        hovermode="y unified",
-        legend={**layout.LEGEND_ABOVE, "title": {"text": "gain over "}},
-    )
+    here = f"here ({names[own]}) in {format_percent(shares.iloc[own])}"
     return layout.page(
         figure,
-        f"Payload conventions: {study.edge.graph.model}",
-        f"a split is best in {layout.percents(shares)} of the states; here ({names[own]}) in "
-        f"{format_percent(shares.iloc[own])}",
-        f"{study.label()} {ABOUT}",
+        (
+            f"Payload conventions: {study.edge.graph.model}",
+            f"a split is best in {layout.percents(shares)} of the states; {here}",
+        ),
+        [study.label(), ABOUT],
         plot_px=ROW * len(table),
         axis_px=layout.PLAIN_AXIS,
         left_px=max(layout.MARGIN_LEFT, layout.NAME_CHARACTER * names.str.len().max() + 36),
+        bargap=0.45,
+        hovermode="y unified",
+        legend=layout.LEGEND_ABOVE | {"title": {"text": "gain over "}},
     )

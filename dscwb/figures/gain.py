@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import plotly.graph_objects as go
 
-from dscwb.figures.state_map import BAR, CELL_HOVER, compared, heading_against
+from dscwb.figures.state_map import BAR, compared
 from dscwb.study import Study
-from dscwb.units import NO_OFFLOADING, format_percent
+from dscwb.units import NO_OFFLOADING
 
-GAIN = "gain"  # name of the trace
 GAIN_COLOURS = "YlGnBu"  # ColorBrewer, light for no gain; readable by the colour-blind
 
 
@@ -30,24 +29,6 @@ def plot_gain(
     Raises:
         ValueError: The baseline is not a candidate of this study.
     """
-    unit = study.unit
-    return compared(
-        study,
-        baseline,
-        lambda states, split: states.gain(split).to_numpy(),
-        gain_heading(study, baseline),
-        (batch_size, data_rate_bps),
-        name=GAIN,
-        zmin=0,
-        zmax=1,
-        colorscale=GAIN_COLOURS,
-        colorbar={**BAR, "tickformat": ".0%"},
-        hovertemplate=f"{CELL_HOVER}gain %{{z:.1%}}: %{{customdata[3]:.3~s}}{unit} instead of "
-        f"%{{customdata[4]:.3~s}}{unit}<extra></extra>",
-    )
-
-
-def gain_heading(study: Study, baseline: str) -> tuple[str, str]:
-    """Title and subtitle of the map."""
-    gains = study.gain(baseline).to_numpy()
-    return heading_against(study, baseline, gains, "Gain over", format_percent)
+    look = {"zmin": 0, "zmax": 1, "colorscale": GAIN_COLOURS}
+    look["colorbar"] = BAR | {"tickformat": ".0%"}
+    return compared(study, baseline, "gain", (batch_size, data_rate_bps), **look)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from dscwb.figures import layout
-from dscwb.figures.colours import BASELINE_COLOURS
 from dscwb.paper import CLAIMED_GAIN, DATA_RATES_BPS, claim
 from dscwb.units import FULL_OFFLOADING, NO_OFFLOADING
 
-ROW, HEADS = 30, 130  # pixels: a model, and what stands above each panel
+ROW, HEADS = 30, 100  # pixels: a model, and what stands above each panel
 CLEAR = 8  # pixels between the names and the first panel
 LEFT_OF_ZERO = 0.04  # share of gain, so that a symbol at zero stays clear of the names
 BAND = "rgba(230, 159, 0, 0.3)"  # Okabe and Ito's orange
@@ -21,13 +20,14 @@ CLAIMED = " to ".join(f"{100 * end:.0f}" for end in CLAIMED_GAIN) + " %"
 RATES = "data rates from {:g} to {:g} MB/s".format(*(DATA_RATES_BPS[i] / 8e6 for i in (0, -1)))
 NOT_OK = "*"
 BASELINES = {
-    "no_offloading": (NO_OFFLOADING, "circle-open", 12, 2, BASELINE_COLOURS[NO_OFFLOADING]),
-    "full_offloading": (FULL_OFFLOADING, "square-open", 12, 2, BASELINE_COLOURS[FULL_OFFLOADING]),
+    "no_offloading": (NO_OFFLOADING, "circle-open", 12, 2, "rgb(0, 114, 178)"),
+    "full_offloading": (FULL_OFFLOADING, "square-open", 12, 2, "rgb(213, 94, 0)"),
+    "better_end": ("the better of both", "diamond", 11, 2, "rgb(0, 158, 115)"),
     # Small and filled: where this is one of both, it lies inside their symbol.
     "best_static": ("the best static split", "diamond", 8, 0, "rgb(204, 121, 167)"),
     "mean_static": ("a static split, on average", "line-ns", 12, 3, "rgb(0, 158, 115)"),
 }
-"""Column of the table; name, symbol, its size and line in pixels, colour of each baseline."""
+"""Name, symbol, its size and line in pixels, and colour (Okabe and Ito's) of each baseline."""
 
 
 def plot_gains(gains: pd.DataFrame, *, pair: str | None = None) -> go.Figure:
@@ -56,59 +56,59 @@ def plot_gains(gains: pd.DataFrame, *, pair: str | None = None) -> go.Figure:
     }
     origin = str(first["origin"].iloc[0])
     measured = set(origin.split(" → ")) == {"measured"}
-    figure = _panels(panels, first, dashed=not measured)
-    within = [
-        f"{_within(panels.values(), column)} over {BASELINES[column][0]}"
+    within = ", ".join(
+        f"{_within(panels, column)} over {BASELINES[column][0]}"
         for column in ("no_offloading", "mean_static")
-    ]
-    words = [
-        f"Device → server: {name} ({origin}). Each panel is one way of writing input / features, "
-        "with the share of states in which a split is best from model to model. Gains are means "
-        f"over all states, the best split in each against a fixed choice: {RATES} and the batch "
-        "sizes under each model, all alike; no round trip, no downlink.",
-        f"Band: the {CLAIMED} that the paper claims on average, in most cases, over a static split "
-        f"or no offloading; within it are, of {len(first)} models, {', '.join(within)}.",
-    ]
-    if any(first["not_ok"]):
-        words.append(f"{NOT_OK} Times there are noisy, or worse, on one of the machines.")
-    if not measured:
-        words.append("Dotted rows: not measured on both machines.")
+    )
+    # Under each model its batch sizes, with a star where its times are not ok.
+    beside = {}
+    for model, sizes, not_ok in first[["batch_sizes", "not_ok"]].itertuples():
+        stars = [f"{one}{NOT_OK * (one in not_ok.split(', '))}" for one in sizes.split(", ")]
+        beside[model] = f"{model}<br><span style='font-size:10px'>{', '.join(stars)}</span>"
+    figure = _panels(panels).update_yaxes(
+        layout.AXIS,
+        domain=[0, ROW * len(first) / (ROW * len(first) + HEADS)],
+        labelalias=beside,
+        autorange="reversed",
+        ticks="",
+        ticklabelstandoff=CLEAR,
+        showgrid=True,
+        griddash="solid" if measured else "dot",
+    )
     return layout.page(
         figure,
-        "What dynamic splitting gains",
-        f"{name} ({origin})",
-        " ".join(words),
+        ("What dynamic splitting gains", f"{name} ({origin})"),
+        [
+            f"Device → server: {name} ({origin}). Each panel is one way of writing input / "
+            "features, with the share of states in which a split is best from model to model. "
+            "Gains are means over all states, the best split in each against a fixed choice: "
+            f"{RATES} and the batch sizes under each model, all alike; no round trip, no downlink.",
+            f"Band: the {CLAIMED} that the paper claims on average, in most cases, over a static "
+            f"split or no offloading; within it are, of {len(first)} models, {within}.",
+            f"{NOT_OK} Times there are noisy, or worse, on one of the machines."
+            * any(first["not_ok"]),
+            "Dotted rows: not measured on both machines." * (not measured),
+        ],
         plot_px=ROW * len(first) + HEADS,
         axis_px=CLEAR,
         left_px=max(
             layout.MARGIN_LEFT, layout.NAME_CHARACTER * first.index.str.len().max() + 2 * CLEAR
         ),
+        legend=layout.LEGEND_ABOVE | {"title": {"text": "mean gain over "}},
     )
 
 
-def _panels(panels: dict[str, pd.DataFrame], first: pd.DataFrame, *, dashed: bool) -> go.Figure:
+def _panels(panels: dict[str, pd.DataFrame]) -> go.Figure:
     """A panel for each convention; its head and scale stand above it, like those of a table."""
     figure = make_subplots(1, len(panels), shared_yaxes=True, horizontal_spacing=0.06)
     for column, (heading, part) in enumerate(panels.items(), start=1):
-        for name, (words, symbol, size, line, colour) in BASELINES.items():
-            figure.add_scatter(
-                name=words,
-                meta=name,
-                legendgroup=name,
-                showlegend=column == 1,
-                x=part[name],
-                y=part.index,
-                mode="markers",
-                # A stroke has no colour but its line's.
-                marker={"symbol": symbol, "size": size, "color": colour}
-                | {"line": {"width": line, "color": colour}},
-                cliponaxis=False,
-                customdata=part[["usefulness"]],
-                hovertemplate="<b>%{y}</b>, " + heading + f"<br>mean gain over {words}: %{{x:.1%}}"
-                "<br>a split is best in %{customdata[0]:.1%} of the states<extra></extra>",
-                row=1,
-                col=column,
+        for name in [name for name in BASELINES if name in part]:
+            told = layout.hover(
+                {"<br>a split is best in {:.1%} of the states": part["usefulness"]},
+                f"<b>%{{y}}</b>, {heading}<br>mean gain over {BASELINES[name][0]}: %{{x:.1%}}",
             )
+            marks = gain_over(name, part[name], part.index, showlegend=column == 1, **told)
+            figure.add_trace(marks, row=1, col=column)
         shares = f"split best in {layout.percents(part['usefulness'])}"
         figure.update_xaxes(title_text=f"{heading}<br>{shares}<br>Mean gain in %", col=column)
     claimed = {"name": f"claimed: {CLAIMED}", "showlegend": True, "legendgroup": "claim"}
@@ -116,29 +116,23 @@ def _panels(panels: dict[str, pd.DataFrame], first: pd.DataFrame, *, dashed: boo
     for shape in figure.layout.shapes[1:]:
         shape.showlegend = False
     scale = {"range": [-LEFT_OF_ZERO, 1], "dtick": 0.2, "tickformat": ".0%", "showgrid": True}
-    figure.update_xaxes(layout.AXIS, side="top", **scale)
-    sizes = map(_starred, first["batch_sizes"], first["not_ok"])
-    beside = {
-        model: f"{model}<br><span style='font-size:10px'>{text}</span>"
-        for model, text in zip(first.index, sizes, strict=True)
-    }
-    dash = "dot" if dashed else "solid"
-    rows = {"ticks": "", "ticklabelstandoff": CLEAR, "showgrid": True, "griddash": dash}
-    figure.update_yaxes({**layout.AXIS, **rows}, autorange="reversed", labelalias=beside)
-    return figure.update_layout(
-        legend={**layout.LEGEND_ABOVE, "title": {"text": "mean gain over "}}
-    )
+    return figure.update_xaxes(layout.AXIS, side="top", **scale)
 
 
-def _starred(sizes: str, not_ok: str) -> str:
-    """Each batch size, with a star where its times are not ok."""
-    doubtful = not_ok.split(", ")
-    return ", ".join(f"{size}{NOT_OK * (size in doubtful)}" for size in sizes.split(", "))
+def gain_over(name: str, gains: pd.Series[float], rows: Any, **more: Any) -> go.Scatter:
+    """Gains over one of `BASELINES`, a row each."""
+    words, symbol, size, width, colour = BASELINES[name]
+    # A stroke has no colour but its line's.
+    marker = {"symbol": symbol, "size": size, "color": colour}
+    marker["line"] = {"width": width, "color": colour}
+    more |= {"mode": "markers", "marker": marker, "cliponaxis": False, "legendgroup": name}
+    return go.Scatter(name=words, meta=name, x=gains, y=rows, **more)
 
 
-def _within(panels: Iterable[pd.DataFrame], baseline: str) -> str:
+def _within(panels: dict[str, pd.DataFrame], baseline: str) -> str:
     """How many models lie within the claim, a count for each convention: ``2, 4 and 2``."""
     *before, last = [
-        str(sum(claim(gain) == "within" for gain in part[baseline].dropna())) for part in panels
+        str(sum(claim(gain) == "within" for gain in part[baseline].dropna()))
+        for part in panels.values()
     ]
     return f"{', '.join(before)} and {last}" if before else last

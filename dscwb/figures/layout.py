@@ -1,4 +1,4 @@
-"""What all figures share: the look, names of splits, axes, and the page with title and caption.
+"""What all figures share: the look, names of splits, axes, hovers, and the page with its caption.
 
 plotly neither wraps a caption nor keeps it clear of the axis above it, so these two are done here:
 lines are wrapped by hand, and room for the axis is given in pixels. All other room plotly finds.
@@ -6,15 +6,15 @@ lines are wrapped by hand, and room for the axis is given in pixels. All other r
 
 from __future__ import annotations
 
-import html
 import math
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
+from numpy.typing import ArrayLike
 
-from dscwb.graph import ModelGraph
 from dscwb.study import Study
 from dscwb.units import (
     BITS_PER_BYTE,
@@ -22,6 +22,7 @@ from dscwb.units import (
     format_cost,
     format_number,
     format_percent,
+    plain_text,
     shown_name,
 )
 
@@ -39,8 +40,10 @@ CAPTION_CHARACTER = 6.3  # mean width at CAPTION_SIZE in the widest of plotly's 
 LABEL_HEIGHT = 14  # tick labels nearer than this would touch
 LONGEST_NAME = 26  # characters; the whole name stands in the hover
 GREY, RIM = "rgba(130, 130, 130, 0.6)", "rgb(110, 110, 110)"  # seen on light and on dark pages
-MARK = {"size": 13, "color": "white", "line": {"color": "black", "width": 3}}
+STATE = "this state"
+MARK: dict[str, Any] = {"name": STATE, "mode": "markers"}
 """The point that was asked for: a white disc with a black rim stands out on every colour."""
+MARK["marker"] = {"size": 13, "color": "white", "line": {"color": "black", "width": 3}}
 INTERPOLATED = "Times at this batch size are interpolated linearly."
 CLOUD = "sendChartToCloud"  # plotly's button that would upload a figure
 CONFIG: dict[str, Any] = {
@@ -50,30 +53,19 @@ CONFIG: dict[str, Any] = {
     "toImageButtonOptions": {"format": "svg", "scale": 2},
 }
 AXIS = {"showgrid": False, "zeroline": False, "ticks": "outside"}
+SMALL = {"font": {"size": 11}}
+TOP_LEFT = {"x": 0, "xref": "container", "xanchor": "left", "pad": {"l": 12, "t": 14}}
+TOP_LEFT |= {"y": 1, "yref": "container", "yanchor": "top"}
 LOOK: dict[str, Any] = {
     "template": "plotly_white",
     "font": {"size": 12},
     "hoverlabel": {"align": "left"},
     "modebar": {"remove": [CLOUD]},
     "autosize": True,
-    "title": {
-        "x": 0,
-        "xref": "container",
-        "xanchor": "left",
-        "y": 1,
-        "yref": "container",
-        "yanchor": "top",
-        "pad": {"l": 12, "t": 14},
-    },
-    "legend": {
-        "font": {"size": 11},
-        "title": {"font": {"size": 11}},
-        "tracegroupgap": 0,
-        "traceorder": "normal",
-    },
+    "legend": {**SMALL, "title": SMALL, "tracegroupgap": 0, "traceorder": "normal"},
 }
-LEGEND_ABOVE = {"orientation": "h", "x": 0, "xanchor": "left", "yref": "container"}
-"""A legend between title and plot; `page` says how high."""
+LEGEND_ABOVE = {"orientation": "h", "x": 0, "xanchor": "left", "y": 1, "yanchor": "bottom"}
+"""A legend between title and plot."""
 
 MIN_TICKS, MAX_TICKS = 4, 7
 MANTISSAS: tuple[tuple[float, ...], ...] = (
@@ -87,8 +79,8 @@ MANTISSAS: tuple[tuple[float, ...], ...] = (
 
 
 def full_name(split: str) -> str:
-    """What people read for a split, safe in plotly's little HTML: ``after blocks.3.0``."""
-    return html.escape(shown_name(split), quote=False)
+    """What people read for a split: ``after blocks.3.0``."""
+    return plain_text(shown_name(split))
 
 
 def label(split: str) -> str:
@@ -110,11 +102,6 @@ def shortened(name: str, longest: int = LONGEST_NAME) -> str:
     return "…" + ".".join(parts)[1 - longest :]
 
 
-def model_and_size(graph: ModelGraph) -> str:
-    """A model and the size of its input, for captions."""
-    return f"{graph.model} at {'×'.join(str(n) for n in graph.inputs[0].shape[1:])}"
-
-
 def best_in_words(study: Study, batch_size: int, data_rate_bps: float) -> str:
     """The best split at a point, and by how much: ``after a is best: 31 ms, 7 ms ahead of …``."""
     best, unit = study.at(batch_size, data_rate_bps), study.unit
@@ -134,9 +121,19 @@ def left_out(count: int) -> str:
 
 def percents(shares: Iterable[float]) -> str:
     """From the least to the greatest: ``2.3 to 45 %``."""
-    numbers = list(shares)
-    low, high = (format_percent(end(numbers)) for end in (min, max))
+    low, *_, high = map(format_percent, sorted([*shares] * 2))
     return f"{low.removesuffix(' %')} to {high}"
+
+
+def hover(told: Mapping[str, ArrayLike], head: str = "", tail: str = "") -> dict[str, Any]:
+    """What a trace says under the mouse: numbers by the words around them, ``"T {:.3~s}s"``.
+
+    They stay numbers, which plotly formats: as strings each cell of a map would cost time.
+    """
+    words = (text.replace("{:", f"%{{customdata[{i}]:") for i, text in enumerate(told))
+    numbers = np.stack(np.broadcast_arrays(*told.values()), axis=-1)
+    text = f"{head}{''.join(words)}{tail}<extra></extra>"
+    return {"customdata": numbers, "hovertemplate": text}
 
 
 def log_ticks(low: float, high: float) -> tuple[float, ...]:
@@ -152,21 +149,21 @@ def log_ticks(low: float, high: float) -> tuple[float, ...]:
     return tuple(inside) or (math.sqrt(low * high),)
 
 
+def linear_axis(unit: str, words: str) -> dict[str, Any]:
+    """An axis whose ticks plotly finds, in SI prefixes."""
+    ticks = {"tickformat": "~s", "ticksuffix": unit, "showgrid": True}
+    return {**AXIS, **ticks, "title": {"text": f"{words} in {unit}" if unit else words}}
+
+
 def log_axis(low: float, high: float, unit: str, words: str) -> dict[str, Any]:
     """A logarithmic axis from `low` to `high`, with a few round ticks in SI prefixes."""
     ticks = log_ticks(low, high)
     return linear_axis(unit, words) | {
         "type": "log",
-        "range": [math.log10(low), math.log10(high)],
+        "range": np.log10([low, high]).tolist(),
         "tickvals": ticks,
         "ticktext": [in_unit(tick, unit) for tick in ticks],
     }
-
-
-def linear_axis(unit: str, words: str) -> dict[str, Any]:
-    """An axis whose ticks plotly finds, in SI prefixes."""
-    title = {"text": f"{words} in {unit}" if unit else words}
-    return {**AXIS, "title": title, "showgrid": True, "tickformat": "~s", "ticksuffix": unit}
 
 
 def in_unit(value: float, unit: str) -> str:
@@ -179,31 +176,20 @@ def in_unit(value: float, unit: str) -> str:
 
 def rate_axis(low_bps: float, high_bps: float) -> dict[str, Any]:
     """A logarithmic axis of data rates in bit/s, labelled in Mbit/s and below it in MB/s."""
-    rates = log_ticks(low_bps, high_bps)
-    return {
-        **AXIS,
-        "type": "log",
-        "range": [math.log10(low_bps), math.log10(high_bps)],
-        "tickvals": rates,
-        "ticktext": [
-            f"{format_number(rate / 1e6)}<br>{_small(format_number(rate / 1e6 / BITS_PER_BYTE))}"
-            for rate in rates
-        ],
-        "tickangle": 0,
-        "title": {"text": f"Data rate in Mbit/s{_small(', below in MB/s')}"},
-    }
-
-
-def _small(text: str) -> str:
     # Seven decades side by side in half of a narrow window leave 36 pixels to "0.00125".
-    return f"<span style='font-size:9px'>{text}</span>"
+    small = "<span style='font-size:9px'>{}</span>".format
+    axis = log_axis(low_bps, high_bps, "", f"Data rate in Mbit/s{small(', below in MB/s')}")
+    mbit = np.array(axis["tickvals"]) / 1e6
+    both = zip(map(format_number, mbit), map(format_number, mbit / BITS_PER_BYTE), strict=True)
+    names = [f"{above}<br>{small(below)}" for above, below in both]
+    return axis | {"showgrid": False, "tickangle": 0, "ticktext": names}
 
 
 def row_ticks(sizes: Sequence[int], preferred: Sequence[bool], row_px: float) -> tuple[int, ...]:
     """Rows to label so that no two labels touch: the preferred ones first, then round numbers."""
     gap = max(1, math.ceil(LABEL_HEIGHT / row_px))
-    step = next(s for s in (1, 2, 5, 10, 20, 50, 100, 10**9) if gap <= s or s == 10**9)
-    wanted = [0, len(sizes) - 1, *(row for row, first in enumerate(preferred) if first)]
+    step = next((s for s in (1, 2, 5, 10, 20, 50, 100) if gap <= s), 10**9)
+    wanted = [0, len(sizes) - 1, *np.flatnonzero(preferred).tolist()]
     wanted += [row for row, size in enumerate(sizes) if size % step == 0]
     chosen: list[int] = []
     for row in wanted:
@@ -212,93 +198,79 @@ def row_ticks(sizes: Sequence[int], preferred: Sequence[bool], row_px: float) ->
     return tuple(sorted(chosen))
 
 
-def depth_axis(names: Sequence[str], shown: Sequence[str], words: str) -> dict[str, Any]:
+def depth_axis(names: Iterable[str], shown: Iterable[str], words: str) -> dict[str, Any]:
     """Names upright under their places; plotly leaves out those that have no room.
 
     Args:
         names: What stands there from left to right, each once.
-        shown: The same for people.
+        shown: The same, short.
         words: Title of the axis.
     """
+    alias = dict(zip(names, shown, strict=True))
     return {
         **AXIS,
         "type": "category",
-        "categoryarray": list(names),
-        "range": [-0.6, len(names) - 0.4],
+        "categoryarray": list(alias),
+        "range": [-0.6, len(alias) - 0.4],
         "tickangle": -90,
-        "labelalias": dict(zip(names, shown, strict=True)),
+        "labelalias": alias,
         "title": {"text": words},
     }
 
 
-def depth_px(shown: Sequence[str]) -> float:
-    """Height of a `depth_axis` with these names."""
-    return NAME_CHARACTER * max(map(len, shown)) + AXIS_TITLE
-
-
 def page(
-    figure: go.Figure,
-    heading: str,
-    subheading: str,
-    caption: str,
+    traces: go.Figure | Sequence[Any],
+    title: tuple[str, str],
+    caption: Iterable[str],
     *,
     plot_px: float,
     axis_px: float = RATE_AXIS,
     left_px: float = MARGIN_LEFT,
+    **layout: Any,
 ) -> go.Figure:
-    """Give a figure its look, title, margins, height and caption.
+    """A figure with its look, title, margins, height and caption.
 
     Args:
-        figure: Changed in place.
-        heading: Title.
-        subheading: A line below it; both as plain text.
-        caption: One line, wrapped here.
+        traces: What is drawn, or a figure with it.
+        title: As plain text, and a line below it.
+        caption: Sentences, wrapped here; empty ones are left out.
         plot_px: Height of the plot itself.
-        axis_px: Height of tick labels and title under the plot.
+        axis_px: Height of tick labels and title under the plot; that of a `depth_axis` is known.
         left_px: Width of tick labels and title beside it.
+        layout: Axes, legend and what else plotly should know.
     """
-    text = wrapped(caption, WIDTH)
-    top = MARGIN_TOP + LEGEND_ROW * (figure.layout.legend.orientation == "h")
-    bottom = axis_px + CAPTION_LINE * (text.count("<br>") + 1) + 12
-    title, subtitle = (html.escape(words, quote=False) for words in (heading, subheading))
-    figure.update_layout(LOOK, title={"text": title, "subtitle": {"text": subtitle}})
+    figure = go.Figure(traces).update_layout(LOOK).update_layout(layout)
+    if names := figure.layout.xaxis.labelalias:
+        axis_px = NAME_CHARACTER * max(map(len, names.values())) + AXIS_TITLE
+    heading, subtitle = map(plain_text, title)
+    above = LEGEND_ROW * (figure.layout.legend.orientation == "h")
+    top, bottom = MARGIN_TOP + above, axis_px + CAPTION_LINE + 12
     figure.update_layout(
+        title={"text": heading, "subtitle": {"text": subtitle}, **TOP_LEFT},
         height=top + plot_px + bottom,
         margin={"l": left_px, "t": top, "r": MARGIN_RIGHT, "b": bottom},
     )
-    place_legend(figure)
     below = {"xref": "paper", "x": 0, "xanchor": "left", "xshift": 12 - left_px, "align": "left"}
     below |= {"yref": "paper", "y": 0, "yanchor": "top", "yshift": -axis_px}
+    text = plain_text(" ".join(filter(None, caption)))
     font = {"size": CAPTION_SIZE}
-    return figure.add_annotation(name=CAPTION, text=text, font=font, showarrow=False, **below)
-
-
-def place_legend(figure: go.Figure) -> None:
-    """Put a `LEGEND_ABOVE` under the title; anew at another height."""
-    if figure.layout.legend.orientation == "h":
-        above = 1 - MARGIN_TOP / figure.layout.height
-        figure.update_layout(legend={"y": above, "yanchor": "top"})
-
-
-def wrapped(text: str, width_px: float) -> str:
-    """A caption as lines that fit, for plotly's little HTML."""
-    characters = max(20, int((width_px - 24) / CAPTION_CHARACTER))
-    return "<br>".join(html.escape(line, quote=False) for line in textwrap.wrap(text, characters))
+    figure.add_annotation(name=CAPTION, text=text, font=font, showarrow=False, **below)
+    return wrapped(figure, WIDTH)
 
 
 def caption_of(figure: go.Figure) -> str:
     """The caption as one line of text; empty where a figure has none."""
     notes = (note for note in figure.layout.annotations if note.name == CAPTION)
-    return html.unescape(" ".join(str(note.text).replace("<br>", " ") for note in notes))
+    return " ".join(str(note.text).replace("<br>", " ") for note in notes)
 
 
-def recaptioned(figure: go.Figure, text: str) -> go.Figure:
-    """A copy with another caption, `wrapped` already or empty, and with the room for it."""
-    page = go.Figure(figure)
-    for note in page.select_annotations({"name": CAPTION}):
-        before, after = (one.count("<br>") + bool(one) for one in (note.text, text))
-        note.text = text
-        page.layout.height += CAPTION_LINE * (after - before)
-        page.layout.margin.b += CAPTION_LINE * (after - before)
-    place_legend(page)
-    return page
+def wrapped(figure: go.Figure, width_px: float) -> go.Figure:
+    """The figure itself, its caption in lines of this width, or none for 0, and room for them."""
+    lines = textwrap.wrap(caption_of(figure), max(20, int((width_px - 24) / CAPTION_CHARACTER)))
+    for note in figure.select_annotations({"name": CAPTION}):
+        before = note.text.count("<br>") + bool(note.text)
+        note.text = "<br>".join(lines if width_px else [])
+        more = CAPTION_LINE * (note.text.count("<br>") + bool(note.text) - before)
+        figure.layout.height += more
+        figure.layout.margin.b += more
+    return figure

@@ -18,7 +18,7 @@ from dscwb.units import format_rate
 
 PLOT = 380  # pixels
 FRONT, OTHERS, STAIRCASE = "not dominated", "dominated", "front"
-ZERO_GAP = 0.5  # decades below the smallest number above zero at which zero is drawn
+ZERO_GAP = 10**0.5  # zero is drawn so many times below the smallest number above zero
 WORDS = {
     "latency_s": ("Latency", "s"),
     "payload_bytes": ("Payload", "B"),
@@ -55,76 +55,70 @@ def plot_pareto(
     if x == y:
         raise ValueError(f"x and y are both {x!r}; give two of {', '.join(COLUMNS)}.")
     table = tradeoffs(study, batch_size, data_rate_bps, power=power, objectives=(x, y))
-    table = table[table["latency_s"].notna()]
-    across, up = _axis(table[x], x), _axis(table[y], y)
-    for name, place in ((x, "across"), (y, "up")):
-        table[place] = table[name].where(table[name] > 0, _zero(table[name]))
+    table = table[table["latency_s"].notna()].copy()
+    across, up = _axis(table, x, "across"), _axis(table, y, "up")
     table = table.sort_values("across", kind="stable")
-    front = table[table["pareto"]]
+    front, others = table[table["pareto"]], table[~table["pareto"]]
     _make_room(across, front)
     names = _names(front, across["range"], up["range"])
     colours = split_colours(study.edge.graph, [study.lines.splits[i] for i in front.index])
     # What can be had: to the upper right of the stairs.
     stairs = {"mode": "lines", "line": {"shape": "hv", "color": layout.GREY, "width": 1.5}}
-    named = {"mode": "markers+text", "text": names, "textposition": "bottom left"}
     disc = {"size": 12, "color": colours, "line": {"color": layout.RIM, "width": 2}}
-    figure = go.Figure(
-        [
-            _points(STAIRCASE, front, hoverinfo="skip", hovertemplate=None, **stairs),
-            _points(OTHERS, table[~table["pareto"]], marker={"size": 6, "color": layout.GREY}),
-            _points(FRONT, front, cliponaxis=False, marker=disc, **named),
-        ]
-    )
-    figure.update_layout(xaxis=across, yaxis=up, showlegend=False)
-    words = [study.label()]
-    if power is not None and power != study.scenario.power:
-        words.append(f"Here the {power.label()}.")
-    words.append("Grey: another candidate is at least as good in both and better in one.")
-    if unnamed := names.count(""):
-        words.append(f"{unnamed} names on the front that would overlap stand in the hover only.")
-    if (table[[x, y]] == 0).any(axis=None):
-        words.append("Logarithmic axes; zero is drawn below the smallest number.")
-    words.append(layout.left_out(len(study.splits) - len(table)))
-    rate = format_rate(data_rate_bps, in_bytes=False)
+    named = {"mode": "markers+text", "text": names, "textposition": "bottom left"}
+    unnamed = names.count("")
+    other_power = power is not None and power != study.scenario.power
+    point = f"batch size {batch_size}, {format_rate(data_rate_bps, in_bytes=False)}"
     return layout.page(
-        figure,
-        f"{WORDS[y][0]} against {WORDS[x][0].lower()}: {study.edge.graph.model}",
-        f"batch size {batch_size}, {rate}: {len(front)} of {len(table)} candidates on the front",
-        " ".join(words),
+        [
+            _points(STAIRCASE, front) | stairs | {"hoverinfo": "skip", "hovertemplate": None},
+            _points(OTHERS, others) | {"marker": {"size": 6, "color": layout.GREY}},
+            _points(FRONT, front) | named | {"cliponaxis": False, "marker": disc},
+        ],
+        (
+            f"{WORDS[y][0]} against {WORDS[x][0].lower()}: {study.edge.graph.model}",
+            f"{point}: {len(front)} of {len(table)} candidates on the front",
+        ),
+        [
+            study.label(),
+            f"Here the {power.label()}." if power and other_power else "",
+            "Grey: another candidate is at least as good in both and better in one.",
+            f"{unnamed} names on the front that would overlap stand in the hover only."
+            * (unnamed > 0),
+            "Logarithmic axes; zero is drawn below the smallest number."
+            * bool((table[[x, y]] == 0).any(axis=None)),
+            layout.left_out(len(study.splits) - len(table)),
+        ],
         plot_px=PLOT,
         axis_px=layout.PLAIN_AXIS,
+        xaxis=across,
+        yaxis=up,
+        showlegend=False,
     )
 
 
-def _points(name: str, table: pd.DataFrame, **look: Any) -> go.Scatter:
+def _points(name: str, table: pd.DataFrame) -> dict[str, Any]:
     """Candidates, with all that they cost under the mouse."""
     used = [column for column in COLUMNS if column in table]
-    costs = [
-        f"{WORDS[column][0].lower()} %{{customdata[{i}]:.3~s}}{WORDS[column][1]}"
-        for i, column in enumerate(used)
-    ]
-    told = "<br>".join(["<b>%{hovertext}</b>", *costs, name])
-    points = {"x": table["across"], "y": table["up"], "mode": "markers"}
-    points |= {"customdata": table[used], "hovertext": list(map(layout.full_name, table["split"]))}
-    return go.Scatter(name=name, **(points | {"hovertemplate": f"{told}<extra></extra>"} | look))
+    told = {f"<br>{WORDS[one][0].lower()} {{:.3~s}}{WORDS[one][1]}": table[one] for one in used}
+    points = {"name": name, "mode": "markers", "x": table["across"], "y": table["up"]}
+    points["hovertext"] = list(map(layout.full_name, table["split"]))
+    return points | layout.hover(told, "<b>%{hovertext}</b>", f"<br>{name}")
 
 
-def _zero(values: pd.Series[float]) -> float:
-    """Where zero stands on a logarithmic axis: below all else."""
-    above = values[values > 0]
-    return float(above.min()) / 10**ZERO_GAP if len(above) else 1.0
+def _axis(table: pd.DataFrame, objective: str, place: str) -> dict[str, Any]:
+    """A logarithmic axis, and in the column `place` where on it candidates lie.
 
-
-def _axis(values: pd.Series[float], name: str) -> dict[str, Any]:
-    """Logarithmic; a zero gets its own tick below all others."""
-    words, unit = WORDS[name]
-    low = _zero(values) if (values == 0).any() else float(values.min())
-    high = max(float(values.max()), low)
+    A zero lies below all else, with a tick of its own.
+    """
+    values, (words, unit) = table[objective], WORDS[objective]
+    least = float(values[values > 0].min()) if values.any() else ZERO_GAP
+    table[place] = values.where(values > 0, least / ZERO_GAP)
+    low, high = float(table[place].min()), float(table[place].max())
     room = (high / low) ** 0.08 * 1.05
     axis = layout.log_axis(low / room, high * room, unit, words)
-    if low < values[values > 0].min() or not values.any():
-        least = low * 10**ZERO_GAP / 1.05
-        ticks = [tick for tick in axis["tickvals"] if tick >= least and values.any()]
+    if low < least:
+        ticks = [tick for tick in axis["tickvals"] if tick * 1.05 >= least]
         axis["tickvals"] = [low, *ticks]
         axis["ticktext"] = ["0", *(layout.in_unit(tick, unit) for tick in ticks)]
     return axis
@@ -132,12 +126,9 @@ def _axis(values: pd.Series[float], name: str) -> dict[str, Any]:
 
 def _make_room(axis: dict[str, Any], front: pd.DataFrame) -> None:
     """Move the left end of the axis so far that the first point's name fits beside it."""
-    low, high = axis["range"]
-    share = (
-        layout.NAME_CHARACTER * len(layout.label(front["split"].iloc[0])) + 12
-    ) / layout.PLOT_WIDTH
-    first = math.log10(front["across"].iloc[0])
-    axis["range"] = [min(low, (first - high * share) / (1 - share)), high]
+    (low, high), first = axis["range"], front.iloc[0]
+    share = _name_px(first["split"]) / layout.PLOT_WIDTH
+    axis["range"] = [min(low, (math.log10(first["across"]) - high * share) / (1 - share)), high]
 
 
 def _names(front: pd.DataFrame, x_range: list[float], y_range: list[float]) -> list[str]:
@@ -145,16 +136,16 @@ def _names(front: pd.DataFrame, x_range: list[float], y_range: list[float]) -> l
 
     All stand at the lower left of their point. No other point is there, or it would dominate.
     """
-    across = np.log10(front["across"]) / (x_range[1] - x_range[0]) * layout.PLOT_WIDTH
-    up = np.log10(front["up"]) / (y_range[1] - y_range[0]) * PLOT
+    across = np.log10(front["across"]) / np.diff(x_range) * layout.PLOT_WIDTH
+    up = np.log10(front["up"]) / np.diff(y_range) * PLOT
     names: list[str] = []
     last = -math.inf, math.inf
     for split, x, y in zip(front["split"], across, up, strict=True):
-        name = layout.label(split)
-        free = (
-            last[1] - y > layout.LABEL_HEIGHT
-            or x - layout.NAME_CHARACTER * len(name) - 12 > last[0]
-        )
-        names.append(name if free else "")
+        free = last[1] - y > layout.LABEL_HEIGHT or x - _name_px(split) > last[0]
+        names.append(layout.label(split) if free else "")
         last = (x, y) if free else last
     return names
+
+
+def _name_px(split: str) -> float:
+    return layout.NAME_CHARACTER * len(layout.label(split)) + 12

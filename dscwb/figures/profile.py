@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import html
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -13,7 +10,7 @@ from dscwb.cuts import Granularity, all_cuts, resolved
 from dscwb.figures import layout
 from dscwb.figures.colours import split_colours
 from dscwb.profiles.library import ProfileLike, as_profile
-from dscwb.profiles.records import NOT_STAMPED, Passes, Profile
+from dscwb.profiles.records import NOT_STAMPED, Profile
 from dscwb.units import format_percent, format_seconds
 
 PLOT = 340  # pixels
@@ -49,26 +46,52 @@ def plot_profile(
     if granularity not in WORDS:
         raise ValueError(f"Unknown granularity {granularity!r}; choose 'auto', 'block' or 'op'.")
     batch_size = profile.batch_sizes[0] if batch_size is None else batch_size
-    parts = _parts(profile, batch_size, granularity)
-    names = [html.escape(layout.shortened(name), quote=False) for name in parts["name"]]
-    figure = go.Figure(_bars(profile, parts))
-    figure.update_layout(
-        bargap=0.2 if len(parts) <= MOST_WHISKERS else 0,
-        xaxis=layout.depth_axis(list(parts["name"]), names, WORDS[granularity]),
-        yaxis=layout.linear_axis("s", "Time") | {"rangemode": "tozero"},
+    parts, total = _parts(profile, batch_size, granularity), profile.total_s(batch_size)
+    measured, status = profile.provenance.origin == "measured", profile.status(batch_size)
+    known, few = bool(parts["high_s"].notna().any()), len(parts) <= MOST_WHISKERS
+    spread = [
+        f"quartiles {format_seconds(low)} to {format_seconds(high)}, {passes} passes"
+        if np.isfinite(high)
+        else "no spread known"
+        for low, high, passes in parts[["low_s", "high_s", "passes"]].itertuples(index=False)
+    ]
+    whiskers = {"color": WHISKER, "thickness": 2, "symmetric": False, "visible": known and few}
+    whiskers["array"] = parts["high_s"] - parts["seconds"]
+    whiskers["arrayminus"] = parts["seconds"] - parts["low_s"]
+    # What nobody measured never looks as if somebody had.
+    hatch = {"shape": "" if measured else "/", "fgcolor": layout.RIM, "size": 6}
+    colours = split_colours(profile.graph, list(parts["cut"]))
+    told = {
+        ", {:.1%} of T<br>%{text}<br>": parts["share"],
+        "from the start {:.3~s}s": parts["end_s"],
+    }
+    bars = go.Bar(
+        x=parts["name"],
+        y=parts["seconds"],
+        marker={"color": colours, "line": {"width": 0}, "pattern": hatch},
+        error_y=whiskers,
+        text=spread,
+        textposition="none",
+        **layout.hover(told, "<b>%{x}</b><br>%{y:.3~s}s"),
     )
-    spread = "no spread known"
-    if parts["high_s"].notna().any():
+    scatter = "no spread known"
+    if known:
         iqr = format_percent(profile.spread(batch_size))
-        spread = f"{parts['passes'].max()} passes, interquartile range of T {iqr}"
-    total, status = format_seconds(profile.total_s(batch_size)), profile.status(batch_size)
+        scatter = f"{parts['passes'].max()} passes, interquartile range of T {iqr}"
+    words = [f"T = {format_seconds(total)}", profile.provenance.origin, scatter]
     return layout.page(
-        figure,
-        f"{profile.graph.model}, batch size {batch_size}, on {profile.provenance.device}",
-        f"T = {total}; {profile.provenance.origin}; {spread}{f'; {status}' * (status != 'ok')}",
+        [bars],
+        (
+            f"{profile.graph.model}, batch size {batch_size}, on {profile.provenance.device}",
+            "; ".join([*words, *[status] * (status != "ok")]),
+        ),
         _caption(profile, parts, batch_size, granularity),
         plot_px=PLOT,
-        axis_px=layout.depth_px(names),
+        bargap=0.2 if few else 0,
+        xaxis=layout.depth_axis(
+            parts["name"], list(map(layout.shortened, parts["name"])), WORDS[granularity]
+        ),
+        yaxis=layout.linear_axis("s", "Time") | {"rangemode": "tozero"},
     )
 
 
@@ -80,95 +103,51 @@ def _parts(profile: Profile, batch_size: int, granularity: Granularity) -> pd.Da
     passes, the difference of its ends' heads. ``low_s`` and ``high_s`` are quartiles of the same,
     ``passes`` those with stamps at both ends, ``end_s`` is the time of the head at its end.
     """
-    head = profile.head_s(batch_size)
+    head, total = profile.head_s(batch_size), profile.total_s(batch_size)
     cuts = [cut for cut in all_cuts(profile.graph, granularity) if not np.isnan(head[cut.index])]
     at = [cut.index for cut in cuts]
-    passes = next(one for one in profile.passes if one.batch_size == batch_size)
-    low, middle, high, counted = _shares(passes, at)
-    total = profile.total_s(batch_size)
-    seconds = np.where(np.isnan(middle), np.diff(head[at]), middle * total)
+    stamps = profile.at(batch_size).stamped_ns
+    shares = np.diff(np.where(stamps == NOT_STAMPED, np.nan, stamps)[:, at]) / stamps[:, -1:]
+    passes = np.isfinite(shares).sum(axis=0)
+    quartiles = np.full((3, len(passes)), np.nan)
+    if (enough := passes >= FEWEST_STAMPS).any():
+        quartiles[:, enough] = np.nanquantile(shares[:, enough], [0.25, 0.5, 0.75], axis=0)
+    low, middle, high = quartiles * total
+    seconds = np.where(np.isnan(middle), np.diff(head[at]), middle)
     return pd.DataFrame(
         {
             "name": [cut.name for cut in cuts[1:]],
             "cut": cuts[1:],
             "seconds": seconds,
             "share": seconds / total,
-            "low_s": low * total,
-            "high_s": high * total,
-            "passes": counted.astype(int),
+            "low_s": low,
+            "high_s": high,
+            "passes": passes,
             "end_s": head[at[1:]],
         }
     )
 
 
-def _shares(passes: Passes, at: list[int]) -> Any:
-    """Quartiles of each part's share of its own pass, and of how many passes, ``(4, part)``."""
-    stamps = passes.stamped_ns[:, at].astype(np.float64)
-    stamps[passes.stamped_ns[:, at] == NOT_STAMPED] = np.nan
-    shares = np.diff(stamps, axis=1) / passes.stamped_ns[:, -1:]
-    counted = np.isfinite(shares).sum(axis=0)
-    quartiles = np.full((3, len(counted)), np.nan)
-    if (enough := counted >= FEWEST_STAMPS).any():
-        quartiles[:, enough] = np.nanquantile(shares[:, enough], [0.25, 0.5, 0.75], axis=0)
-    return np.vstack([quartiles, counted])
-
-
-def _bars(profile: Profile, parts: pd.DataFrame) -> go.Bar:
-    spread = [
-        f"quartiles {format_seconds(low)} to {format_seconds(high)}, {passes} passes"
-        if np.isfinite(high)
-        else "no spread known"
-        for low, high, passes in zip(parts["low_s"], parts["high_s"], parts["passes"], strict=True)
-    ]
-    measured = profile.provenance.origin == "measured"
-    return go.Bar(
-        x=parts["name"],
-        y=parts["seconds"],
-        marker={
-            "color": split_colours(profile.graph, list(parts["cut"])),
-            "line": {"width": 0},
-            # What nobody measured never looks as if somebody had.
-            "pattern": {"shape": "" if measured else "/", "fgcolor": layout.RIM, "size": 6},
-        },
-        error_y={
-            "symmetric": False,
-            "array": parts["high_s"] - parts["seconds"],
-            "arrayminus": parts["seconds"] - parts["low_s"],
-            "color": WHISKER,
-            "thickness": 2,
-            "visible": bool(parts["high_s"].notna().any() and len(parts) <= MOST_WHISKERS),
-        },
-        customdata=parts[["share", "end_s"]],
-        text=spread,
-        textposition="none",
-        hovertemplate="<b>%{x}</b><br>%{y:.3~s}s, %{customdata[0]:.1%} of T<br>%{text}<br>"
-        "from the start %{customdata[1]:.3~s}s<extra></extra>",
-    )
-
-
 def _caption(
     profile: Profile, parts: pd.DataFrame, batch_size: int, granularity: Granularity
-) -> str:
-    origin = profile.provenance.origin
-    words = [f"{layout.model_and_size(profile.graph)} on {profile.provenance.label()}."]
-    if caution := profile.caution(batch_size):
-        words.append(f"Times are {caution}.")
-    if granularity == "block":
-        words.append(
-            "The first bar includes what runs before its block, the last what follows all blocks."
-        )
+) -> list[str]:
+    origin, caution = profile.provenance.origin, profile.caution(batch_size)
+    where = "whiskers: its quartiles" if len(parts) <= MOST_WHISKERS else "quartiles: in the hover"
+    spread = (
+        "Bars: median over the passes of the part's share of its own pass, × T (they add up to "
+        f"{format_percent(parts['share'].sum())} of T); {where}."
+    )
     if parts["high_s"].isna().all():
         why = f"{origin} times have no passes to take a spread from"
         if origin == "measured":
             why = "too few passes were stamped for quartiles"
-        words.append(f"No whiskers: {why}.")
-    else:
-        few = len(parts) <= MOST_WHISKERS
-        words.append(
-            "Bars: median over the passes of the part's share of its own pass, × T (they add up to "
-            f"{format_percent(parts['share'].sum())} of T); "
-            f"{'whiskers: its quartiles' if few else 'quartiles: in the hover'}."
-        )
-    if origin != "measured":
-        words.append(f"Hatched: {origin}, not measured.")
-    return " ".join([*words, "Colours: the split after the part, as in the maps."])
+        spread = f"No whiskers: {why}."
+    return [
+        f"{profile.graph.label()} on {profile.provenance.label()}.",
+        caution and f"Times are {caution}.",
+        "The first bar includes what runs before its block, the last what follows all blocks."
+        * (granularity == "block"),
+        spread,
+        f"Hatched: {origin}, not measured." * (origin != "measured"),
+        "Colours: the split after the part, as in the maps.",
+    ]

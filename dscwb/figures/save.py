@@ -7,12 +7,12 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
-from dscwb.figures.layout import CONFIG, caption_of, place_legend, recaptioned, wrapped
+from dscwb.figures.layout import CONFIG, wrapped
 from dscwb.writing import atomically
 
 EXPORT_WIDTH = 1000
 EXPORT_SCALE = 2.0  # pixels of a PNG for each pixel on the screen: sharp in print at half a page
-IMAGES = (".png", ".svg", ".pdf")
+ENDINGS = (".png", ".svg", ".pdf", ".html")
 HOW_TO_GET_A_BROWSER = (
     "PNG, SVG and PDF are drawn by a Chromium or Chrome, and none could be started: install one "
     "(`plotly_get_chrome` fetches one), or name yours in BROWSER_PATH. Without one, use the camera "
@@ -52,35 +52,28 @@ def save_figure(
     """
     path = Path(path)
     kind = path.suffix.lower()
-    if kind not in (*IMAGES, ".html"):
+    if kind not in ENDINGS:
         raise ValueError(
             f"{path.name!r}: cannot write a figure as {kind or 'a file without ending'}; "
-            f"choose one of {', '.join(IMAGES)}, .html."
+            f"choose one of {', '.join(ENDINGS)}."
         )
     with atomically(path) as file:
         if kind == ".html":
             figure.write_html(file, include_plotlyjs=True, config=CONFIG)
-        else:
-            width = width or figure.layout.width or EXPORT_WIDTH
-            page = recaptioned(figure, wrapped(caption_of(figure), width))
-            page.update_layout(width=width, height=height or page.layout.height)
-            place_legend(page)
-            file.write_bytes(_image(page, kind[1:], scale))
+            return path
+        import kaleido
+
+        page = wrapped(go.Figure(figure), width := width or figure.layout.width or EXPORT_WIDTH)
+        page.update_layout(width=width, height=height or page.layout.height)
+        size = {"width": width, "height": page.layout.height, "scale": scale}
+        try:
+            # Not by plotly, which lets the browser ask the net for MathJax; nothing here needs it.
+            image = kaleido.calc_fig_sync(
+                page.to_dict(), opts={"format": kind[1:], **size}, kopts={"mathjax": False}
+            )
+        except (RuntimeError, OSError) as error:
+            if "chrome" in f"{type(error).__name__} {error}".lower():
+                raise FigureError(HOW_TO_GET_A_BROWSER) from error
+            raise
+        file.write_bytes(image)
     return path
-
-
-def _image(page: go.Figure, kind: str, scale: float) -> bytes:
-    """Draw with a browser, or say how to get one."""
-    import kaleido
-
-    size = {"width": page.layout.width, "height": page.layout.height, "scale": scale}
-    try:
-        # Not by plotly, which lets the browser ask the net for MathJax; nothing here needs it.
-        image: bytes = kaleido.calc_fig_sync(
-            page.to_dict(), opts={"format": kind, **size}, kopts={"mathjax": False}
-        )
-    except (RuntimeError, OSError) as error:
-        if "chrome" in f"{type(error).__name__} {error}".lower():
-            raise FigureError(HOW_TO_GET_A_BROWSER) from error
-        raise
-    return image

@@ -6,37 +6,29 @@ switches, so that it is exact wherever one looks and however far one zooms in.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
 import plotly.graph_objects as go
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from dscwb.figures.layout import AXIS, MARK, full_name, page, rate_axis, row_ticks
+from dscwb.figures.layout import AXIS, MARK, full_name, hover, page, rate_axis, row_ticks
 from dscwb.study import Study
 from dscwb.study.study import BEST_STATIC, MINIMAX_STATIC, identified
-from dscwb.units import BITS_PER_BYTE, format_percent, shown_name
+from dscwb.units import BITS_PER_BYTE, format_cost, format_percent, shown_name
 
 Floats = NDArray[np.float64]
-Outlines: TypeAlias = tuple[Floats, Floats]
-"""Lines to draw: rates in bit/s and rows, NaN between two lines."""
+Point: TypeAlias = tuple[int | None, float | None]
+"""Batch size and data rate to mark."""
 
 COLUMNS = 200  # cells of a map from left to right, beside those that the exact edges add
 MIN_PLOT, MAX_PLOT, ROW = 120, 380, 50  # pixels: a map is ROW high a batch size, within bounds
-STATE, IMPOSSIBLE = "state", "impossible"
-IMPOSSIBLE_HATCH = {
-    "shape": "x",
-    "fgcolor": "rgb(105, 105, 105)",
-    "bgcolor": "rgb(240, 240, 240)",
-    "size": 10,
-    "solidity": 0.2,
-}
-CELL_HOVER = (
-    "<b>batch size %{customdata[0]:d}, "
-    "%{customdata[1]:.3~s}bit/s</b> (%{customdata[2]:.3~s}B/s)<br>"
-)
+IMPOSSIBLE = "impossible"
+IMPOSSIBLE_HATCH = {"shape": "x", "size": 10, "solidity": 0.2}
+IMPOSSIBLE_HATCH |= {"fgcolor": "rgb(105, 105, 105)", "bgcolor": "rgb(240, 240, 240)"}
 BAR = {"x": 1, "xanchor": "left", "y": 0.5, "len": 1, "thickness": 14, "outlinewidth": 0}
 """A colour bar at the right of its map."""
 BAR |= {"xpad": 8, "ypad": 0, "tickfont": {"size": 11}}
@@ -70,156 +62,129 @@ class StateMap:
         shown = study.at_rates(np.sqrt(edges[:-1] * edges[1:]))
         return cls(study, shown, edges, np.argsort(study.batch_sizes, kind="stable"))
 
-    def heatmap(self, name: str, values: Any, told: list[Any], **look: Any) -> go.Heatmap:
-        """The map itself.
-
-        Args:
-            name: Of the trace.
-            values: What is coloured, ``(batch, rate)``, in the study's order of batch sizes.
-            told: More numbers for the hover, each likewise, after those of `CELL_HOVER`.
-            look: Colours and hover.
-        """
-        sizes, rates = np.meshgrid(self.study.batch_sizes, self.shown.data_rates_bps, indexing="ij")
-        columns = [sizes, rates, rates / BITS_PER_BYTE, *told]
-        columns = [np.broadcast_to(column, self.shown.best.shape)[self.rows] for column in columns]
+    def heatmap(
+        self, values: NDArray[Any], told: Mapping[str, ArrayLike], **look: Any
+    ) -> go.Heatmap:
+        """The map itself: what is coloured, and what its `hover` tells, ``(batch, rate)``."""
+        rates = self.shown.data_rates_bps
+        cell: dict[str, ArrayLike] = {
+            "<b>batch size {:d}": np.array(self.study.batch_sizes)[:, None],
+            ", {:.3~s}bit/s</b>": rates,
+            " ({:.3~s}B/s)<br>": rates / BITS_PER_BYTE,
+        }
+        told = hover(cell | dict(told))
+        told["customdata"] = told["customdata"][self.rows]
         return go.Heatmap(
-            name=name,
-            x=self.edges_bps,
-            y=np.arange(len(self.rows)),
-            z=values[self.rows],
-            customdata=np.stack(columns, axis=-1),
-            **look,
+            x=self.edges_bps, y=np.arange(len(self.rows)), z=values[self.rows], **told, **look
         )
 
-    def outlines(self, where: NDArray[np.bool_]) -> Outlines:
-        """Rectangles around the runs of marked cells in each row, NaN between two.
-
-        Args:
-            where: True in marked cells, ``(batch, rate)``, in the study's order of batch sizes.
-        """
+    def hatch(
+        self, name: str, where: NDArray[np.bool_], pattern: dict[str, Any], **look: Any
+    ) -> go.Scatter:
+        """Hatched cells, ``(batch, rate)``: a rectangle around each run of them in a row."""
         steps = np.diff(where[self.rows].astype(np.int8), axis=1, prepend=0, append=0)
         row, first = np.nonzero(steps == 1)
-        _, last = np.nonzero(steps == -1)
-        left, right, gap = self.edges_bps[first], self.edges_bps[last], np.full(len(row), np.nan)
-        x = np.stack([left, right, right, left, left, gap], axis=1)
+        left, right = self.edges_bps[first], self.edges_bps[np.nonzero(steps == -1)[1]]
+        x = np.stack([left, right, right, left, left, np.full(len(row), np.nan)], axis=1)
         y = row[:, None] + np.array([-0.5, -0.5, 0.5, 0.5, -0.5, np.nan])
-        return x.ravel()[:-1], y.ravel()[:-1]
+        look = {"line": {"width": 0}, "fill": "toself", "fillpattern": pattern} | look
+        return lines(name, x.ravel()[:-1], y.ravel()[:-1], **look)
 
     def figure(
         self,
         traces: list[Any],
-        heading: tuple[str, str],
+        title: tuple[str, str],
         caption: str,
-        point: tuple[int | None, float | None],
+        point: Point,
         *,
         least_px: float = MIN_PLOT,
     ) -> go.Figure:
         """A page with the traces and the point, where both parts of it are given and shown."""
         sizes, measured = sorted(self.study.batch_sizes), ~self.study.lines.interpolated[self.rows]
         plot_px = max(min(MAX_PLOT, max(MIN_PLOT, ROW * len(sizes))), least_px)
-        figure = go.Figure(traces)
         if point[0] in sizes and point[1] is not None:
-            at = np.array([point[1]]), np.array([float(sizes.index(point[0]))])
-            figure.add_trace(lines(STATE, at, mode="markers", marker=MARK, cliponaxis=False))
+            mark = MARK | {"cliponaxis": False}
+            traces.append(lines(x=[point[1]], y=[sizes.index(point[0])], **mark))
         ticks = row_ticks(sizes, measured.tolist(), plot_px / len(sizes))
-        labels = [f"{size}" for size in sizes]
-        if not measured.all():
-            labels = [
-                f"<b>{size}</b>" if whole else f"<i>≈ {size}</i>"
-                for size, whole in zip(sizes, measured, strict=True)
-            ]
-        rows = {
-            **AXIS,
-            "tickvals": ticks,
-            "ticktext": [labels[row] for row in ticks],
-            "range": [-0.5, len(sizes) - 0.5],
-            "title": {"text": "Batch size"},
-        }
-        rates = rate_axis(self.edges_bps[0], self.edges_bps[-1])
-        figure.update_layout(xaxis=rates, yaxis=rows)
-        caption = f"{self.caption()} {caption}".strip()
-        return page(figure, *heading, caption, plot_px=plot_px)
-
-    def caption(self) -> str:
-        """The study in words, and which batch sizes are interpolated."""
-        between = self.study.lines.interpolated[self.rows]
-        if not between.any():
-            return self.study.label()
-        sizes = np.array(sorted(self.study.batch_sizes))[~between]
-        return (
-            f"{self.study.label()} Batch sizes with times of their own: "
-            f"{', '.join(map(str, sizes)) or 'none'} (bold); those between (≈) are interpolated "
-            "linearly."
+        words = ("<i>≈ {}</i>", "{}" if measured.all() else "<b>{}</b>")
+        labels = [words[int(measured[row])].format(sizes[row]) for row in ticks]
+        rows = {"tickvals": ticks, "ticktext": labels, "range": [-0.5, len(sizes) - 0.5]}
+        return page(
+            traces,
+            title,
+            [about_rows(self.study), caption],
+            plot_px=plot_px,
+            xaxis=rate_axis(self.edges_bps[0], self.edges_bps[-1]),
+            yaxis={**AXIS, **rows, "title": {"text": "Batch size"}},
         )
 
 
-def lines(name: str, where: Outlines, **look: Any) -> go.Scatter:
+def about_rows(study: Study) -> str:
+    """The study in words, and which batch sizes are interpolated."""
+    if not study.lines.interpolated.any():
+        return study.label()
+    own = sorted(np.array(study.batch_sizes)[~study.lines.interpolated])
+    return (
+        f"{study.label()} Batch sizes with times of their own: {', '.join(map(str, own)) or 'none'}"
+        " (bold); those between (≈) are interpolated linearly."
+    )
+
+
+def lines(name: str, x: ArrayLike, y: ArrayLike, **look: Any) -> go.Scatter:
     """Lines over a map, without a word under the mouse unless `look` says so."""
     quiet = {"mode": "lines", "hoverinfo": "skip", "showlegend": False}
-    return go.Scatter(name=name, x=where[0], y=where[1], **(quiet | look))
-
-
-def hatch(name: str, around: Outlines, pattern: dict[str, Any], **look: Any) -> go.Scatter:
-    """Hatched cells."""
-    return lines(name, around, line={"width": 0}, fill="toself", fillpattern=pattern, **look)
+    return go.Scatter(name=name, x=x, y=y, **(quiet | look))
 
 
 def compared(
-    study: Study,
-    baseline: str,
-    values: Callable[[Study, str], Floats],
-    heading: tuple[str, str],
-    point: tuple[int | None, float | None],
-    *,
-    scale: Callable[[Floats], Floats] = lambda values: values,
-    **look: Any,
+    study: Study, baseline: str, name: str, point: Point, *, scale: Any = np.asarray, **look: Any
 ) -> go.Figure:
-    """The map of a study against one split that never changes; where that is impossible, hatched.
+    """The map of `Study.gain` or `Study.regret`; where the baseline is impossible, hatched.
 
     Args:
         study: What to draw.
         baseline: The split or what stands for one; the best static one is that of the study.
-        values: The study's method that compares with a split, NaN where it is impossible.
-        heading: `heading_against` it.
+        name: ``gain`` or ``regret``.
         point: Batch size and data rate to mark.
         scale: What of a value is coloured.
-        look: Name, colours and hover; columns 3 to 5 of the hover are the cost of the best split,
-            that of the baseline, and the value.
+        look: Colours.
 
     Raises:
         ValueError: The baseline is not a candidate of this study.
     """
-    cells, split = StateMap.of(study), study.baseline_split(baseline)
-    own, drawn = values(study, split), values(cells.shown, split)
-    missing = np.isnan(own)
-    told = [cells.shown.cost, cells.shown.static_cost(split), drawn]
+    cells, split, unit = StateMap.of(study), study.baseline_split(baseline), study.unit
+    own, drawn = (getattr(one, name)(split).to_numpy() for one in (study, cells.shown))
+    told = {
+        f"{name} {{:.1%}}: " if name == "gain" else f"{name} {{:.3~s}}{unit}: ": drawn,
+        f"{{:.3~s}}{unit} instead of ": cells.shown.cost,
+        f"{{:.3~s}}{unit}": cells.shown.static_cost(split),
+    }
     large = study.lines.too_large[:, study.splits.index(split)].any()
     why = "its head is too large for the device" if large else "it was not measured"
     none = f"{full_name(split)} is impossible: {why}"
-    around = cells.outlines(np.isnan(drawn))
-    heatmap = cells.heatmap(told=told, values=scale(drawn), hoverongaps=False, **look)
-    hatched = hatch(
-        IMPOSSIBLE, around, IMPOSSIBLE_HATCH, hoverinfo="text", hoveron="fills", text=none
-    )
+    area = {"hoverinfo": "text", "hoveron": "fills", "text": none}
+    traces = [
+        cells.heatmap(scale(drawn), told, name=name, hoverongaps=False, **look),
+        cells.hatch(IMPOSSIBLE, np.isnan(drawn), IMPOSSIBLE_HATCH, **area),
+    ]
+    missing = np.isnan(own)
     caption = "" if missing.all() else f"Mean over {study.grid_label}."
     if missing.any():
         share = format_percent(float(missing.mean()))
         caption += f" Grey hatch: {none.replace(':', ', as')}: {share} of the states."
-    return cells.figure([heatmap, hatched], heading, caption, point)
+    return cells.figure(traces, heading_against(study, baseline, name), caption, point)
 
 
-def heading_against(
-    study: Study, baseline: str, values: Floats, words: str, shown: Callable[[float], str]
-) -> tuple[str, str]:
-    """Title, which begins with `words`, and subtitle of a map against a split that never changes.
-
-    The mean is that of the study's own states in which it is possible; `shown` makes it a text.
-    """
-    name, chosen = shown_name(study.baseline_split(baseline)), ""
+def heading_against(study: Study, baseline: str, name: str) -> tuple[str, str]:
+    """Title and subtitle of such a map; the mean is over the study's states in which it can be."""
+    split, values = study.baseline_split(baseline), getattr(study, name)(baseline).to_numpy()
+    shown = format_percent if name == "gain" else partial(format_cost, unit=study.unit)
+    title, chosen = shown_name(split), ""
     if (spelt := identified(baseline)) in (BEST_STATIC, MINIMAX_STATIC):
-        name, chosen = f"the {spelt} split", f"{name}: "
-    if np.isnan(values).all():
-        return f"{words} {name}", "impossible in every state"
-    mean, most = shown(float(np.nanmean(values))), shown(float(np.nanmax(values)))
-    where = " where possible" if np.isnan(values).any() else ""
-    return f"{words} {name}", f"{chosen}mean {mean}, at most {most}{where}"
+        title, chosen = f"the {spelt} split", f"{title}: "
+    title = f"{'Gain over' if name == 'gain' else 'Regret of'} {title}"
+    possible = values[~np.isnan(values)]
+    if not possible.size:
+        return title, "impossible in every state"
+    where = "" if possible.size == values.size else " where possible"
+    return title, f"{chosen}mean {shown(possible.mean())}, at most {shown(possible.max())}{where}"

@@ -45,7 +45,7 @@ def stamp(study: Study) -> dict[str, str]:
     elif granularity == "block" and any(place.name in study.splits for place in graph.narrow):
         candidates += " and narrow places"
     return {
-        "model": f"{graph.model} at {'×'.join(str(n) for n in graph.inputs[0].shape[1:])}",
+        "model": graph.label(),
         "device": study.edge.provenance.label(),
         "server": study.server.provenance.label(),
         "scenario": study.scenario.label(payload, candidates),

@@ -19,11 +19,11 @@ from dscwb.cuts import Cut, Granularity, all_cuts, bottlenecks
 from dscwb.envelope import lower_envelope
 from dscwb.figures.best_split import about_lines, best_split_heading
 from dscwb.figures.colours import split_colours
-from dscwb.figures.gain import GAIN_COLOURS, gain_heading
+from dscwb.figures.gain import GAIN_COLOURS
 from dscwb.figures.latency_breakdown import PARTS
 from dscwb.figures.latency_vs_rate import WORDS
 from dscwb.figures.layout import in_unit, log_ticks, row_ticks, shortened
-from dscwb.figures.state_map import StateMap
+from dscwb.figures.state_map import about_rows, heading_against
 from dscwb.graph import ModelGraph
 from dscwb.study import Study
 from dscwb.study.confidence import Confidence
@@ -155,7 +155,7 @@ def picture(
     Raises:
         ValueError: The baseline is not a candidate.
     """
-    (low, high), lines, cells = study.rate_range, study.lines, StateMap.of(study)
+    (low, high), lines = study.rate_range, study.lines
     split = study.splits.index(study.baseline_split(baseline))
     kept = _kept(study, split)
     place = {index: i for i, index in enumerate(kept)}
@@ -180,7 +180,7 @@ def picture(
         "origins": (
             f"device {study.edge.provenance.origin}, server {study.server.provenance.origin}"
         ),
-        "caption": _caption(cells, confidence, len(kept)),
+        "caption": _caption(study, confidence, len(kept)),
         "candidates": [model.candidate(lines.splits[i], study.splits[i]) for i in kept],
         "rows": [_row(study, row, place) for row in range(len(measured))],
         "row_ticks": row_ticks(study.batch_sizes, measured, MAP_PX / len(measured)),
@@ -294,18 +294,18 @@ def _doubt(
 
 def _gain_heading(study: Study, baseline: str) -> tuple[str, str]:
     """As in `plot_gain`; a mean hangs on the range of rates, which stands beside it."""
-    heading, words = gain_heading(study, baseline)
+    heading, words = heading_against(study, baseline, "gain")
     low, high = (format_rate(rate, in_bytes=False) for rate in study.rate_range)
     return heading, f"{words}, from {low} to {high}"
 
 
-def _caption(cells: StateMap, confidence: Confidence | None, drawn: int) -> str:
+def _caption(study: Study, confidence: Confidence | None, drawn: int) -> str:
     few = (
-        f"Lines and bars: {drawn} of {len(cells.study.splits)} candidates, among them all that are "
+        f"Lines and bars: {drawn} of {len(study.splits)} candidates, among them all that are "
         "best or second best in any state. "
     )
     return (
-        f"{cells.caption()} {about_lines(confidence)} "
-        f"{few if drawn < len(cells.study.splits) else ''}"
+        f"{about_rows(study)} {about_lines(confidence)} "
+        f"{few if drawn < len(study.splits) else ''}"
         "c: elements sent, over those of the input."
     )

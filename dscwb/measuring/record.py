@@ -21,6 +21,7 @@ from dscwb.profiles.passes import (
 MIN_PASSES = 10  # plain and stamped together; fewer give no median worth the name
 HALF_WIDTH_BELOW = 0.01  # of T, for the 95 % half-widths at which measuring stops
 STAMPS_AT_LEAST = 6  # at each cut that can be chosen: fewer have no 95 % interval of their own
+WARM_WITHIN = 0.05  # two passes of a kind in a row that agree to this share are warm
 LONGER_FOR_OTHERS = 1.25  # times the rounds that the cuts to choose from need, for the others
 
 Times = tuple[int, int, int]
@@ -34,6 +35,8 @@ class Record:
     Attributes:
         batch_size: Samples in one pass.
         cuts: Number of cuts, both ends included.
+        executed: Only halves are run, without stamps or plain passes; the whole model, once a
+            round by itself, is the tail at the input and the head at the output.
         inputs: Made before the first pass; once all are warm, rows of the largest batch's.
         plain: Totals of the plain passes in nanoseconds.
         stamped: Times of the stamped passes, each ``(cut,)``.
@@ -51,6 +54,7 @@ class Record:
 
     batch_size: int
     cuts: int
+    executed: bool = False
     inputs: Inputs = ()
     plain: list[int] = field(default_factory=list)
     stamped: list[Nanoseconds] = field(default_factory=list)
@@ -70,7 +74,9 @@ class Record:
 
     @property
     def rounds(self) -> int:
-        """Complete rounds; an interrupt may leave a pass more."""
+        """Complete rounds; an interrupt may leave some passes more."""
+        if self.executed:
+            return min(map(len, self.apart.values()), default=0)
         return min(len(self.plain), len(self.stamped))
 
     @property
@@ -78,9 +84,23 @@ class Record:
         """Whether no cut has to wait for its turn."""
         return self.per_pass is None or self.per_pass >= self.cuts - 2
 
+    @property
+    def totals(self) -> list[int]:
+        """Nanoseconds of the stamped passes."""
+        return [int(times[-1]) for times in self.stamped]
+
+    def warm(self) -> bool:
+        """Whether the last two passes agree, of the plain ones and of the stamped ones."""
+        kinds = self.plain[-2:], self.totals[-2:]
+        return all(len(two) == 2 and max(two) <= (1 + WARM_WITHIN) * min(two) for two in kinds)
+
     def add_plain(self, total_ns: int) -> None:
-        """Keep a plain pass."""
-        self.plain.append(total_ns)
+        """Keep a run of the whole."""
+        if self.executed:
+            self.apart[0].append((0, total_ns, total_ns))
+            self.apart[self.cuts - 1].append((total_ns, 0, total_ns))
+        else:
+            self.plain.append(total_ns)
 
     def add_stamped(self, times: Nanoseconds) -> None:
         """Keep a stamped pass."""
@@ -88,22 +108,22 @@ class Record:
         self.taken += times != NOT_STAMPED
 
     def passes(self) -> Passes:
-        """What goes into the profile."""
+        """What goes into the profile: complete rounds, and the halves beside them."""
         plain = np.array(self.plain[: self.rounds], dtype=np.int64)
         stamped = np.array(self.stamped[: self.rounds], dtype=np.int64).reshape(-1, self.cuts)
-        return Passes(self.batch_size, plain, stamped, self._halves(), oom=self.oom)
-
-    def _halves(self, rounds: int | None = None) -> tuple[Separate, ...]:
-        return tuple(
-            Separate(cut, *np.array(times[:rounds], dtype=np.int64).reshape(-1, 3).T)
+        number = self.rounds if self.executed else None
+        separate = (
+            Separate(cut, *np.array(times[:number], dtype=np.int64).reshape(-1, 3).T)
             for cut, times in sorted(self.apart.items())
         )
+        return Passes(self.batch_size, plain, stamped, tuple(separate), oom=self.oom)
 
     def take(self, earlier: Passes) -> None:
         """Go on from passes that an earlier run left."""
         if earlier.oom:
             self.give_up()
             return
+        self.executed |= not len(earlier.stamped_ns)
         self.plain, self.stamped = earlier.plain_ns.tolist(), list(earlier.stamped_ns)
         self.taken = earlier.stamps
         self.apart = {
@@ -111,10 +131,9 @@ class Record:
             for one in earlier.separate
         }
         self.spent_ns = sum(self.plain) + int(earlier.stamped_ns[:, -1].sum())
-        ends = (0, self.cuts - 1)  # where halves only are run: the whole, kept twice
-        self.spent_ns += sum(whole for _, _, whole in self.apart.get(0, ()))
-        inner = (times for cut, times in self.apart.items() if cut not in ends)
-        self.spent_ns += sum(sum(map(sum, times)) for times in inner)
+        for cut, times in self.apart.items():  # at the two ends is the whole, kept twice
+            wholes = [whole for *_, whole in times] * (cut == 0)
+            self.spent_ns += sum(map(sum, times)) if 0 < cut < self.cuts - 1 else sum(wholes)
 
     def look(self, first: NDArray[np.bool_], halves: bool) -> bool:
         """Whether T, the heads of the first cuts and, if halves are run, the model error are known.
@@ -123,6 +142,12 @@ class Record:
         off that more runs must tell whether that is noise.
         """
         passes = self.passes()
+        if self.executed:
+            # The stopping rule of stamped passes serves here too: both are shares of a whole.
+            wholes = passes.separate[0].whole_ns
+            shares = np.concatenate([one.shares() for one in passes.separate])
+            columns = [np.zeros_like(wholes), *np.rint(shares * wholes).astype(np.int64), wholes]
+            return half_width(wholes, np.column_stack(columns)) < HALF_WIDTH_BELOW
         known = half_width(passes.plain_ns, passes.stamped_ns, np.flatnonzero(first))
         if not known < HALF_WIDTH_BELOW or not halves:
             return known < HALF_WIDTH_BELOW
@@ -150,34 +175,3 @@ class Record:
         """Out of memory: no times, no rounds, no inputs held."""
         self.plain, self.stamped, self.apart, self.inputs = [], [], {}, ()
         self.done = self.oom = True
-
-
-class ExecutedRecord(Record):
-    """What halves have said that were all really run, without stamps or plain passes.
-
-    The whole model, once a round by itself, is the tail at the input and the head at the output.
-    """
-
-    @property
-    def rounds(self) -> int:
-        """Complete rounds: an interrupt may leave some cuts a run more."""
-        return min(map(len, self.apart.values()), default=0)
-
-    def add_plain(self, total_ns: int) -> None:
-        """Keep a run of the whole."""
-        self.apart[0].append((0, total_ns, total_ns))
-        self.apart[self.cuts - 1].append((total_ns, 0, total_ns))
-
-    def _halves(self, rounds: int | None = None) -> tuple[Separate, ...]:
-        return super()._halves(self.rounds)
-
-    def look(self, first: NDArray[np.bool_], halves: bool) -> bool:
-        """Whether T and every half are known well enough.
-
-        The stopping rule of stamped passes serves here too: both are shares of a whole.
-        """
-        runs = np.array([times[: self.rounds] for times in self.apart.values()])  # cut, round, time
-        wholes = runs[0, :, 2]
-        shares = np.concatenate(runs[:, :, :2].transpose(0, 2, 1) / runs[:, None, :, 2])
-        columns = [np.zeros_like(wholes), *np.rint(shares * wholes).astype(np.int64), wholes]
-        return half_width(wholes, np.column_stack(columns)) < HALF_WIDTH_BELOW

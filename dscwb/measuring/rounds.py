@@ -24,7 +24,7 @@ from dscwb.capturing.captured import CapturedModel
 from dscwb.cuts import all_cuts
 from dscwb.measuring.clocks import Clock
 from dscwb.measuring.failures import explained, is_out_of_memory
-from dscwb.measuring.record import MIN_PASSES, STAMPS_AT_LEAST, ExecutedRecord, Record
+from dscwb.measuring.record import MIN_PASSES, STAMPS_AT_LEAST, Record
 from dscwb.measuring.stamps import (
     MOST_COST,
     MOST_RECORD_LOWS,
@@ -38,8 +38,7 @@ from dscwb.profiles.passes import NS, Nanoseconds, Passes, median_interval
 from dscwb.profiles.records import ProfileError
 
 MOST_GAP_S = 60.0  # a longer idle gap before each pass is most likely given in milliseconds
-WARM_WITHIN = 0.05  # two passes of a kind in a row that agree to this share are warm,
-MOST_WARM_PAIRS = 4  # or else the machine is noisy and going on does not help
+MOST_WARM_PAIRS = 4  # if it is not warm then, it is noisy and going on does not help
 WARM_ROUNDS = 3  # of executed halves, that do not count
 LOOK_AGAIN = 1.2  # times as many rounds, between two looks at what is known, which cost time
 OTHERS_EVERY = 3  # of so many passes one is for other cuts, once those to choose from have a few
@@ -106,16 +105,13 @@ class Rounds:
         self._executed = list(range(1, self._cuts - 1)) if few else likely_cuts(graph)
         self._halves: dict[tuple[int, int], Halves] = {}
         self._stamped = captured.stamped() if stamps else None
-        kind = Record if stamps else ExecutedRecord
-        self.records = [kind(size, self._cuts) for size in plan.batch_sizes]
+        self.records = [Record(size, self._cuts, not stamps) for size in plan.batch_sizes]
 
     def resume(self, earlier: Sequence[Passes]) -> None:
         """Take passes of an earlier, interrupted run under the same conditions as run already."""
         known = {passes.batch_size: passes for passes in earlier}
-        for i, record in enumerate(self.records):
+        for record in self.records:
             if passes := known.get(record.batch_size):
-                if not passes.oom and not len(passes.stamped_ns):
-                    record = self.records[i] = ExecutedRecord(record.batch_size, self._cuts)
                 record.take(passes)
         taken = sum(record.rounds for record in self.records)
         self._rng = np.random.default_rng([self._plan.seed, taken])  # not the same order again
@@ -131,9 +127,13 @@ class Rounds:
         for i, record in enumerate(self.records):
             self._attempt(record, self._warm_up)
             if record.per_pass == 0:  # stamps are too dear: halves only
-                record = self.records[i] = ExecutedRecord(record.batch_size, self._cuts)
+                record = self.records[i] = Record(record.batch_size, self._cuts, executed=True)
                 self._attempt(record, self._warm_up)
-            self._share_inputs(record)
+            # Smaller batches are the first rows of this one's inputs: the same samples, repeated.
+            # Inputs of their own would fill the memory: those of 1 to 62 are 1,953 samples.
+            for other in self.records:
+                if not record.oom and other.batch_size < record.batch_size:
+                    other.inputs = self._captured.call.first(record.inputs, other.batch_size)
             self._review(record)
         while active := [record for record in self.records if not record.done]:
             jobs = [(record, job) for record in active for job in self._jobs(record)]
@@ -146,8 +146,11 @@ class Rounds:
 
     def measured(self) -> tuple[Passes, ...]:
         """The passes of every batch size that has enough of them."""
-        enough = MIN_PASSES // 2
-        return tuple(one.passes() for one in self.records if one.oom or one.rounds >= enough)
+        return self.so_far(MIN_PASSES // 2)
+
+    def so_far(self, least: int = 1) -> tuple[Passes, ...]:
+        """All complete rounds, be they few: what `resume` takes."""
+        return tuple(one.passes() for one in self.records if one.oom or one.rounds >= least)
 
     def let_go_of_inputs(self) -> list[int]:
         """Free their memory; the batch sizes that were measured."""
@@ -155,26 +158,19 @@ class Rounds:
             record.inputs = ()
         return [passes.batch_size for passes in self.measured() if not passes.oom]
 
-    def so_far(self) -> tuple[Passes, ...]:
-        """All complete rounds, be they few: what `resume` takes."""
-        return tuple(record.passes() for record in self.records if record.oom or record.rounds)
-
     def _jobs(self, record: Record) -> list[_Job]:
-        """This round's passes, to be run in any order."""
-        if isinstance(record, ExecutedRecord):
-            return [self._plain_pass, *(partial(self._beside, cuts=[k]) for k in self._executed)]
-        return [partial(self._plain_pass, cuts=self._due(record)), self._stamped_pass]
+        """This round's passes, to be run in any order.
 
-    def _due(self, record: Record) -> list[int]:
-        """Cuts verified in this round: each once in the least rounds, then by turns.
-
-        Those first of which more must be known.
+        Cuts are verified each once in the least rounds, then by turns: those first of which more
+        must be known.
         """
+        if record.executed:
+            return [self._plain_pass, *(partial(self._beside, cuts=[k]) for k in self._executed)]
         nth, least = record.rounds, self._plan.rounds
-        if nth < least:
-            return self._verified[nth::least]
         turns = record.suspects or self._verified
-        return [turns[(nth - least) % len(turns)]] if turns else []
+        late = [turns[(nth - least) % len(turns)]] if turns else []
+        due = self._verified[nth::least] if nth < least else late
+        return [partial(self._plain_pass, cuts=due), self._stamped_pass]
 
     def _attempt(self, record: Record, job: _Job) -> None:
         """Run a job; where memory runs out, give up this batch size and all above it."""
@@ -198,60 +194,47 @@ class Rounds:
                 torch.cuda.empty_cache()
 
     def _warm_up(self, record: Record) -> None:
-        """Run what will be run until it is warm, and find out what stamps cost; nothing counts."""
+        """Run what will be run until it is warm, and find out what stamps cost; nothing counts.
+
+        The first call compiles, where that is wanted.
+        """
         record.inputs = self._captured.inputs(record.batch_size)
-        if isinstance(record, ExecutedRecord):
-            self._warm_halves(record)
-            return
         every = self._cuts - 2
-        trial = Record(record.batch_size, self._cuts, record.inputs, per_pass=every)
-        while len(trial.plain) < MOST_WARM_PAIRS and not _warm(trial):
-            self._pair(trial)
+        if record.executed:
+            nothing: dict[int, list[Any]] = {k: [] for k in (0, *self._executed, self._cuts - 1)}
+            counted, spent_ns = record.apart or nothing, record.spent_ns
+            record.apart = {cut: [] for cut in nothing}
+            try:
+                for _ in range(WARM_ROUNDS):
+                    for job in self._jobs(record):
+                        job(record)
+            finally:  # an interrupt must not let them pass for measured ones
+                record.apart, record.spent_ns = counted, spent_ns
+            return
+        trial = Record(record.batch_size, self._cuts, inputs=record.inputs, per_pass=every)
+
+        def pair() -> None:
+            """A plain and a stamped pass, in random order."""
+            for i in self._rng.permutation(2):
+                (self._plain_pass, self._stamped_pass)[i](trial)
+
+        while len(trial.plain) < MOST_WARM_PAIRS and not trial.warm():
+            pair()
         for cut in self._verified:
             self._halves_at(record, cut)  # made here: what is made between passes slows the next
         del trial.plain[:-2], trial.stamped[:-2]
-        while (number := affordable(trial.plain, _totals(trial), every)) is None:
-            self._pair(trial)
+        while (number := affordable(trial.plain, trial.totals, every)) is None:
+            pair()
         record.per_pass = number
 
-    def _pair(self, record: Record) -> None:
-        """A plain and a stamped pass, in random order."""
-        passes = [self._plain_pass, self._stamped_pass]
-        for i in self._rng.permutation(2):
-            passes[i](record)
-
-    def _warm_halves(self, record: Record) -> None:
-        """Compile, which the first call does where it is wanted, and run everything a few times."""
-        nothing: dict[int, list[Any]] = {k: [] for k in (0, *self._executed, self._cuts - 1)}
-        counted, spent_ns = record.apart or nothing, record.spent_ns
-        record.apart = {cut: [] for cut in nothing}
-        try:
-            for _ in range(WARM_ROUNDS):
-                for job in self._jobs(record):
-                    job(record)
-        finally:  # an interrupt must not let them pass for measured ones
-            record.apart, record.spent_ns = counted, spent_ns
-
-    def _share_inputs(self, largest: Record) -> None:
-        """Let smaller batches be the first rows of this one's inputs: the same samples, repeated.
-
-        Inputs of their own would fill the memory: those of batch sizes 1 to 62 are 1,953 samples.
-        """
-        for record in self.records:
-            if not largest.oom and record.batch_size < largest.batch_size:
-                record.inputs = self._captured.call.first(largest.inputs, record.batch_size)
-
     def _stamped_pass(self, record: Record) -> None:
-        others = record.known_at is not None or self._turn_of_others(record)
+        """Before the cuts that can be chosen are known, few passes are for the others."""
+        due = len(record.stamped) % OTHERS_EVERY == OTHERS_EVERY - 1
+        others = record.known_at is not None or (due and record.enough_of(self._first))
         per_pass = record.per_pass or 0
         wanted = next_cuts(record.taken, self._first, per_pass, others, self._rng).tolist()
         args = (*record.inputs, self._clock, wanted)
         record.add_stamped(self._timed(record, self._stamped, args, wanted)[0])
-
-    def _turn_of_others(self, record: Record) -> bool:
-        """Whether the cuts that cannot be chosen are due before the others are known."""
-        due = len(record.stamped) % OTHERS_EVERY == OTHERS_EVERY - 1
-        return due and record.enough_of(self._first)
 
     def _plain_pass(self, record: Record, cuts: Sequence[int] = ()) -> None:
         record.add_plain(self._beside(record, cuts))
@@ -267,11 +250,19 @@ class Rounds:
         return whole_ns
 
     def _run_apart(self, record: Record, cut: int) -> tuple[int, int]:
-        """Nanoseconds of head and tail, one after the other."""
+        """Nanoseconds of head and tail, one after the other, whose tensors are then let go of."""
         head, tail = self._halves_at(record, cut)
         head_ns, frontier = self._timed(record, head, record.inputs)
         tail_ns, _ = self._timed(record, tail, (frontier,))
         return int(head_ns[-1]), int(tail_ns[-1])
+
+    def _whole(self, record: Record) -> int:
+        """Nanoseconds of the whole model; compiled, it is the tail at the input."""
+        if self._compiling:
+            times, _ = self._timed(record, self._halves_at(record, 0)[1], (record.inputs,))
+        else:
+            times, _ = self._timed(record, self._captured.module, record.inputs)
+        return int(times[-1])
 
     def _halves_at(self, record: Record, cut: int) -> Halves:
         """What runs as head and tail of a cut, made when it is first needed.
@@ -285,12 +276,6 @@ class Rounds:
             compiling = self._compiling or _as_it_is
             self._halves[at] = compiling(head), compiling(tail)
         return self._halves[at]
-
-    def _whole(self, record: Record) -> int:
-        if self._compiling:  # the tail at the input is the whole model
-            _, tail = self._halves_at(record, 0)
-            return int(self._timed(record, tail, (record.inputs,))[0][-1])
-        return int(self._timed(record, self._captured.module, record.inputs)[0][-1])
 
     def _timed(
         self,
@@ -356,13 +341,3 @@ class Rounds:
 
 def _as_it_is(code: Callable[..., Any]) -> Callable[..., Any]:
     return code
-
-
-def _warm(trial: Record) -> bool:
-    """Whether the last two passes agree, of the plain ones and of the stamped ones."""
-    kinds = trial.plain[-2:], _totals(trial)[-2:]
-    return all(len(two) == 2 and max(two) <= (1 + WARM_WITHIN) * min(two) for two in kinds)
-
-
-def _totals(record: Record) -> list[int]:
-    return [int(times[-1]) for times in record.stamped]

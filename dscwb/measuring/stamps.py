@@ -25,10 +25,14 @@ MOST_RECORD_LOWS = 10  # of which halves are run,
 RANDOM_CUTS = 3  # and of others beside them
 
 
-def record_lows(graph: ModelGraph, granularity: Granularity = "op") -> list[int]:
-    """Cuts between the two ends with strictly fewer bytes than any before, ten at most."""
-    lows = _every_record_low(graph, granularity)
-    number = min(len(lows), MOST_RECORD_LOWS)
+def record_lows(
+    graph: ModelGraph, granularity: Granularity = "op", most: int = MOST_RECORD_LOWS
+) -> list[int]:
+    """Cuts between the two ends with strictly fewer bytes than any before, `most` at most."""
+    cuts = all_cuts(graph, granularity)
+    sizes = [sum(spec.nbytes() for spec in cut.frontier) for cut in cuts]
+    lows = [cuts[k].index for k in range(1, len(cuts) - 1) if sizes[k] < min(sizes[:k])]
+    number = min(len(lows), most)
     return [lows[i] for i in np.linspace(0, len(lows) - 1, number).round().astype(int)]
 
 
@@ -42,12 +46,12 @@ def likely_cuts(graph: ModelGraph) -> list[int]:
 
 def verified_cuts(graph: ModelGraph, rng: Generator) -> list[int]:
     """The record-lows, and three others at random."""
-    lows = set(_every_record_low(graph, "op"))
+    lows = record_lows(graph, most=len(graph.layers))
     others = rng.permutation([k for k in range(1, len(graph.layers)) if k not in lows])
     return sorted({*record_lows(graph), *map(int, others[:RANDOM_CUTS])})
 
 
-def choosable(graph: ModelGraph, verified: Sequence[int]) -> NDArray[np.bool_]:
+def choosable(graph: ModelGraph, verified: Sequence[int]) -> Flags:
     """What can be chosen inside the model, ``(cut,)``: after blocks, record-low, really run."""
     marks = np.zeros(len(graph.layers) + 1, dtype=bool)
     marks[[*(block.end for block in graph.blocks), *likely_cuts(graph), *verified]] = True
@@ -55,14 +59,8 @@ def choosable(graph: ModelGraph, verified: Sequence[int]) -> NDArray[np.bool_]:
     return marks
 
 
-def _every_record_low(graph: ModelGraph, granularity: Granularity) -> list[int]:
-    cuts = all_cuts(graph, granularity)
-    sizes = [sum(spec.nbytes() for spec in cut.frontier) for cut in cuts]
-    return [cuts[k].index for k in range(1, len(cuts) - 1) if sizes[k] < min(sizes[:k])]
-
-
 def affordable(plain_ns: Sequence[int], stamped_ns: Sequence[int], cuts: int) -> int | None:
-    """How many cuts one pass may stamp so that this costs at most `MOST_COST` of it.
+    """How many of so many `cuts` one pass may stamp at a cost of at most `MOST_COST` of it.
 
     Args:
         plain_ns: Times of plain passes, ``(pair,)``.
@@ -97,8 +95,7 @@ def next_cuts(taken: Counts, first: Flags, number: int, others: bool, rng: Gener
     if number >= cuts - 2:
         wanted[1:-1] = True
         return wanted
-    later = first if others else ~first
-    order = np.lexsort((rng.random(cuts), taken, later))
+    order = np.lexsort((rng.random(cuts), taken, first if others else ~first))
     order = order[(order > 0) & (order < cuts - 1)]
     wanted[order[:number]] = True
     return wanted

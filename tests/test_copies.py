@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -5,24 +7,20 @@ import torch
 from dscwb.graph import ModelGraph
 from dscwb.measuring import gpu
 from dscwb.measuring.clocks import CudaClock
-from dscwb.measuring.gpu import REPEATS, WARM_REPEATS, ladder, make_copier, measure_copies
+from dscwb.measuring.gpu import REPEATS, WARM_REPEATS, fitting_copies, ladder, measure_copies
 from tests.machine import Event, Machine
 from tests.tiny import tiny_graph
 
 
-class Copier:
-    """Takes 10 ns and one for each byte to the host, two for each byte to the device."""
+def copies(machine, log=None):
+    """They take 10 ns and one for each byte to the host, two for each byte to the device."""
 
-    def __init__(self, machine):
-        self.machine, self.log = machine, []
+    def copy(way, ns_a_byte, size_bytes):
+        machine.now_ns += 10 + ns_a_byte * size_bytes
+        if log is not None:
+            log.append((way, size_bytes))
 
-    def to_host(self, size_bytes):
-        self.log.append(("to host", size_bytes))
-        self.machine.now_ns += 10 + size_bytes
-
-    def to_device(self, size_bytes):
-        self.log.append(("to device", size_bytes))
-        self.machine.now_ns += 10 + 2 * size_bytes
+    return partial(copy, "to host", 1), partial(copy, "to device", 2)
 
 
 def test_the_ladder_is_powers_of_two_between_the_smallest_and_the_largest_payload():
@@ -39,14 +37,16 @@ def test_a_model_of_one_payload_has_one_size():
 
 def test_copies_are_timed_in_both_directions():
     machine = Machine()
-    copier = Copier(machine)
-    found = measure_copies(copier, [4, 8], machine.clock(), 4, np.random.default_rng(0))
+    log = []
+    found = measure_copies(
+        copies(machine, log), [4, 8], machine.clock(), 4, np.random.default_rng(0)
+    )
     assert found.sizes_bytes.tolist() == [4, 8]
     assert found.to_host_ns.tolist() == [[14] * REPEATS, [18] * REPEATS]
     assert found.to_device_ns.tolist() == [[18] * REPEATS, [26] * REPEATS]
     assert found.host_memory == "pinned"
-    assert len(copier.log) == 4 * (REPEATS + WARM_REPEATS)
-    rounds = [tuple(copier.log[i : i + 4]) for i in range(0, len(copier.log), 4)]
+    assert len(log) == 4 * (REPEATS + WARM_REPEATS)
+    rounds = [tuple(log[i : i + 4]) for i in range(0, len(log), 4)]
     assert all(len(set(one)) == 4 for one in rounds)
     assert len(set(rounds)) > len(rounds) / 2  # in an order of their own
 
@@ -54,7 +54,7 @@ def test_copies_are_timed_in_both_directions():
 def test_events_of_a_gpu_time_them_too():
     machine = Machine()
     clock = CudaClock(4, event=lambda: Event(machine))
-    found = measure_copies(Copier(machine), [4], clock, 4, np.random.default_rng(0))
+    found = measure_copies(copies(machine), [4], clock, 4, np.random.default_rng(0))
     assert found.to_host_ns.tolist() == [[14] * REPEATS]
 
 
@@ -65,26 +65,26 @@ def test_the_ladder_ends_where_memory_does(monkeypatch, fits, number):
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return largest_bytes
 
-    monkeypatch.setattr(gpu, "PinnedCopier", pinned)
+    monkeypatch.setattr(gpu, "pinned_copies", pinned)
     expected = {0: None, 1: 4, 2: 8}[number]
-    assert make_copier(torch.device("cuda"), [4, 8]) == (expected, number)
+    assert fitting_copies(torch.device("cuda"), [4, 8]) == (expected, number)
 
 
 def test_other_failures_are_not_taken_for_lack_of_memory(monkeypatch):
     def pinned(device, largest_bytes):
         raise RuntimeError("no such device")
 
-    monkeypatch.setattr(gpu, "PinnedCopier", pinned)
+    monkeypatch.setattr(gpu, "pinned_copies", pinned)
     with pytest.raises(RuntimeError, match="no such device"):
-        make_copier(torch.device("cuda"), [4])
+        fitting_copies(torch.device("cuda"), [4])
 
 
 @pytest.mark.gpu
 def test_real_copies_take_time_and_more_for_more():
     sizes = [1 << 10, 1 << 20, 1 << 27]
-    copier, number = make_copier(torch.device("cuda"), sizes)
+    directions, number = fitting_copies(torch.device("cuda"), sizes)
     assert number == 3
-    found = measure_copies(copier, sizes, CudaClock(4), 4, np.random.default_rng(0))
+    found = measure_copies(directions, sizes, CudaClock(4), 4, np.random.default_rng(0))
     for times in (found.to_host_ns, found.to_device_ns):
         assert times.min() > 0
         medians = np.median(times, axis=1)

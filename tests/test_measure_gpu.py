@@ -16,7 +16,7 @@ from dscwb.measuring.measure import profile
 from dscwb.profiles.files import load_profile, save_profile
 from dscwb.profiles.records import ProfileError
 from tests.machine import Machine
-from tests.test_copies import Copier
+from tests.test_copies import copies
 from tests.test_nvml import COOL, HOT, WARM, library
 
 WIDTHS = (50, 80, 10)  # after 100 at the input: payloads of 400, 200, 320 bytes for one sample
@@ -34,7 +34,7 @@ def gpu(monkeypatch):
     monkeypatch.setattr(cuda, "get_device_properties", lambda device: uuid)
     monkeypatch.setattr(cuda, "empty_cache", lambda: None)
     monkeypatch.setattr(
-        measuring_gpu, "make_copier", lambda device, sizes: (Copier(machine), len(sizes))
+        measuring_gpu, "fitting_copies", lambda device, sizes: (copies(machine), len(sizes))
     )
     monkeypatch.setitem(sys.modules, "pynvml", None)
     return machine
@@ -129,11 +129,11 @@ def test_a_batch_size_that_did_not_fit_has_no_copies(gpu):
 
 
 def test_copies_too_large_for_memory_are_said_and_left_out(gpu, monkeypatch, caplog):
-    monkeypatch.setattr(measuring_gpu, "make_copier", lambda device, sizes: (Copier(gpu), 1))
+    monkeypatch.setattr(measuring_gpu, "fitting_copies", lambda device, sizes: (copies(gpu), 1))
     found = measured(gpu)
     assert "No memory to measure copies of more than 1 of 3 sizes" in caplog.text
     np.testing.assert_array_equal(found.to_host_s(1), [0, 210e-9, np.nan, 0])
-    monkeypatch.setattr(measuring_gpu, "make_copier", lambda device, sizes: (None, 0))
+    monkeypatch.setattr(measuring_gpu, "fitting_copies", lambda device, sizes: (None, 0))
     assert measured(gpu).transfers is None
 
 

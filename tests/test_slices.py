@@ -15,7 +15,7 @@ from dscwb.measuring.measure import profile
 from dscwb.profiles.files import load_profile, save_profile
 from dscwb.profiles.records import ProfileError
 from tests.machine import Machine
-from tests.test_copies import Copier
+from tests.test_copies import copies
 
 H200 = SimpleNamespace(name="NVIDIA H200", major=9, multi_processor_count=132, uuid="0")
 A100 = SimpleNamespace(name="NVIDIA A100", major=8, multi_processor_count=108, uuid="0")
@@ -45,7 +45,9 @@ class Gpu:
         monkeypatch.setattr(cuda, "synchronize", lambda device: self.waited.append("device"))
         monkeypatch.setattr(cuda, "stream", self._stream)
         monkeypatch.setattr(
-            measuring_gpu, "make_copier", lambda device, sizes: (Copier(self.machine), len(sizes))
+            measuring_gpu,
+            "fitting_copies",
+            lambda device, sizes: (copies(self.machine), len(sizes)),
         )
         monkeypatch.setitem(sys.modules, "pynvml", None)
         contexts = SimpleNamespace(GreenContext=SimpleNamespace(create=self._create))

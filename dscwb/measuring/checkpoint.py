@@ -19,6 +19,7 @@ from dscwb.profiles.records import Passes, Profile, ProfileError, Provenance
 
 _LOG = logging.getLogger("dscwb")
 UNFINISHED, INTERRUPTED = "unfinished", "interrupted"
+CONDITIONS = ("device", "threads", "dtype", "protocol")
 DIGITS = 12  # of a hash, enough to tell two apart
 SECONDS = 14  # digits of a date to the second
 
@@ -77,20 +78,17 @@ def _changes(earlier: Profile, graph: ModelGraph, here: Provenance) -> list[str]
     """What differs between the conditions of a profile and those of now, in words; dates may."""
     if earlier.graph != graph:
         return [f"the model ({earlier.graph.model}, now {graph.model})"]
-    a, b = earlier.provenance, here
-    settings = [word for word in a.note.split(", ") if word not in (UNFINISHED, INTERRUPTED)]
-    before, after = dict(a.versions), dict(b.versions)
-    pairs = [
-        ("device", a.device, b.device),
-        ("threads", a.threads, b.threads),
-        ("dtype", a.dtype, b.dtype),
-        ("protocol", a.protocol, b.protocol),
-        ("idle gap in seconds", a.gap_s, b.gap_s),
-        ("settings", ", ".join(settings), b.note),
-        ("weights", a.weights_sha256[:DIGITS], b.weights_sha256[:DIGITS]),
-        *((name, before.get(name), after.get(name)) for name in {**before, **after}),
-    ]
-    return [f"{name} ({old}, now {new})" for name, old, new in pairs if old != new]
+    old, note = earlier.provenance, earlier.provenance.note.split(", ")
+    settings = [word for word in note if word not in (UNFINISHED, INTERRUPTED)]
+    before, after = dict(old.versions), dict(here.versions)
+    pairs = {
+        **{name: (getattr(old, name), getattr(here, name)) for name in CONDITIONS},
+        "idle gap in seconds": (old.gap_s, here.gap_s),
+        "settings": (", ".join(settings), here.note),
+        "weights": (old.weights_sha256[:DIGITS], here.weights_sha256[:DIGITS]),
+        **{name: (before.get(name), after.get(name)) for name in before | after},
+    }
+    return [f"{name} ({was}, now {now})" for name, (was, now) in pairs.items() if was != now]
 
 
 def take_up(path: Path, unfinished: Path) -> Profile | None:
@@ -161,12 +159,18 @@ def alone(path: Path | None) -> Iterator[None]:
     lock.parent.mkdir(parents=True, exist_ok=True)
     while True:
         with lock.open("a") as file:
-            if not _lock(file.fileno()):
-                raise ProfileError(
-                    f"another process is measuring into {path}; wait for it, or give another file "
-                    "and run them one after the other, since two at a time slow each other down."
-                )
-            if not _is_at(file.fileno(), lock):
+            if sys.platform != "win32":
+                import fcntl
+
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise ProfileError(
+                        f"another process is measuring into {path}; wait for it, or give another "
+                        "file and run them one after the other, since two at a time slow each "
+                        "other down."
+                    ) from None
+            if not os.fstat(file.fileno()).st_nlink:
                 continue  # its last holder has removed it meanwhile: make another
             try:
                 yield
@@ -175,23 +179,3 @@ def alone(path: Path | None) -> Iterator[None]:
                 if not os.fstat(file.fileno()).st_size:
                     lock.unlink(missing_ok=True)
             return
-
-
-def _is_at(descriptor: int, path: Path) -> bool:
-    """Whether an open file still has this name."""
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    except FileNotFoundError:
-        return False
-
-
-def _lock(descriptor: int) -> bool:
-    """Whether an open file could be locked."""
-    if sys.platform != "win32":
-        import fcntl
-
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-    return True

@@ -43,29 +43,15 @@ _REASONS = {
 }
 # The others are how somebody set the GPU up, or that it had nothing to do between two rounds.
 _SLOWED = 0x004 | 0x008 | 0x020 | 0x040 | 0x080
-_UNITS = {"SM": "MHz", "memory": "MHz", "temperature": "°C", "power": "W"}
-_MW_PER_W = 1e3
-
-
-def _in_words(device: torch.device, number: int) -> str:
-    """``8 of 132 multiprocessors``, or the error that says what this device offers."""
-    if device.type != "cuda":
-        raise ValueError(
-            f"multiprocessors is {number}, but the model lies on {device.type}, which has none; "
-            "leave it out, or capture the model on cuda."
-        )
-    chip = torch.cuda.get_device_properties(device)
-    fewest, step = _SIZES[min(max(chip.major, min(_SIZES)), max(_SIZES))]
-    of = chip.multi_processor_count
-    most = of // step * step
-    if number % step or not fewest <= number <= most:
-        steps = f" in steps of {step}" if step > 1 else ""
-        offers = f"slices of {fewest} to {most}{steps}" if most >= fewest else "no slices"
-        raise ValueError(
-            f"multiprocessors is {number}; {chip.name} has {of} and offers {offers}. "
-            "Leave it out to measure the whole GPU."
-        )
-    return f"{number} of {of} multiprocessors"
+# What is sampled: NVML's function, its second argument, how many of its units make one of ours.
+_QUESTIONS = {
+    "SM": ("nvmlDeviceGetClockInfo", "NVML_CLOCK_SM", 1, "MHz"),
+    "memory": ("nvmlDeviceGetClockInfo", "NVML_CLOCK_MEM", 1, "MHz"),
+    "temperature": ("nvmlDeviceGetTemperature", "NVML_TEMPERATURE_GPU", 1, "°C"),
+    "power": ("nvmlDeviceGetPowerUsage", "", 1000, "W"),
+}
+Copy = Callable[[int], object]
+"""Starts a copy of so many bytes."""
 
 
 @contextmanager
@@ -87,9 +73,36 @@ def slice_of(device: torch.device, number: int | None) -> Iterator[tuple[str, st
     if number is None:
         yield "", ""
         return
-    part = _in_words(device, number)
+    if device.type != "cuda":
+        raise ValueError(
+            f"multiprocessors is {number}, but the model lies on {device.type}, which has none; "
+            "leave it out, or capture the model on cuda."
+        )
+    chip = torch.cuda.get_device_properties(device)
+    fewest, step = _SIZES[min(max(chip.major, min(_SIZES)), max(_SIZES))]
+    of = chip.multi_processor_count
+    most = of // step * step
+    if number % step or not fewest <= number <= most:
+        steps = f" in steps of {step}" if step > 1 else ""
+        offers = f"slices of {fewest} to {most}{steps}" if most >= fewest else "no slices"
+        raise ValueError(
+            f"multiprocessors is {number}; {chip.name} has {of} and offers {offers}. "
+            "Leave it out to measure the whole GPU."
+        )
     torch.cuda.synchronize(device)  # weights and inputs were written on another stream
-    context, stream = _made(device, number)
+    try:
+        from torch.cuda.green_contexts import GreenContext
+
+        context = GreenContext.create(num_sms=number, device_id=device.index or 0)
+        stream = context.Stream()
+    except (ImportError, AttributeError, RuntimeError) as error:
+        said = str(error).strip().split("\n")[0].rstrip(".")
+        raise ProfileError(
+            f"No slice of {number} multiprocessors can be made here ({said}); it takes an NVIDIA "
+            "GPU on Linux, a driver for CUDA 12.8 or newer and the package cuda-bindings (pip "
+            "install cuda-bindings); without them leave multiprocessors out to measure the whole "
+            "GPU."
+        ) from None
     granted = _granted(context, stream)
     if granted not in (None, number):
         raise ValueError(
@@ -99,26 +112,12 @@ def slice_of(device: torch.device, number: int | None) -> Iterator[tuple[str, st
     untold = "" if granted else ", as asked for: the driver does not tell the number"
     with torch.cuda.stream(stream):
         try:
-            yield part, f"CUDA green context of {number} multiprocessors{untold}"
+            yield (
+                f"{number} of {of} multiprocessors",
+                f"CUDA green context of {number} multiprocessors{untold}",
+            )
         finally:
             stream.synchronize()
-
-
-def _made(device: torch.device, number: int) -> tuple[Any, Any]:
-    """The green context, which lives as long as somebody holds it, and a stream in it."""
-    try:
-        from torch.cuda.green_contexts import GreenContext
-
-        context = GreenContext.create(num_sms=number, device_id=device.index or 0)
-        return context, context.Stream()
-    except (ImportError, AttributeError, RuntimeError) as error:
-        said = str(error).strip().split("\n")[0].rstrip(".")
-        raise ProfileError(
-            f"No slice of {number} multiprocessors can be made here ({said}); it takes an NVIDIA "
-            "GPU on Linux, a driver for CUDA 12.8 or newer and the package cuda-bindings (pip "
-            "install cuda-bindings); without them leave multiprocessors out to measure the whole "
-            "GPU."
-        ) from None
 
 
 def _granted(context: Any, stream: Any) -> int | None:
@@ -128,17 +127,15 @@ def _granted(context: Any, stream: Any) -> int | None:
     """
     if known := getattr(context, "sm_count", None):
         return int(known)
-    try:
+    with suppress(ImportError, AttributeError, RuntimeError):
         from cuda.bindings import driver
 
         error, green = driver.cuStreamGetGreenCtx(driver.CUstream(stream.cuda_stream))
-        if error != driver.CUresult.CUDA_SUCCESS:
-            return None
-        kind = driver.CUdevResourceType.CU_DEV_RESOURCE_TYPE_SM
-        error, resource = driver.cuGreenCtxGetDevResource(green, kind)
-        return int(resource.sm.smCount) if error == driver.CUresult.CUDA_SUCCESS else None
-    except (ImportError, AttributeError, RuntimeError):
-        return None
+        if error == driver.CUresult.CUDA_SUCCESS:
+            kind = driver.CUdevResourceType.CU_DEV_RESOURCE_TYPE_SM
+            error, resource = driver.cuGreenCtxGetDevResource(green, kind)
+            return int(resource.sm.smCount) if error == driver.CUresult.CUDA_SUCCESS else None
+    return None
 
 
 class GpuMonitor:
@@ -154,7 +151,7 @@ class GpuMonitor:
     def __init__(self, device: torch.device) -> None:
         """Open NVML for this device."""
         self.driver = ""
-        self._samples: dict[str, list[float]] = {name: [] for name in _UNITS}
+        self._samples: dict[str, list[float]] = {name: [] for name in _QUESTIONS}
         self._reasons = 0
         self._nvml: Any = None
         self._gpu: Any = None
@@ -174,25 +171,21 @@ class GpuMonitor:
         """Ask once for clocks, temperature, power, and what limits the clocks."""
         if self._gpu is None:
             return
-        nvml, gpu = self._nvml, self._gpu
-        questions: dict[str, Callable[[], float]] = {
-            "SM": lambda: nvml.nvmlDeviceGetClockInfo(gpu, nvml.NVML_CLOCK_SM),
-            "memory": lambda: nvml.nvmlDeviceGetClockInfo(gpu, nvml.NVML_CLOCK_MEM),
-            "temperature": lambda: nvml.nvmlDeviceGetTemperature(gpu, nvml.NVML_TEMPERATURE_GPU),
-            "power": lambda: nvml.nvmlDeviceGetPowerUsage(gpu) / _MW_PER_W,
-        }
-        for name, ask in questions.items():
+        for name, (ask, what, in_one, _) in _QUESTIONS.items():
             with suppress(Exception):
-                self._samples[name].append(float(ask()))
+                more = [getattr(self._nvml, what)] if what else []
+                told = float(getattr(self._nvml, ask)(self._gpu, *more))
+                self._samples[name].append(told / in_one)
         for word in ("Event", "Throttle"):  # old libraries and drivers know the second only
             with suppress(Exception):
-                self._reasons |= getattr(nvml, f"nvmlDeviceGetCurrentClocks{word}Reasons")(gpu)
+                ask = f"nvmlDeviceGetCurrentClocks{word}Reasons"
+                self._reasons |= getattr(self._nvml, ask)(self._gpu)
                 break
 
     def in_words(self) -> str:
         """Lowest, median and highest of what was sampled, and what limited the clocks."""
         parts = [
-            f"{name} {min(x):.0f}/{statistics.median(x):.0f}/{max(x):.0f} {_UNITS[name]}"
+            f"{name} {min(x):.0f}/{statistics.median(x):.0f}/{max(x):.0f} {_QUESTIONS[name][-1]}"
             for name, x in self._samples.items()
             if x
         ]
@@ -218,25 +211,18 @@ def _names(reasons: int) -> tuple[str, ...]:
     return known or ((f"reasons {reasons:#x}",) if reasons else ())
 
 
-class PinnedCopier:
-    """Copies through page-locked memory, allocated once: what a program written for speed does.
+def pinned_copies(device: torch.device, largest_bytes: int) -> tuple[Copy, Copy]:
+    """Copies to the host and to the GPU through page-locked memory, allocated once.
 
-    From ordinary memory, as ``tensor.cpu()`` has it, a copy takes longer: the driver copies once
-    more, through page-locked memory of its own.
+    This is what a program written for speed does. From ordinary memory, as ``tensor.cpu()`` has it,
+    a copy takes longer: the driver copies once more, through page-locked memory of its own.
     """
-
-    def __init__(self, device: torch.device, largest_bytes: int) -> None:
-        """Allocate both ends."""
-        self._there = torch.empty(largest_bytes, dtype=torch.uint8, device=device)
-        self._here = torch.empty(largest_bytes, dtype=torch.uint8, pin_memory=True)
-
-    def to_host(self, size_bytes: int) -> None:
-        """Start a copy of so many bytes from the GPU."""
-        self._here[:size_bytes].copy_(self._there[:size_bytes], non_blocking=True)
-
-    def to_device(self, size_bytes: int) -> None:
-        """Start a copy of so many bytes to the GPU."""
-        self._there[:size_bytes].copy_(self._here[:size_bytes], non_blocking=True)
+    there = torch.empty(largest_bytes, dtype=torch.uint8, device=device)
+    here = torch.empty(largest_bytes, dtype=torch.uint8, pin_memory=True)
+    return (
+        lambda size: here[:size].copy_(there[:size], non_blocking=True),
+        lambda size: there[:size].copy_(here[:size], non_blocking=True),
+    )
 
 
 def copies_of_payloads(
@@ -247,14 +233,14 @@ def copies_of_payloads(
         return None
     torch.cuda.empty_cache()
     steps = ladder(graph, batch_sizes)
-    copier, fitting = make_copier(device, steps)
+    directions, fitting = fitting_copies(device, steps)
     if fitting < len(steps):
         words = "No memory to measure copies of more than %d of %d sizes."
         _LOG.warning(words, fitting, len(steps))
-    if copier is None:
+    if directions is None:
         return None
     cuts, rng = len(graph.layers) + 1, np.random.default_rng(seed)
-    return measure_copies(copier, steps[:fitting], clock, cuts, rng)
+    return measure_copies(directions, steps[:fitting], clock, cuts, rng)
 
 
 def ladder(graph: ModelGraph, batch_sizes: Sequence[int]) -> list[int]:
@@ -271,11 +257,13 @@ def ladder(graph: ModelGraph, batch_sizes: Sequence[int]) -> list[int]:
     return sorted({low, *(n for n in powers if low < n < high), high})
 
 
-def make_copier(device: torch.device, sizes: Sequence[int]) -> tuple[PinnedCopier | None, int]:
-    """A copier for as many of the sizes as memory allows, ascending, and their number."""
+def fitting_copies(
+    device: torch.device, sizes: Sequence[int]
+) -> tuple[tuple[Copy, Copy] | None, int]:
+    """Copies of as many of the sizes as memory allows, ascending, and their number."""
     for number in range(len(sizes), 0, -1):
         try:
-            return PinnedCopier(device, sizes[number - 1]), number
+            return pinned_copies(device, sizes[number - 1]), number
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -283,13 +271,12 @@ def make_copier(device: torch.device, sizes: Sequence[int]) -> tuple[PinnedCopie
 
 
 def measure_copies(
-    copier: PinnedCopier, sizes: Sequence[int], clock: Clock, cuts: int, rng: Generator
+    directions: tuple[Copy, Copy], sizes: Sequence[int], clock: Clock, cuts: int, rng: Generator
 ) -> Transfers:
     """Time copies of all sizes (bytes, ascending) in both directions, in random order each time.
 
     The clock is one for a model of so many cuts; only its two ends are stamped.
     """
-    directions = (copier.to_host, copier.to_device)
     times = np.zeros((len(directions), len(sizes), REPEATS), dtype=np.int64)
     ends_only = [True, *[False] * (cuts - 2), True]
     for repeat in range(-WARM_REPEATS, REPEATS):

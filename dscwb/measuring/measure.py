@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
 
 import torch
 from tqdm import tqdm
@@ -144,9 +143,19 @@ def profile(
         def keep() -> None:
             kept.keep(rounds.so_far(), conditions())
 
+        def after_round(spent_s: float, left_s: float) -> None:
+            """Show the time, sample the clocks, keep the rounds: what a pass must not wait for."""
+            bar.total = spent_s + left_s
+            if bar.n // SAMPLE_EVERY_S < spent_s // SAMPLE_EVERY_S:
+                monitor.sample()
+            if bar.n // KEEP_EVERY_S < spent_s // KEEP_EVERY_S:
+                keep()
+            bar.n = spent_s  # a disabled bar counts nothing itself
+            bar.update(0)
+
         transfers, note = None, here.note
         try:
-            rounds.run(partial(_after_round, bar, monitor, keep))
+            rounds.run(after_round)
             monitor.sample()  # the GPU is still warm; a short measurement has no other sample
             if copies or (copies is None and multiprocessors is None):
                 sizes = rounds.let_go_of_inputs()
@@ -217,20 +226,3 @@ def _fixed_conditions(device: torch.device, threads: int | None, tf32: bool) -> 
         torch.set_num_threads(threads_before)
         if collecting:
             gc.enable()
-
-
-def _after_round(
-    bar: tqdm[NoReturn],
-    monitor: GpuMonitor,
-    keep: Callable[[], None],
-    spent_s: float,
-    left_s: float,
-) -> None:
-    """Show the time, sample the clocks, write the checkpoint: what a pass must not wait for."""
-    bar.total = spent_s + left_s
-    if bar.n // SAMPLE_EVERY_S < spent_s // SAMPLE_EVERY_S:
-        monitor.sample()
-    if bar.n // KEEP_EVERY_S < spent_s // KEEP_EVERY_S:
-        keep()
-    bar.n = spent_s  # a disabled bar counts nothing itself
-    bar.update(0)

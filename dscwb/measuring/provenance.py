@@ -60,7 +60,7 @@ def describe(
         threads=None if on_gpu else torch.get_num_threads(),
         clocks="" if on_gpu else _clocks(),
         dtype=captured.dtype,
-        versions=(*_versions(), *(_cuda_versions(driver) if on_gpu else ())),
+        versions=_versions(on_gpu, driver),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         protocol=protocol,
         note=", ".join(filter(None, told)),
@@ -86,26 +86,22 @@ def _text(path: Path) -> str:
 
 def _clocks() -> str:
     """Clock rate as the system reports it (kHz, MHz), its governor, and the number of cores."""
-    governor = _text(_GOVERNOR / "scaling_governor").strip()
-    most = _text(_GOVERNOR / "scaling_max_freq").strip()
+    governor, most = (_text(_GOVERNOR / f"scaling_{x}").strip() for x in ("governor", "max_freq"))
     now = re.search(r"cpu MHz\s*:\s*([\d.]+)", _text(_PROCESSOR))
-    words = [f"{os.cpu_count()} logical cores"]
-    if most:
-        words.append(f"up to {int(most) / 1e6:.2f} GHz")
-    elif now:
-        words.append(f"{float(now[1]) / 1e3:.2f} GHz as reported")
-    return ", ".join([*words, f"governor {governor}"] if governor else words)
+    reported = f"{float(now[1]) / 1e3:.2f} GHz as reported" if now else ""
+    clock = f"up to {int(most) / 1e6:.2f} GHz" if most else reported
+    words = (f"{os.cpu_count()} logical cores", clock, governor and f"governor {governor}")
+    return ", ".join(filter(None, words))
 
 
-def _versions() -> tuple[tuple[str, str], ...]:
+def _versions(on_gpu: bool, driver: str) -> tuple[tuple[str, str], ...]:
+    """Of libraries and system; of CUDA that torch was built for, cuDNN and a driver if known."""
     kernel = ".".join(re.findall(r"\d+", platform.release())[:2])
-    system = f"{platform.system()} {kernel} {platform.machine()}"
-    installed = tuple((name, str(import_module(name).__version__)) for name in LIBRARIES)
-    return (*installed, ("python", platform.python_version()), ("system", system))
-
-
-def _cuda_versions(driver: str) -> tuple[tuple[str, str], ...]:
-    """CUDA that torch was built for, cuDNN, and the driver where it is known."""
-    cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
-    found = [("cuda", str(torch.version.cuda)), ("cudnn", str(cudnn)), ("driver", driver)]
-    return tuple(found if driver else found[:2])
+    found = {name: import_module(name).__version__ for name in LIBRARIES}
+    found["python"] = platform.python_version()
+    found["system"] = f"{platform.system()} {kernel} {platform.machine()}"
+    if on_gpu:
+        cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+        found |= {"cuda": torch.version.cuda, "cudnn": cudnn}
+        found |= {"driver": driver} if driver else {}
+    return tuple((name, str(version)) for name, version in found.items())

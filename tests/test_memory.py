@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from dscwb.capturing.captured import capture, verify
+from dscwb.capturing.checking import noting_changes
 from dscwb.capturing.errors import CaptureError
 from dscwb.capturing.exported import read_program
 from dscwb.cuts import all_cuts
@@ -253,6 +254,25 @@ def test_what_the_refusal_advises_works():
 
     captured = capture(Passed().eval(), example_inputs=(torch.randn(2, 4, 4), torch.zeros(2, 4)))
     assert verify(captured, all_cuts(captured.graph)) == []
+
+
+def test_what_a_run_leaves_in_attributes_is_noted_and_put_back():
+    class Keeps(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.seen, self.last, self.calls = nn.Linear(4, 4), [], None, 0
+
+        def forward(self, x):
+            self.seen.append(x * 2)
+            self.last, self.calls, self.new = x.relu(), self.calls + 1, x
+            return self.inner(x) * self.calls
+
+    model = Keeps()
+    with noting_changes(model) as changed:
+        model(torch.randn(2, 4))
+    assert (model.seen, model.last, model.calls) == ([], None, 0)
+    assert not hasattr(model, "new")
+    assert sorted(changed) == ["calls", "last", "new", "seen"]
 
 
 def test_a_count_that_no_result_reads_is_left_out():

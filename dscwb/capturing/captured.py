@@ -18,10 +18,15 @@ import timm
 import torch
 from torch import fx, nn
 
-from dscwb.capturing.checking import check_one_sample, check_program
+from dscwb.capturing.checking import (
+    check_one_sample,
+    check_program,
+    largest_difference,
+    noting_changes,
+)
 from dscwb.capturing.errors import CaptureError
 from dscwb.capturing.exported import held_name, read_program
-from dscwb.capturing.failures import quiet, why_not_exported, why_not_ready
+from dscwb.capturing.failures import check_ready, quiet, why_not_exported
 from dscwb.capturing.halves import make_head, make_stamped, make_tail
 from dscwb.capturing.inputs import BatchAxes, Call, Inputs, one_call, register_dataclasses
 from dscwb.capturing.models import (
@@ -34,8 +39,6 @@ from dscwb.capturing.models import (
     tree_of,
 )
 from dscwb.capturing.precision import readable
-from dscwb.capturing.same import largest_difference
-from dscwb.capturing.state import noting_changes
 from dscwb.cuts import Cut
 from dscwb.graph import ModelGraph
 from dscwb.units import as_lines, as_table
@@ -182,8 +185,7 @@ def capture(
         device: Where to run; the module is moved there.
         dtype: Element type of weights and inputs, ``torch.float16``; the module is converted.
         channels_last: Convert 4-D weights and inputs to channels-last memory format.
-        check: Run model and capture once each on one sample and compare the outputs bitwise; a
-            large model's operations are compared one by one instead, where they are the same.
+        check: Run model and capture once each on one sample and compare the outputs bitwise.
 
     Raises:
         CaptureError: Unknown name, train mode, no batch dimension, a model that torch.export cannot
@@ -194,9 +196,8 @@ def capture(
     memory = torch.channels_last if channels_last else None
     if is_exported(module):
         check_kept(module, name, device, dtype, channels_last)
-    elif reason := why_not_ready(module, name, check):
-        raise CaptureError(reason)
     else:
+        check_ready(module, name, check)
         module = module.to(device=device, dtype=dtype)
         module = module.to(memory_format=memory) if memory else module
     args, kwargs = example_of(module, name, input_size, example_inputs, example_kwargs)
@@ -214,11 +215,10 @@ def capture(
         if not spec.batch_axes and spec.name not in graph.resident:
             clean.register_buffer(held_name(spec.name), x, persistent=False)
     if check:
-        check_program(module, graph, clean, call, exchanged)
+        check_program(module, name, clean, call, exchanged)
     weight = first_weight(module)
-    dtype = (call.tensors[0] if weight is None else weight).dtype
+    element = str((call.tensors[0] if weight is None else weight).dtype).removeprefix("torch.")
     own = not (isinstance(model, str) and timm.is_model(model))
-    element = str(dtype).removeprefix("torch.")
     return CapturedModel(graph, clean, call, call.tensors[0].device, element, own)
 
 
@@ -231,14 +231,17 @@ def _moved(x: torch.Tensor, module: nn.Module, memory: torch.memory_format | Non
 
 
 def _export(module: nn.Module, name: str, call: Call) -> torch.export.ExportedProgram:
+    """The program; once more where torch did not know the dataclasses that the model returns."""
+    again = partial(_exported, module, call)
     try:
-        return _exported(module, call)
+        return again()
     except Exception as error:
-        failed = error
-    if _learns_results(module, call):
+        failed, new = error, False
+    with suppress(Exception), quiet(), torch.inference_mode():
+        new = register_dataclasses(call.run(module, call.tensors))
+    if new:
         return _export(module, name, call)
     # Outside of the except block: there torch's own error would stand above this one.
-    again = partial(_exported, module, call)
     raise CaptureError(why_not_exported(module, name, call, failed, again))
 
 
@@ -261,13 +264,6 @@ def _exported(module: nn.Module, call: Call) -> torch.export.ExportedProgram:
             if not _BOUNDED.search(str(error)):
                 break
     raise failed
-
-
-def _learns_results(module: nn.Module, call: Call) -> bool:
-    """Tell torch of the dataclasses that the model returns; whether there were new ones."""
-    with suppress(Exception), quiet(), torch.inference_mode():
-        return register_dataclasses(call.run(module, call.tensors))
-    return False
 
 
 def verify(

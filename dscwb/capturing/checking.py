@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
 from torch import fx, nn
+from torch.utils import _pytree as pytree
 
-from dscwb.capturing.errors import CaptureError, line_of
-from dscwb.capturing.failures import error_of, quiet
+from dscwb.capturing.errors import CaptureError, keeps_state, line_of
+from dscwb.capturing.failures import error_of
 from dscwb.capturing.inputs import Call
 from dscwb.capturing.models import is_exported
-from dscwb.capturing.same import largest_difference, same_operations
-from dscwb.capturing.state import keeps_state, noting_changes
-from dscwb.graph import ModelGraph
 
-# A model with more FLOPs is first compared operation by operation: running it twice takes longer
-# than exporting it. Half a second on one thread of a CPU.
-_SLOW = 5e9
+_EMPTY = vars(nn.Module()).keys()
 _KERNELS = 1e-3  # a larger difference, relative to the largest value, comes from another program
 
 
@@ -29,11 +27,12 @@ def check_one_sample(module: nn.Module, name: str, call: Call) -> None:
     if len(call.batched) < 2 or call.batch_size > 1:
         return
     two = call.of_size(2)
-    unclear = []
-    for i, axis in enumerate(call.batch_axes):
-        mixed = (*two[:i], call.tensors[i], *two[i + 1 :])
-        if axis is not None and error_of(call.run, module, mixed) is None:
-            unclear.append(call.names[i])
+    unclear = [
+        said
+        for i, (said, axis) in enumerate(zip(call.names, call.batch_axes, strict=True))
+        if axis is not None
+        and not error_of(call.run, module, (*two[:i], call.tensors[i], *two[i + 1 :]))
+    ]
     if unclear:
         axes = dict(zip(call.names, call.batch_axes, strict=True))
         raise CaptureError(
@@ -45,7 +44,7 @@ def check_one_sample(module: nn.Module, name: str, call: Call) -> None:
 
 def check_program(
     module: nn.Module,
-    graph: ModelGraph,
+    name: str,
     captured: fx.GraphModule,
     call: Call,
     exchanged: Sequence[str],
@@ -56,16 +55,8 @@ def check_program(
     program that was exported by others may be for two or more. A model that changes what it holds
     (`exchanged`) runs on other samples before: is this what it keeps?
     """
-    samples = 1
-    if is_exported(module) and error_of(call.run, module, call.of_size(1)):
-        samples = call.batch_size
-    inputs = call.of_size(samples)
-    work = sum(layer.flops or 0 for layer in graph.layers)
-    if work > _SLOW and not exchanged:
-        with noting_changes(module), quiet():
-            args, kwargs = call.rebuilt(inputs)
-            if same_operations(lambda: module(*args, **kwargs), lambda: captured(*inputs)):
-                return
+    alone = not is_exported(module) or error_of(call.run, module, call.of_size(1)) is None
+    inputs = call.of_size(1 if alone else call.batch_size)
     with torch.inference_mode():
         try:
             if exchanged:  # it may keep something of its first call, or of the one before
@@ -73,11 +64,11 @@ def check_program(
             want = call.run(module, inputs)
         except Exception:
             if exchanged:  # such as a cache that has grown beyond its mask
-                raise CaptureError(keeps_state(graph.model, exchanged)) from None
+                raise CaptureError(keeps_state(name, exchanged)) from None
             raise
         error = largest_difference(want, captured(*inputs))
     if error > _KERNELS:
-        raise CaptureError(_why_different(module, graph.model, captured, call, error, exchanged))
+        raise CaptureError(_why_different(module, name, captured, call, error, exchanged))
 
 
 def _why_different(
@@ -89,19 +80,17 @@ def _why_different(
     exchanged: Sequence[str],
 ) -> str:
     """Why program and model differ by so much with one sample, though both ran."""
-    noise = _noise(module, call, seeded=False)
-    if noise > 0:
-        if _noise(module, call, seeded=True) > 0:
+    if noise := _noise(module, call, seeded=False):
+        if _noise(module, call, seeded=True):
             with noting_changes(module) as changing:
                 error_of(call.run, module, call.tensors)
             return keeps_state(name, exchanged or changing)
         seeded = torch.Tag.nondeterministic_seeded
         drawing = (n for n in captured.graph.nodes if seeded in getattr(n.target, "tags", ()))
-        where = next(map(line_of, drawing), "")
         return (
             f"{name} is not deterministic: two runs on the same input differ by up to {noise:.3g}; "
-            f"remove the random operation{where} from its forward (dropout takes "
-            "training=self.training), or give the random numbers as an input."
+            f"remove the random operation{next(map(line_of, drawing), '')} from its forward "
+            "(dropout takes training=self.training), or give the random numbers as an input."
         )
     with torch.inference_mode():
         want, got = call.run(module, call.tensors), captured(*call.tensors)
@@ -125,10 +114,17 @@ def _noise(module: nn.Module, call: Call, seeded: bool) -> float:
 
     Before them the model runs on other samples: of these it may keep something.
     """
-    results = []
-    for change in (_other, torch.clone, torch.clone):
-        with torch.inference_mode(), _seeded(call) if seeded else nullcontext():
+    cuda = [x.device for x in call.tensors[:1] if x.is_cuda]
+    kept, results = (random.getstate(), np.random.get_state()), []
+    with torch.random.fork_rng(cuda), torch.inference_mode():
+        for change in (_other, torch.clone, torch.clone):
+            if seeded:
+                torch.manual_seed(0)
+                random.seed(0)
+                np.random.seed(0)
             results.append(call.run(module, call.of_size(1), change))
+    random.setstate(kept[0])
+    np.random.set_state(kept[1])
     return largest_difference(*results[1:])
 
 
@@ -138,17 +134,85 @@ def _other(x: torch.Tensor) -> torch.Tensor:
     return moved * 1.5 if x.is_floating_point() or x.is_complex() else moved
 
 
+def largest_difference(some: Any, others: Any) -> float:
+    """Over all tensors of two results, relative to a tensor's largest value.
+
+    It is 0 if and only if they are equal to the bit, and infinite where anything but the values of
+    tensors differs: numbers, shapes, structure.
+    """
+    pairs = pytree.tree_leaves(some), pytree.tree_leaves(others)
+    if len(pairs[0]) != len(pairs[1]):
+        return math.inf
+    return max(map(_difference, *pairs), default=0.0)
+
+
+def _difference(a: Any, b: Any) -> float:
+    if not isinstance(a, torch.Tensor) or not isinstance(b, torch.Tensor):
+        return 0.0 if type(a) is type(b) and a == b else math.inf
+    if a.shape != b.shape:
+        return math.inf
+    wide = torch.complex128 if a.is_complex() or b.is_complex() else torch.float64
+    a, b = a.to(wide), b.to(wide)
+    unlike = ~torch.isclose(a, b, rtol=0, atol=0, equal_nan=True)
+    if not unlike.any():
+        return 0.0
+    gap = float((a - b)[unlike].abs().max() / a.abs().max().clamp_min(1e-30))
+    return gap if math.isfinite(gap) else math.inf
+
+
 @contextmanager
-def _seeded(call: Call) -> Iterator[None]:
-    """The same random numbers each time, of torch, Python and NumPy; afterwards as before."""
-    cuda = [x.device for x in call.tensors[:1] if x.is_cuda]
-    kept = random.getstate(), np.random.get_state()
+def noting_changes(module: nn.Module) -> Iterator[list[str]]:
+    """Names of what a module changes in its calls; afterwards its attributes are as before.
+
+    torch.export tells of tensors that are written in place, but not of ``self.h = new`` (it does so
+    for buffers of the model itself only), and leaves tensors without values in such attributes.
+    """
+    attributes = [(vars(inner), dict(vars(inner))) for inner in module.modules()]
+    every = [value for _, values in attributes for value in values.values()]
+    contents = [(x, x.copy()) for x in every if isinstance(x, (list, dict, set))]
+    before: dict[str, list[Any]] = {}
+    alive: list[Any] = []  # an id is a tensor's own for as long as it lives
+    changed: list[str] = []
+
+    def look(*_: Any) -> None:
+        before.update(_held(module, alive))
+
+    def compare(*_: Any) -> None:
+        after = _held(module, alive)
+        unlike = (n for n in {**before, **after} if before.get(n, []) != after.get(n, []))
+        changed.extend(name for name in unlike if name not in changed)
+
+    hooks = [module.register_forward_pre_hook(look), module.register_forward_hook(compare)]
     try:
-        with torch.random.fork_rng(cuda):
-            torch.manual_seed(0)
-            random.seed(0)
-            np.random.seed(0)
-            yield
+        yield changed
     finally:
-        random.setstate(kept[0])
-        np.random.set_state(kept[1])
+        for hook in hooks:
+            hook.remove()
+        for value, content in contents:
+            value.clear()
+            (value.extend if isinstance(value, list) else value.update)(content)
+        for current, values in attributes:
+            current.clear()
+            current.update(values)
+
+
+def _held(module: nn.Module, alive: list[Any]) -> dict[str, list[Any]]:
+    """What a module and those inside of it hold, also in containers, so that it can be compared.
+
+    Numbers and text, which tensors and how often each was written to, and the lengths of sets.
+    """
+
+    def told(x: Any) -> Any:
+        if isinstance(x, torch.Tensor):
+            return id(x), None if x.is_inference() else x._version
+        return len(x) if isinstance(x, set) else x
+
+    found = {}
+    for path, inner in module.named_modules():
+        plain = {name: value for name, value in vars(inner).items() if name not in _EMPTY}
+        for name, value in (plain | inner._buffers | inner._parameters).items():
+            leaves = pytree.tree_leaves(value)
+            alive += leaves
+            kept = (x for x in leaves if isinstance(x, (torch.Tensor, int, float, str, set)))
+            found[f"{path}.{name}".lstrip(".")] = [told(x) for x in kept]
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from traceback import FrameSummary
 from typing import Any
 
@@ -27,3 +27,13 @@ def users_line(frames: Iterable[FrameSummary]) -> str:
         if frame.line and not _NOT_THEIRS.search(frame.filename):
             return f" at `{frame.line.split(' #')[0].rstrip()}` ({frame.filename}:{frame.lineno})"
     return ""
+
+
+def keeps_state(model: str, names: Collection[str]) -> str:
+    """What is said of a model whose results depend on the calls before."""
+    held = " and ".join(map(repr, names))
+    return (
+        f"{model} keeps state between calls: its forward changes {held or 'something'} that the "
+        "next call reads, so head and tail on two machines would each have a state of their own. "
+        f"Let forward take {held or 'the state'} as an argument and return the new value."
+    )

@@ -1,8 +1,12 @@
-"""torch.export's program as code that can be cut, with its layers as records."""
+"""torch.export's program as code that can be cut, with its layers as records.
+
+The records hold shapes for every batch size, FLOPs and bytes.
+"""
 
 from __future__ import annotations
 
 import operator
+import re
 import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -10,15 +14,24 @@ from typing import Any
 
 import torch
 from torch import fx, nn
+from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from torch.utils import _pytree as pytree
 
 from dscwb.capturing.blocks import find_blocks
-from dscwb.capturing.errors import CaptureError
-from dscwb.capturing.layers import Reader, module_path, runs_layer
-from dscwb.capturing.memory import own_inputs, share_memory
-from dscwb.capturing.state import drop_state
+from dscwb.capturing.errors import CaptureError, line_of
+from dscwb.capturing.flops import flops
+from dscwb.capturing.memory import (
+    constants,
+    drop_state,
+    own_inputs,
+    rewritten,
+    share_memory,
+    storage,
+    tensors_read,
+    written,
+)
 from dscwb.cuts import narrow_places
-from dscwb.graph import ModelGraph
+from dscwb.graph import Layer, ModelGraph, TensorSpec
 
 # Assertions that torch.export leaves in the graph: they compute nothing.
 _CHECKS = ("_assert", "sym_constrain", "_guards")
@@ -57,14 +70,22 @@ def read_program(
     code = _copied(program, weights)
     inputs = [n for n in code.nodes if n.op == "placeholder"]
     arguments = dict(zip(inputs, owners, strict=False))
-    fixed = {n for n in inputs if arguments.get(n) in resident or _is_fixed(n)}
+    fixed = {n for n in inputs if all(isinstance(length, int) for length in n.meta["val"].shape)}
     share_memory(code)
-    own_inputs(code, fixed, name)
+    own_inputs(code, fixed.union(n for n in inputs if arguments.get(n) in resident), name)
     drop_state(code, sources, exchanged, name)
     returned = _return_structure(code, program.call_spec.out_spec)
-    staying = _staying(name, resident, arguments, returned)
-    clean = runnable(weights, code, "Captured")
-    reader = Reader(code, name, fixed.union(staying))
+    places = [*arguments.items(), *returned.items()]  # a tensor may be both
+    known = {place for _, place in places}
+    if unknown := [one for one in resident if one not in known]:
+        listed = ", ".join(repr(one) for one in sorted(known, key=str))
+        raise CaptureError(
+            f"{name}: resident names {', '.join(map(repr, unknown))}, which is neither an input "
+            f"tensor nor a place in the output; there are {listed}."
+        )
+    staying = dict.fromkeys(node for node, place in places if place in resident)
+    clean = Runnable(weights, code, "Captured")
+    reader = _Reader(code, name, fixed.union(staying))
     graph = ModelGraph(
         model=name,
         inputs=tuple(reader.specs[n.name] for n in inputs),
@@ -77,27 +98,41 @@ def read_program(
     return clean, replace(graph, narrow=narrow_places(graph))
 
 
-def _staying(
-    name: str,
-    resident: Collection[str | int],
-    arguments: dict[fx.Node, str],
-    results: dict[fx.Node, str | int],
-) -> list[fx.Node]:
-    """The inputs and results that the user calls resident."""
-    known = {*arguments.values(), *results.values()}
-    if unknown := [one for one in resident if one not in known]:
-        listed = ", ".join(repr(one) for one in sorted(known, key=str))
-        raise CaptureError(
-            f"{name}: resident names {', '.join(map(repr, unknown))}, which is neither an input "
-            f"tensor nor a place in the output; there are {listed}."
-        )
-    both = [*arguments.items(), *results.items()]  # a tensor may be both
-    return list(dict.fromkeys(node for node, place in both if place in resident))
+def held_name(name: str) -> str:
+    """The attribute under which the captured module holds an input without a batch axis."""
+    return f"held_{name}"
 
 
-def _is_fixed(node: fx.Node) -> bool:
-    """Whether the lengths of its tensor do not depend on the batch size."""
-    return all(isinstance(length, int) for length in node.meta["val"].shape)
+def key_of(entry: Any) -> Any:
+    """The place or name that a step of a pytree's path stands for."""
+    kinds = {pytree.SequenceKey: "idx", pytree.GetAttrKey: "name"}
+    return getattr(entry, kinds.get(type(entry), "key"))
+
+
+class Runnable(fx.GraphModule):
+    """FX code whose weights have flat names, are shared, and are ordinary attributes too.
+
+    As parameters and buffers alone they would be found by `nn.Module.__getattr__`: half a
+    microsecond at each use, 2 % of a small model's time, and not the same in whole and halves.
+    """
+
+    def __init__(
+        self, root: nn.Module | dict[str, Any], graph: fx.Graph, class_name: str = "Runnable"
+    ) -> None:
+        """Code that reads the weights of `root`."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # get_attr nodes are checked against a root of tensors
+            super().__init__(root, graph, class_name)
+        vars(self).update({**self._parameters, **self._buffers})
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Runnable:
+        """What moves or converts weights; it makes new buffers."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        vars(self).update({**self._parameters, **self._buffers})
+        return self
+
+
+# --- the program as one flat graph ----------------------------------------------------------------
 
 
 def _copied(program: torch.export.ExportedProgram, weights: Collection[str]) -> fx.Graph:
@@ -117,97 +152,16 @@ def _copied(program: torch.export.ExportedProgram, weights: Collection[str]) -> 
     return graph
 
 
-def _return_structure(graph: fx.Graph, spec: Any) -> dict[fx.Node, str | int]:
-    """Give the flat results the structure of the model's output; their places or keys in it."""
-    output = next(node for node in graph.nodes if node.op == "output")
-    flat: list[Any] = list(output.args[0])
-    graph.erase_node(output)
-    if not any(map(runs_layer, graph.nodes)):  # as nn.Identity: its results are those of a layer
-        for i, given in enumerate(flat):
-            if isinstance(given, fx.Node) and given.op == "placeholder":
-                flat[i] = graph.call_function(torch.ops.aten.alias.default, (given,))
-                flat[i].meta = {"val": given.meta["val"]}
-    value = pytree.tree_unflatten(flat, spec) if spec is not None else tuple(flat)
-
-    def put_together(*leaves: Any) -> Any:
-        return pytree.tree_unflatten(leaves, spec)
-
-    as_written = spec is None or _is_plain(spec)
-    graph.output(value if as_written else graph.call_function(put_together, tuple(flat)))
-    returned: dict[fx.Node, str | int] = {}
-    for path, leaf in pytree.tree_flatten_with_path(value)[0]:
-        if isinstance(leaf, fx.Node):
-            returned.setdefault(leaf, key_of(path[0]) if path else 0)
-    return returned
-
-
-def _is_plain(spec: Any) -> bool:
-    """Whether FX can write a structure as code."""
-    return spec.is_leaf() or (
-        spec.type in (tuple, list, dict) and all(map(_is_plain, spec.children()))
-    )
-
-
-def held_name(name: str) -> str:
-    """The attribute under which the captured module holds an input without a batch axis."""
-    return f"held_{name}"
-
-
-def key_of(entry: Any) -> Any:
-    """The place or name that a step of a pytree's path stands for."""
-    kinds = {pytree.SequenceKey: "idx", pytree.GetAttrKey: "name"}
-    return getattr(entry, kinds.get(type(entry), "key"))
-
-
-def runnable(
-    weights: fx.GraphModule | dict[str, torch.Tensor], graph: fx.Graph, class_name: str
-) -> fx.GraphModule:
-    """Code for a graph whose weights have flat names; they are shared, not copied."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # get_attr nodes are checked against a root of tensors
-        return _Runnable(weights, graph, class_name)
-
-
-class _Runnable(fx.GraphModule):
-    """FX code whose weights are ordinary attributes too.
-
-    As parameters and buffers alone they would be found by `nn.Module.__getattr__`: half a
-    microsecond at each use, 2 % of a small model's time, and not the same in whole and halves.
-    """
-
-    def __init__(
-        self, root: nn.Module | dict[str, Any], graph: fx.Graph, class_name: str = "Runnable"
-    ) -> None:
-        super().__init__(root, graph, class_name)
-        self._expose()
-
-    def _apply(self, fn: Any, recurse: bool = True) -> _Runnable:
-        """What moves or converts weights; it makes new buffers."""
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self._expose()
-        return self
-
-    def _expose(self) -> None:
-        vars(self).update({**self._parameters, **self._buffers})
-
-
 def _copy(node: fx.Node, graph: fx.Graph, env: dict[fx.Node, Any], owner: nn.Module) -> None:
     """Copy one node; assertions vanish, regions without gradient or autocast are inlined."""
     if node.op == "get_attr" or any(check in str(node.target) for check in _CHECKS):
         return
     region = next((n for n in node.args if isinstance(n, fx.Node) and n.op == "get_attr"), None)
-    if region is not None:
-        env[node] = _inlined(node, region, graph, env, owner)
-    elif node.target is operator.getitem and isinstance(env[node.args[0]], tuple | list):  # type: ignore[index]
-        env[node] = env[node.args[0]][node.args[1]]  # type: ignore[index]
-    else:
-        env[node] = graph.node_copy(node, env.__getitem__)
-
-
-def _inlined(
-    node: fx.Node, region: fx.Node, graph: fx.Graph, env: dict[fx.Node, Any], owner: nn.Module
-) -> Any:
-    """The results of a region that torch.export keeps as a graph of its own."""
+    if region is None:
+        source: Any = env[node.args[0]] if node.target is operator.getitem else None  # type: ignore[index]
+        unpacked = isinstance(source, tuple | list)
+        env[node] = source[node.args[1]] if unpacked else graph.node_copy(node, env.__getitem__)
+        return
     name = str(node.target)
     autocast = "autocast" in name and node.args[2]  # (device, dtype, enabled, ...)
     if autocast or not ("autocast" in name or "set_grad" in name):
@@ -222,7 +176,180 @@ def _inlined(
         if step.op == "placeholder":
             inside[step] = fx.map_arg(next(given), env.__getitem__)
         elif step.op == "output":
-            return fx.map_arg(step.args[0], inside.__getitem__)
+            env[node] = fx.map_arg(step.args[0], inside.__getitem__)
         else:
             _copy(step, graph, inside, inner)
-    return ()
+
+
+def _return_structure(graph: fx.Graph, spec: Any) -> dict[fx.Node, str | int]:
+    """Give the flat results the structure of the model's output; their places or keys in it."""
+    output = next(node for node in graph.nodes if node.op == "output")
+    flat: list[Any] = list(output.args[0])
+    graph.erase_node(output)
+    if not any(map(_runs_layer, graph.nodes)):  # as nn.Identity: its results are those of a layer
+        for i, given in enumerate(flat):
+            if isinstance(given, fx.Node) and given.op == "placeholder":
+                flat[i] = graph.call_function(torch.ops.aten.alias.default, (given,))
+                flat[i].meta = {"val": given.meta["val"]}
+    value = pytree.tree_unflatten(flat, spec) if spec is not None else tuple(flat)
+
+    def put_together(*leaves: Any) -> Any:
+        return pytree.tree_unflatten(leaves, spec)
+
+    def is_plain(spec: Any) -> bool:
+        """Whether FX can write this structure as code."""
+        plain = spec.type in (tuple, list, dict) and all(map(is_plain, spec.children()))
+        return spec.is_leaf() or plain
+
+    as_written = spec is None or is_plain(spec)
+    graph.output(value if as_written else graph.call_function(put_together, tuple(flat)))
+    returned: dict[fx.Node, str | int] = {}
+    for path, leaf in pytree.tree_flatten_with_path(value)[0]:
+        if isinstance(leaf, fx.Node):
+            returned.setdefault(leaf, key_of(path[0]) if path else 0)
+    return returned
+
+
+# --- its layers as records ------------------------------------------------------------------------
+
+
+class _Reader:
+    """Reads a flat graph, in which every node that runs layer k gets k as ``meta["layer"]``.
+
+    Attributes:
+        layers: The operations in execution order.
+        specs: Every tensor by its name.
+    """
+
+    def __init__(self, graph: fx.Graph, model: str, held: Collection[fx.Node]) -> None:
+        """Read all of it; inputs that are `held` on both sides are as good as weights.
+
+        Raises:
+            CaptureError: A shape depends on values or does not grow in proportion to the batch
+                size, or an operation returns nothing.
+        """
+        self.layers: list[Layer] = []
+        self.specs: dict[str, TensorSpec] = {}
+        self._model = model
+        self._sizes: dict[Any, tuple[int, int]] = {}
+        self._owner: dict[Any, str] = {}  # storage to the tensor that owns it
+        self._rewritten = rewritten(graph)
+        self._constants = constants(graph, held)
+        for node in graph.nodes:
+            if node.op == "placeholder":
+                self.specs[node.name] = self._spec(node)
+                self._owner[storage(node)] = node.name
+            elif _runs_layer(node):
+                self._layer(node)
+            elif written(node):
+                raise CaptureError(
+                    f"{model}: {node.target} writes into a tensor and returns none"
+                    f"{line_of(node)}; let it return its result instead."
+                )
+
+    def _layer(self, node: fx.Node) -> None:
+        made = [node] if isinstance(node.meta["val"], torch.Tensor) else list(node.users)
+        made = [n for n in made if isinstance(n.meta.get("val"), torch.Tensor)]
+        if not made:
+            return
+        read = tensors_read(node)
+        active = [n.name for n in read if n.op != "get_attr"]
+        writes, memory = bool(written(node)), storage(made[0])
+        kept = memory in self._rewritten  # later read by a name that it had before
+        owner = self._owner.get(memory)
+        outputs = tuple(map(self._spec, made))
+        for n, spec in zip(made, outputs, strict=True):
+            self.specs[n.name] = spec
+            if writes and not kept:
+                self._owner[storage(n)] = n.name
+            else:
+                self._owner.setdefault(storage(n), n.name)
+        args, kwargs = pytree.tree_map_only(fx.Node, self._meta, (node.args, node.kwargs))
+        self.layers.append(
+            Layer(
+                op=getattr(node.target, "_opname", getattr(node.target, "__name__", "op")),
+                module=module_path(node),
+                inputs=tuple(dict.fromkeys(active)),
+                outputs=outputs,
+                view_of=None if writes else owner,
+                writes=owner if writes and kept else None,
+                constant=node in self._constants,
+                flops=flops(node.target, args, kwargs, self._meta(made[0])),
+                weight_bytes=sum(_stored(n.meta["val"]) for n in read if n.op == "get_attr"),
+                read_bytes=sum(int(self.specs[name].nbytes()) for name in active),
+                written_bytes=sum(
+                    int(spec.nbytes()) for spec in outputs if writes or owner is None
+                ),
+            )
+        )
+        node.meta["layer"] = len(self.layers)
+
+    def _spec(self, node: fx.Node) -> TensorSpec:
+        shape = node.meta["val"].shape
+        if any(isinstance(n, torch.SymInt) and free_unbacked_symbols(n) for n in shape):
+            raise CaptureError(
+                f"{self._model}: a length of {node.name} depends on values, not on shapes alone"
+                f"{line_of(node)}, so nobody knows what would cross a cut behind it. Keep the "
+                "length fixed (multiply by the mask, or torch.where with three arguments), or "
+                "capture the part of the model before that line."
+            )
+        sizes = list(map(self._size, shape))
+        if any(two not in (one, 2 * one) for one, two in sizes):
+            raise CaptureError(
+                f"{node.name}: shape {tuple(shape)} does not grow in proportion to the "
+                "batch size; such models are not supported."
+            )
+        batch_axes = tuple(axis for axis, (one, two) in enumerate(sizes) if one != two)
+        dtype = str(node.meta["val"].dtype).removeprefix("torch.")
+        return TensorSpec(node.name, tuple(one for one, _ in sizes), batch_axes, dtype)
+
+    def _size(self, length: Any) -> tuple[int, int]:
+        """A length at batch sizes 1 and 2."""
+        if isinstance(length, int):
+            return length, length
+        if length.node.expr not in self._sizes:
+            self._sizes[length.node.expr] = length_at_one_and_two(length)
+        return self._sizes[length.node.expr]
+
+    def _meta(self, node: fx.Node) -> Any:
+        """What a node holds at batch size 1, tensors without their values."""
+
+        def meta(value: Any) -> Any:
+            if isinstance(value, torch.Tensor):
+                shape = [self._size(length)[0] for length in value.shape]
+                return torch.empty(shape, dtype=value.dtype, device="meta")
+            if isinstance(value, torch.SymInt) and not free_unbacked_symbols(value):
+                return self._size(value)[0]
+            return 1 if isinstance(value, torch.SymInt | torch.SymFloat | torch.SymBool) else value
+
+        return pytree.tree_map(meta, node.meta["val"])
+
+
+def _stored(weight: torch.Tensor) -> int:
+    """Bytes of a weight as it is stored: a packed one (torchao's) shows another type than it has.
+
+    Such tensors say by `__tensor_flatten__` what they consist of.
+    """
+    if not hasattr(weight, "__tensor_flatten__"):
+        return weight.nbytes
+    return sum(_stored(getattr(weight, name)) for name in weight.__tensor_flatten__()[0])
+
+
+def _runs_layer(node: fx.Node) -> bool:
+    """Whether it makes tensors itself: getitem only unpacks, sizes are numbers."""
+    made = pytree.tree_leaves(node.meta.get("val"))
+    makes = any(isinstance(value, torch.Tensor) for value in made)
+    return node.op == "call_function" and node.target is not operator.getitem and makes
+
+
+def length_at_one_and_two(length: torch.SymInt) -> tuple[int, int]:
+    """A symbolic length at batch sizes 1 and 2."""
+    symbols = length.node.expr.free_symbols
+    one, two = (int(length.node.expr.subs(dict.fromkeys(symbols, size))) for size in (1, 2))
+    return one, two
+
+
+def module_path(node: fx.Node) -> str:
+    """Path of the module that an operation runs in; empty for the model itself."""
+    stack = list(node.meta.get("nn_module_stack", {}).values())
+    return re.sub(r"@\d+", "", stack[-1][0]) if stack else ""

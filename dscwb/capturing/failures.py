@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from dscwb.capturing.errors import users_line
+from dscwb.capturing.errors import CaptureError, users_line
 from dscwb.capturing.inputs import Call
 from dscwb.capturing.models import is_exported
 
@@ -27,6 +27,11 @@ _ANEW = (
     "export it again with dynamic_shapes=({0: torch.export.Dim('batch', min=1)},), or capture the "
     "module that it was made from"
 )
+_WHOLE_NUMBERS = re.compile("indices.*(Long|Int)|Long, Int|scalar type.*Long|must be.*integer")
+_TOKENS = (
+    "It takes whole numbers, such as token ids: give example_inputs=torch.randint(0, 10, (2, 16))"
+)
+_ANOTHER_EXAMPLE = "Give example_inputs and example_kwargs with which the model itself runs"
 # What torch.export cannot follow: how its error tells, and what is said of it.
 _OPERATIONS = (
     (
@@ -71,37 +76,40 @@ _IN_TORCH = (
 def quiet() -> Iterator[None]:
     """Neither warnings nor torch's log nor what it prints to stderr comes through."""
     log = logging.getLogger("torch")
-    handlers, propagate = log.handlers, log.propagate
+    kept = log.handlers, log.propagate
     log.handlers, log.propagate = [logging.NullHandler()], False
     try:
         with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        log.handlers, log.propagate = handlers, propagate
+        log.handlers, log.propagate = kept
 
 
-def why_not_ready(module: nn.Module, name: str, run: bool) -> str:
-    """Why a module cannot be captured, or `run`, as it is; empty where nothing is known."""
+def check_ready(module: nn.Module, name: str, run: bool) -> None:
+    """Refuse a module that cannot be captured, or `run`, as it is."""
+    inside = dict(module.named_modules())
+    training = [path for path, inner in inside.items() if inner.training]
+    scripted = [path for path, x in inside.items() if isinstance(x, torch.jit.ScriptModule)]
     if any(isinstance(p, nn.UninitializedParameter) for p in module.parameters()):
-        return f"{name} has lazy layers without weights yet; run it once on an input, model(x)."
-    if run and any(x.is_meta for x in (*module.parameters(), *module.buffers())):
-        return (
-            f"{name} lies on the meta device and has no weights; give it some, "
+        wrong = "has lazy layers without weights yet; run it once on an input, model(x)."
+    elif run and any(x.is_meta for x in (*module.parameters(), *module.buffers())):
+        wrong = (
+            "lies on the meta device and has no weights; give it some, "
             "model.to_empty(device='cpu'), and load or initialise them, or say check=False to have "
             "its graph alone."
         )
-    for path, inner in module.named_modules():
-        if isinstance(inner, torch.jit.ScriptModule):
-            return (
-                f"{name} holds TorchScript in {path!r}, which torch.export does not take; put the "
-                "nn.Module that it was made from there."
-            )
-    training = [path for path, inner in module.named_modules() if inner.training]
-    if training and not is_exported(module):
-        where = "" if module.training else f", in its part {training[0]!r}"
-        return f"{name} is in train mode{where}; call model.eval() first."
-    return ""
+    elif scripted:
+        wrong = (
+            f"holds TorchScript in {scripted[0]!r}, which torch.export does not take; put the "
+            "nn.Module that it was made from there."
+        )
+    elif training:
+        where = f", in its part {training[0]!r}" if training[0] else ""
+        wrong = f"is in train mode{where}; call model.eval() first."
+    else:
+        return
+    raise CaptureError(f"{name} {wrong}")
 
 
 def error_of(run: Callable[..., Any], *given: Any) -> Exception | None:
@@ -117,62 +125,43 @@ def error_of(run: Callable[..., Any], *given: Any) -> Exception | None:
 def why_not_exported(
     module: nn.Module, name: str, call: Call, error: Exception, again: Callable[[], Any]
 ) -> str:
-    """Why torch.export raised this error; `again` exports once more."""
-    found = _not_running(module, name, call) or _of_batch_size(module, name, call, error, again)
-    if found:
-        return found
-    said, line = f"{type(error).__name__}: {error}", _line(error)
-    fitting = (words for pattern, words in _OPERATIONS if re.search(pattern, said))
-    words = next(fitting, _IN_A_LINE if line else _IN_TORCH)
-    return f"{name} {words.format(line=line, said=_said(error))}."
+    """Why torch.export raised this error; `again` exports once more.
 
-
-def _not_running(module: nn.Module, name: str, call: Call) -> str:
-    """Why the model does not run at all, or on no other number of samples."""
-    samples = call.batch_size
-    if error := error_of(call.run, module, call.tensors):
-        advice = "Give example_inputs and example_kwargs with which the model itself runs"
-        if re.search(
-            r"indices.*(Long|Int)|Long, Int|scalar type.*Long|must be.*integer", str(error)
-        ):
-            advice = (
-                "It takes whole numbers, such as token ids: give "
-                "example_inputs=torch.randint(0, 10, (2, 16))"
-            )
-        if is_exported(module) and "Guard" in str(error):
-            return f"{name} is a program exported for other inputs ({_said(error)}); {_ANEW}."
+    First the model itself is run: on its example, then on one sample more.
+    """
+    samples, program = call.batch_size, is_exported(module)
+    made = f"{name} is a program exported for"
+    if failed := error_of(call.run, module, call.tensors):
+        if program and "Guard" in str(failed):
+            return f"{made} other inputs ({_said(failed)}); {_ANEW}."
+        advice = _TOKENS if _WHOLE_NUMBERS.search(str(failed)) else _ANOTHER_EXAMPLE
         return (
-            f"{name} does not run on its example, {call.shapes()}{_line(error)}: {_said(error)}. "
+            f"{name} does not run on its example, {call.shapes()}{_line(failed)}: {_said(failed)}. "
             f"{advice}."
         )
-    if error := error_of(call.run, module, call.of_size(samples + 1)):
-        if is_exported(module):
-            return f"{name} is a program exported for {samples} samples only; {_ANEW}."
+    if failed := error_of(call.run, module, call.of_size(samples + 1)):
+        if program:
+            return f"{made} {samples} samples only; {_ANEW}."
         axes = (f"axis {axis} of {said} {tuple(x.shape)}" for said, x, axis in call.batched)
         return (
             f"{name} runs on its example but not with {samples + 1} instead of {samples} along "
-            f"{', '.join(axes)}{_line(error)}: {_said(error)}. So this is not a free batch "
+            f"{', '.join(axes)}{_line(failed)}: {_said(failed)}. So this is not a free batch "
             "dimension: give example_inputs as (batch, ...), say batch_axes if the batch is "
             "another axis, or let that line take any number of samples."
         )
-    return ""
-
-
-def _of_batch_size(
-    module: nn.Module, name: str, call: Call, error: Exception, again: Callable[[], Any]
-) -> str:
-    """Why the number of samples is not free, though the model runs on several."""
-    said = str(error)
-    if "Constraints violated" not in said:
-        return ""
-    if is_exported(module):
-        return f"{name} is a program exported for certain numbers of samples only; {_ANEW}."
-    guards = _guards(again)
-    where = next((line for _, line in reversed(guards) if line), "")
-    if "constant" in said:
-        where = next((line for text, line in guards if text.startswith("Eq(") and line), where)
+    if "Constraints violated" not in str(error):
+        told, line = f"{type(error).__name__}: {error}", _line(error)
+        fitting = (words for pattern, words in _OPERATIONS if re.search(pattern, told))
+        words = next(fitting, _IN_A_LINE if line else _IN_TORCH)
+        return f"{name} {words.format(line=line, said=_said(error))}."
+    if program:
+        return f"{made} certain numbers of samples only; {_ANEW}."
+    guards = [(text, line) for text, line in _guards(again) if line]
+    where = guards[-1][1] if guards else ""
+    if "constant" in str(error):
+        where = next((line for text, line in guards if text.startswith("Eq(")), where)
         return (
-            f"{name} fixes the number of samples to {call.batch_size}{where}: it goes through the "
+            f"{name} fixes the number of samples to {samples}{where}: it goes through the "
             "samples one by one, or takes their number as a Python number. Write it for the whole "
             "batch at once (x.flatten(1) for x.reshape(2, -1), x.sum(1) for a loop over x), or "
             "capture the part of the model without it. If this axis is not the batch, say "
@@ -211,9 +200,8 @@ def _guards(again: Callable[[], Any]) -> list[tuple[str, str]]:
 
 def _said(error: Exception) -> str:
     """The first line of an error that says something, without its full stop."""
-    lines = (line.strip() for line in str(error).splitlines())
-    first = next((line for line in lines if line), type(error).__name__)
-    return first[:_LONGEST].rstrip(".: ")
+    lines = (*filter(None, map(str.strip, str(error).splitlines())), type(error).__name__)
+    return lines[0][:_LONGEST].rstrip(".: ")
 
 
 def _line(error: Exception) -> str:

@@ -123,12 +123,17 @@ def one_call(
     given = (args, dict(kwargs))
     register_dataclasses(given)
     found, structure = pytree.tree_flatten_with_path(given)
-    arguments = _arguments(module, args, kwargs)
-    wanted = _wanted_axes(name, list(arguments.values()), len(args), batch_axes)
+    every = inspect.signature(module.forward).parameters.values()
+    places = [p.name for p in every if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    rest = next((p.name for p in every if p.kind is p.VAR_POSITIONAL), "input")
+    places += [f"{rest}[{i}]" for i in range(len(args) - len(places))]
+    arguments = [*places[: len(args)], *kwargs]
+    wanted = _wanted_axes(name, arguments, len(args), batch_axes)
     rows: list[tuple[torch.Tensor, str, str, int | None]] = []
     leaves: list[Any] = []
     for path, leaf in found:
-        argument = arguments[key_of(path[0]), key_of(path[1])]
+        key = key_of(path[1])
+        argument = key if key_of(path[0]) else places[key]
         said = f"{argument}{pytree.keystr(path[2:])}"
         if isinstance(leaf, torch.Tensor):
             leaves.append(torch.Tensor)
@@ -144,13 +149,28 @@ def one_call(
                 "them. Convert it to one of these, an array by torch.as_tensor(x)."
             )
     tensors, names, owners, axes = zip(*rows, strict=True) if rows else ((), (), (), ())
-    if unknown := [key for key in wanted if key not in (*arguments.values(), *names)]:
+    call = Call(tensors, names, owners, axes, tuple(leaves), structure)
+    if unknown := [key for key in wanted if key not in (*arguments, *names)]:
         raise CaptureError(
             f"{name}: batch_axes names {', '.join(map(repr, unknown))}, but the inputs are "
             f"{', '.join(names)}."
         )
-    call = Call(tensors, names, owners, axes, tuple(leaves), structure)
-    _check_sizes(name, call)
+    if not call.batched:
+        raise CaptureError(
+            f"{name}: no input has a batch axis; give an input tensor whose first axis is the "
+            "batch, or say by batch_axes which axis it is."
+        )
+    size, lengths = call.batch_size, {said: x.shape[axis] for said, x, axis in call.batched}
+    if len(set(lengths.values())) > 1:
+        # What fits: axes as long as the first input's.
+        fitting = [next((k for k, n in enumerate(x.shape) if n == size), None) for x in tensors]
+        raise CaptureError(
+            f"{name}: the batch axes of its inputs differ in length "
+            f"({', '.join(f'{said} has {n}' for said, n in lengths.items())}; shapes "
+            f"{call.shapes()}). Give all inputs the same number of samples, or say which axis of "
+            "each is the batch, None where there is none: "
+            f"batch_axes={dict(zip(names, fitting, strict=True))}."
+        )
     return call
 
 
@@ -165,29 +185,18 @@ def register_dataclasses(value: Any) -> bool:
     return bool(kinds)
 
 
-def _arguments(
-    module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> dict[tuple[int, Any], str]:
-    """The names of the arguments by (0, place) and (1, name)."""
-    every = inspect.signature(module.forward).parameters.values()
-    said = [p.name for p in every if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    rest = next((p.name for p in every if p.kind is p.VAR_POSITIONAL), "input")
-    said += [f"{rest}[{i}]" for i in range(len(args) - len(said))]
-    return {(0, i): said[i] for i in range(len(args))} | {(1, key): key for key in kwargs}
-
-
 def _wanted_axes(name: str, every: Sequence[str], places: int, given: BatchAxes) -> dict[str, Any]:
     """What `batch_axes` says of each argument, 0 where nothing; the first `places` have no name."""
     if given is None or isinstance(given, int):
         return dict.fromkeys(every, given)
-    if isinstance(given, Mapping):
-        return dict.fromkeys(every, 0) | dict(given)
-    if len(given) not in (places, len(every)):
-        raise CaptureError(
-            f"{name}: batch_axes has {len(given)} entries for {places} example_inputs; give one "
-            f"for each, such as batch_axes={(0,) * places}, or a dictionary by name."
-        )
-    return dict.fromkeys(every, 0) | dict(zip(every, given, strict=False))
+    if not isinstance(given, Mapping):
+        if len(given) not in (places, len(every)):
+            raise CaptureError(
+                f"{name}: batch_axes has {len(given)} entries for {places} example_inputs; give "
+                f"one for each, such as batch_axes={(0,) * places}, or a dictionary by name."
+            )
+        given = dict(zip(every, given, strict=False))
+    return dict.fromkeys(every, 0) | dict(given)
 
 
 def _axis(name: str, said: str, x: torch.Tensor, wanted: Any, path: Sequence[Any]) -> int | None:
@@ -214,26 +223,6 @@ def _axis(name: str, said: str, x: torch.Tensor, wanted: Any, path: Sequence[Any
             "does not grow with the batch."
         )
     return wanted % x.ndim
-
-
-def _check_sizes(name: str, call: Call) -> None:
-    """Refuse a call whose batch size is unknown or stands in it twice."""
-    if not call.batched:
-        raise CaptureError(
-            f"{name}: no input has a batch axis; give an input tensor whose first axis is the "
-            "batch, or say by batch_axes which axis it is."
-        )
-    lengths = {said: x.shape[axis] for said, x, axis in call.batched}
-    if len(set(lengths.values())) > 1:
-        size = next(iter(lengths.values()))  # what fits: axes as long as the first input's
-        axes = [next((k for k, n in enumerate(x.shape) if n == size), None) for x in call.tensors]
-        raise CaptureError(
-            f"{name}: the batch axes of its inputs differ in length "
-            f"({', '.join(f'{said} has {n}' for said, n in lengths.items())}; shapes "
-            f"{call.shapes()}). Give all inputs the same number of samples, or say which axis of "
-            "each is the batch, None where there is none: "
-            f"batch_axes={dict(zip(call.names, axes, strict=True))}."
-        )
 
 
 def _rows(x: torch.Tensor, axis: int, batch_size: int) -> torch.Tensor:

@@ -6,7 +6,7 @@ slice or change their own input.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch import fx
 from torch._guards import detect_fake_mode
 from torch.utils import _pytree as pytree
 
-from dscwb.capturing.errors import CaptureError, line_of
+from dscwb.capturing.errors import CaptureError, keeps_state, line_of
 
 _aten = torch.ops.aten
 # They change shape and strides of the tensor object, not its memory.
@@ -42,10 +42,14 @@ def written(node: fx.Node) -> list[fx.Node]:
     if schema is None or not schema.is_mutable:
         return []
     given = dict(zip((a.name for a in schema.arguments), node.args, strict=False)) | node.kwargs
-    changed = [
-        given.get(a.name) for a in schema.arguments if a.alias_info and a.alias_info.is_write
-    ]
-    return [n for n in pytree.tree_leaves(changed) if isinstance(n, fx.Node)]
+    named = (a.name for a in schema.arguments if a.alias_info and a.alias_info.is_write)
+    changed = pytree.tree_leaves([given.get(name) for name in named])
+    return [n for n in changed if isinstance(n, fx.Node)]
+
+
+def writers(graph: fx.Graph) -> dict[Any, fx.Node]:
+    """All memory that is written to, and the first operation that does it."""
+    return {storage(n): node for node in reversed(graph.nodes) for n in written(node)}
 
 
 def tensors_read(node: fx.Node) -> list[fx.Node]:
@@ -76,9 +80,7 @@ def rewritten(graph: fx.Graph) -> set[Any]:
 
 
 def constants(graph: fx.Graph, held: Collection[fx.Node] = ()) -> set[fx.Node]:
-    """What depends on weights and shapes only, and can be made again on the other side of a cut.
-
-    Inputs that are `held` there are as good as weights.
+    """What depends on weights, shapes and `held` inputs only: made again on a cut's other side.
 
     Memory that the input reaches later may be constant at first (a canvas of zeros); what was read
     off it before that cannot be made again from the memory as it is then.
@@ -106,31 +108,24 @@ def share_memory(graph: fx.Graph) -> None:
     Also lets a tensor that changes its shape in place (`unsqueeze_`) become a view, and one that is
     made of numbers (`torch.tensor`) the copy of a constant: while tracing both have one memory.
     """
+    sharing = []
     for node in graph.nodes:
         if node.target is _aten.lift_fresh_copy.default:
             constant = node.args[0]
             constant.meta = {**constant.meta, "val": constant.meta["val"].clone()}
-        if getattr(node.target, "overloadpacket", None) in _RESHAPED_IN_PLACE:
-            view = _RESHAPED_IN_PLACE[node.target.overloadpacket]
+        if view := _RESHAPED_IN_PLACE.get(getattr(node.target, "overloadpacket", None)):
             node.target = getattr(view, node.target._overloadname)
-    may_share = [found for node in graph.nodes if (found := _shares(node)) is not None]
-    if not may_share or any(may_share):
+        schema = getattr(node.target, "_schema", None)
+        if schema is not None and any(result.alias_info for result in schema.returns):
+            sharing.append(any(storages(node) & storages(x) for x in node.all_input_nodes))
+    if not sharing or any(sharing):
         return
     values = [n.meta["val"] for n in graph.nodes if n.op in ("placeholder", "get_attr")]
-    mode = detect_fake_mode(values)
-    with torch.no_grad(), nullcontext() if mode is None else mode:
+    with torch.no_grad(), detect_fake_mode(values) or nullcontext():
         for node in graph.nodes:
             if node.op == "call_function":
                 args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: n.meta["val"])
                 node.meta["val"] = node.target(*args, **kwargs)
-
-
-def _shares(node: fx.Node) -> bool | None:
-    """Whether a result has the memory of an argument; None where its operation never lets it."""
-    schema = getattr(node.target, "_schema", None)
-    if schema is None or not any(result.alias_info for result in schema.returns):
-        return None
-    return any(storages(node) & storages(given) for given in node.all_input_nodes)
 
 
 def own_inputs(graph: fx.Graph, fixed: Collection[fx.Node], model: str) -> None:
@@ -157,6 +152,29 @@ def own_inputs(graph: fx.Graph, fixed: Collection[fx.Node], model: str) -> None:
         node.meta = {"val": value.clone()}  # memory of its own, that nobody writes into
 
 
-def writers(graph: fx.Graph) -> dict[Any, fx.Node]:
-    """All memory that is written to, and the first operation that does it."""
-    return {storage(n): node for node in reversed(graph.nodes) for n in written(node)}
+def drop_state(
+    graph: fx.Graph, names: Mapping[str, str], exchanged: Collection[str], model: str
+) -> None:
+    """Leave out writes into weights and buffers that no result depends on.
+
+    `names` are the user's for the tensors of ``get_attr`` nodes, `exchanged` those that are set
+    anew in each call.
+
+    Raises:
+        CaptureError: A result depends on a buffer that changes from call to call.
+    """
+    changed = writers(graph).keys()
+    for held in [n for n in graph.nodes if n.op == "get_attr"]:
+        name = names.get(str(held.target), str(held.target))
+        if not storages(held) & changed and name not in exchanged:
+            continue
+        dependent, memory = {held: None}, storages(held)  # through memory too, in their order
+        for node in graph.nodes:
+            if any(n in dependent or storages(n) & memory for n in node.all_input_nodes):
+                dependent[node] = None
+                memory |= storages(node) | {storage(n) for n in written(node)}
+                if node.op == "output":
+                    raise CaptureError(keeps_state(model, [name]))
+        for node in reversed(dependent):
+            if not node.users:
+                graph.erase_node(node)

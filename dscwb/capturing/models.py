@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,8 @@ def module_of(
 ) -> tuple[nn.Module, str]:
     """The module to capture, and its name.
 
-    A timm model is made for images of this side, an exported program is moved to the device.
+    A timm model is made for images of this side, an exported program is moved to the device; what
+    wraps a module for compiling or for several GPUs is taken off.
 
     Raises:
         CaptureError: It is no model; says what it is and the way from there.
@@ -52,60 +54,19 @@ def module_of(
     if isinstance(model, (str, os.PathLike)):
         path = Path(model)
         if path.suffix.lower() == EXPORTED:
-            return _loaded(path, device), path.stem
-        if path.suffix.lower() in _WAYS:
-            way = _WAYS[path.suffix.lower()].format(path=str(path))
-            raise CaptureError(f"{path.name} {way}.")
+            return _of_program(_loaded(path), device), path.stem
+        if way := _WAYS.get(path.suffix.lower()):
+            raise CaptureError(f"{path.name} {way.format(path=str(path))}.")
         return _from_timm(str(model), image_side), str(model)
     if isinstance(model, torch.export.ExportedProgram):
         model = _of_program(model, device)
-    if isinstance(model, nn.Module):
-        return _unwrapped(model)
-    raise CaptureError(f"{_what(model)}.")
-
-
-def _what(model: Any) -> str:
-    """What something is that is no model, and the way from there."""
-    if isinstance(model, Mapping):
-        return (
-            "The model is a dictionary, such as a state_dict, which holds weights only; load them "
-            "into their module, model.load_state_dict(weights), and capture model.eval()"
-        )
-    if isinstance(model, type):
-        return (
-            f"The model is the class {model.__name__}; give an instance, {model.__name__}().eval()"
-        )
-    kind = type(model).__name__
-    if kind == "ModelProto":
-        return f"The model is an ONNX {kind}; save it and see capture('model.onnx')"
-    if callable(model):
-        named = getattr(model, "__name__", kind)
-        return (
-            f"The model is {named}, a {kind}; put it into the forward of an nn.Module and give that"
-        )
-    return f"The model is a {kind}; give a timm name, an nn.Module or an ExportedProgram"
-
-
-def _from_timm(name: str, image_side: int | None) -> nn.Module:
-    if not timm.is_model(name):
-        near = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.5)
-        hint = f"nearest names: {', '.join(near)}" if near else "see timm.list_models()"
-        raise CaptureError(f"timm has no model {name!r}; {hint}.")
-    if image_side is not None:
-        try:  # transformers must be told the image size, convolutional models take no such word
-            return timm.create_model(name, img_size=image_side).eval()
-        except TypeError:
-            pass
-    return timm.create_model(name).eval()
-
-
-def _unwrapped(model: nn.Module) -> tuple[nn.Module, str]:
-    """The module inside of what wraps it for compiling or for several GPUs."""
+    if not isinstance(model, nn.Module):
+        raise CaptureError(f"The model is {_what(model)}.")
     while True:
         if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
             model = model.module
         elif isinstance(getattr(model, "_orig_mod", None), nn.Module):  # of torch.compile
-            model = model._orig_mod  # type: ignore[assignment]
+            model = model._orig_mod
         else:
             break
     name = type(model).__name__
@@ -116,22 +77,50 @@ def _unwrapped(model: nn.Module) -> tuple[nn.Module, str]:
             "torch.jit.script."
         )
     if is_exported(model):
-        name = _stacks(model).get("", "ExportedProgram").rpartition(".")[2]
+        name = _classes(model).get("", "ExportedProgram").rpartition(".")[2]
     return model, name
 
 
-def _loaded(path: Path, device: torch.device | str | None) -> nn.Module:
+def _what(model: Any) -> str:
+    """What something is that is no model, and the way from there."""
+    kind = type(model).__name__
+    if isinstance(model, Mapping):
+        return (
+            "a dictionary, such as a state_dict, which holds weights only; load them into their "
+            "module, model.load_state_dict(weights), and capture model.eval()"
+        )
+    if isinstance(model, type):
+        return f"the class {model.__name__}; give an instance, {model.__name__}().eval()"
+    if kind == "ModelProto":
+        return f"an ONNX {kind}; save it and see capture('model.onnx')"
+    if callable(model):
+        named = getattr(model, "__name__", kind)
+        return f"{named}, a {kind}; put it into the forward of an nn.Module and give that"
+    return f"a {kind}; give a timm name, an nn.Module or an ExportedProgram"
+
+
+def _from_timm(name: str, image_side: int | None) -> nn.Module:
+    if not timm.is_model(name):
+        near = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.5)
+        hint = f"nearest names: {', '.join(near)}" if near else "see timm.list_models()"
+        raise CaptureError(f"timm has no model {name!r}; {hint}.")
+    if image_side is not None:
+        with suppress(TypeError):  # transformers must be told the size, others take no such word
+            return timm.create_model(name, img_size=image_side).eval()
+    return timm.create_model(name).eval()
+
+
+def _loaded(path: Path) -> torch.export.ExportedProgram:
     if not path.exists():
         raise CaptureError(f"{path}: no such file; torch.export.save(program, path) makes one.")
     try:
-        program = torch.export.load(path)
+        return torch.export.load(path)
     except Exception as error:
         said = (str(error).splitlines() or [type(error).__name__])[0]
         raise CaptureError(
             f"{path} cannot be read as an exported program ({said[:160]}); torch.export.save("
             "program, path) makes one, and this torch reads those of its own version or older ones."
         ) from None
-    return _of_program(program, device)
 
 
 def _of_program(
@@ -149,14 +138,13 @@ def is_exported(module: nn.Module) -> bool:
     return isinstance(module, fx.GraphModule) and "eval" in vars(module)
 
 
-def _stacks(module: nn.Module) -> dict[str, str]:
+def _classes(module: Any) -> dict[str, str]:
     """Classes of the modules that an exported program was made of, by their paths."""
-    assert isinstance(module, fx.GraphModule)
+    stacks = (node.meta.get("nn_module_stack", {}) for node in module.graph.nodes)
     found: dict[str, str] = {}
-    for node in module.graph.nodes:
-        for path, kind in node.meta.get("nn_module_stack", {}).values():
-            if "_empty_nn_module_stack" not in path:
-                found.setdefault(path.partition("@")[0], kind)
+    for path, kind in (pair for stack in stacks for pair in stack.values()):
+        if "_empty_nn_module_stack" not in path:
+            found.setdefault(path.partition("@")[0], kind)
     return found
 
 
@@ -164,33 +152,28 @@ def tree_of(module: nn.Module) -> nn.Module:
     """The module tree to look for blocks in: an exported program's is that of its origin.
 
     The program keeps weights at their paths and, with each operation, the classes of the modules
-    that it ran in: enough for a tree of the same shape.
+    that it ran in: enough for a tree of the same shape. A module in it has torch's own class where
+    it had one of torch's, else a new one of the same name.
     """
     if not is_exported(module):
         return module
-    kinds = _stacks(module)
+    kinds = _classes(module)
     weights = [(*path.rpartition("."), weight) for path, weight in module.named_parameters()]
     paths = {*kinds, *(owner for owner, *_ in weights)} - {""}
     paths |= {path[:k] for path in paths for k, letter in enumerate(path) if letter == "."}
-    classes: dict[str, type[nn.Module]] = {}
+    classes: dict[str, type[nn.Module]] = {"": nn.Module}
     root = nn.Module()
     for path in sorted(paths):  # those above before those inside of them
-        owner, _, name = path.rpartition(".")
-        root.get_submodule(owner).add_module(name, _empty(kinds.get(path, ""), classes))
+        kind, (owner, _, name) = kinds.get(path, ""), path.rpartition(".")
+        short = kind.rpartition(".")[2]
+        known = getattr(nn, short, None) if kind.startswith("torch.nn.modules.") else None
+        kind_of = classes.setdefault(kind, known or type(short, (nn.Module,), {}))
+        made: nn.Module = object.__new__(kind_of)
+        nn.Module.__init__(made)
+        root.get_submodule(owner).add_module(name, made)
     for owner, _, name, weight in weights:
         root.get_submodule(owner).register_parameter(name, weight)
     return root
-
-
-def _empty(kind: str, classes: dict[str, type[nn.Module]]) -> nn.Module:
-    """A module of a class of this name: torch's own where it is one of torch's, else a new one."""
-    name = kind.rpartition(".")[2] or "Module"
-    known = getattr(nn, name, None) if kind.startswith("torch.nn.modules.") or not kind else None
-    made: nn.Module = object.__new__(
-        classes.setdefault(kind, known or type(name, (nn.Module,), {}))
-    )
-    nn.Module.__init__(made)
-    return made
 
 
 def check_kept(
@@ -234,12 +217,10 @@ def example_of(
     if input_size is None and own is not None:
         given, named = own
         return given, named
-    if isinstance(input_size, tuple):
-        shape = input_size
-    else:
-        native = getattr(module, "pretrained_cfg", {}).get("input_size")
-        if native is None and input_size is None:
-            raise CaptureError(f"{name}: give input_size=(3, 224, 224) or example_inputs=x.")
-        channels = native[0] if native else 3
-        shape = (channels, input_size, input_size) if input_size else tuple(native or ())
+    native = getattr(module, "pretrained_cfg", {}).get("input_size")
+    if input_size is None and native is None:
+        raise CaptureError(f"{name}: give input_size=(3, 224, 224) or example_inputs=x.")
+    if isinstance(input_size, int):
+        input_size = (native[0] if native else 3, input_size, input_size)
+    shape: Any = input_size or native
     return (torch.randn(2, *shape, generator=torch.Generator().manual_seed(0)),), {}

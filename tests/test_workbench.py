@@ -42,14 +42,14 @@ def screen(bench):
     widget = bench._view
     picture = {name: getattr(widget, name) for name in widget.trait_names(sync=True)}
     picture = {name: value for name, value in picture.items() if name not in ("layout", "clicked")}
-    controls = [(one.field, one.widget.value) for one in bench._controls._controls]
+    controls = [(field, one.value) for field, one in bench._controls.of_fields()]
     return picture, bench._answer.text, bench._text.value, bench.study, bench.state, controls
 
 
 def assert_controls_show_the_state(bench):
     values = bench.state.values()
-    for control in bench._controls._controls:
-        assert control.shows(values[control.field]), control.field
+    for field, widget in bench._controls.of_fields():
+        assert bench._controls.shows(field, widget, values), field
 
 
 def assert_all_of_it_is_new(bench):
@@ -253,14 +253,14 @@ def test_a_batch_size_that_the_model_lacks_moves_to_the_nearest(bench):
 
 
 def test_rate_slider_and_number_agree_and_show_megabytes(bench):
-    slider, number = (one for one in bench._controls._controls if one.field == "data_rate_bps")
-    number.widget.value = 8.0
+    slider, number = bench._controls["data_rate_bps"], bench._controls.number
+    number.value = 8.0
     assert bench.state.data_rate_bps == 8e6
-    assert slider.widget.value == 8.0
-    assert "1 MB/s" in bench._controls._rate_words.value
-    slider.widget.value = 10**1.5  # three digits are enough for a slider
+    assert slider.value == 8.0
+    assert "1 MB/s" in bench._controls.rate_words.value
+    slider.value = 10**1.5  # three digits are enough for a slider
     assert bench.state.data_rate_bps == 31.6e6
-    assert number.widget.value == 31.6
+    assert number.value == 31.6
 
 
 def test_a_slider_that_the_browser_moves_to_its_nearest_step_changes_nothing(bench):
@@ -489,7 +489,7 @@ def test_choices_in_one_list_are_steps_of_their_own(bench):
     for encoding in ("float16", "int8"):
         bench._controls["feature_encoding"].value = encoding
     for preset in ("3G", "4G"):
-        bench._controls._preset.value = preset
+        bench._controls.preset.value = preset
     bench.undo()
     assert bench.state.data_rate_bps == PRESETS["3G"][0]
     bench.undo()
@@ -514,10 +514,10 @@ def test_undo_and_redo_can_be_pressed_only_where_there_is_something(bench):
 
 
 def test_a_preset_sets_rate_and_round_trip(bench):
-    bench._controls._preset.value = "4G"
+    bench._controls.preset.value = "4G"
     state = bench.state
     assert (state.data_rate_bps, state.scenario.link.round_trip_s) == PRESETS["4G"] == (6e6, 0.05)
-    assert bench._controls._preset.value not in PRESETS  # ready to be chosen again
+    assert bench._controls.preset.value not in PRESETS  # ready to be chosen again
 
 
 def test_a_private_input_gives_up_full_offloading_as_a_baseline(bench):

@@ -4,75 +4,61 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import anywidget
 import ipywidgets as widgets
 
 from dscwb.scenario import CANDIDATES
-from dscwb.units import shown_name
-from dscwb.workbench.state import COMMON, FOLDED, KNOBS, PRESETS, Knob, Value
+from dscwb.units import BITS_PER_BYTE, format_number, shown_name
+from dscwb.workbench.state import KNOBS, PRESETS, Value
 
 DESCRIPTION = {"description_width": "140px"}  # the longest description, so that controls line up
 FULL = {"width": "auto", "min_width": "0"}
-LOOK = {"style": DESCRIPTION, "layout": FULL}
 # As many columns as fit: three on a wide screen, one in a narrow window.
 GRID = {"grid_template_columns": "repeat(auto-fit, minmax(400px, 1fr))", "grid_gap": "4px 24px"}
-
 RATE_STEP = 0.02  # of the exponent: a key press changes the rate by 5 %
 NO_PRESET = "choose …"
 LABELS = {**CANDIDATES, "energy": "device energy"}
 """What a list shows for values that are words of the code."""
+COMMON = ("edge", "server", "server_speedup", "round_trip_s", "input_encoding", "feature_encoding")
+"""Fields that are always in sight beside model, data rate, batch size and baseline."""
 
 
-@dataclass(frozen=True, eq=False)
-class _Control:
-    """A widget for one field of the state.
+def _widget(kind: Any, field: str, **more: Any) -> Any:
+    """A widget of this kind for a field, with its words and limits."""
+    knob = KNOBS[field]
+    unit = f" ({knob.unit})" if knob.unit and kind is not widgets.FloatLogSlider else ""
+    if knob.high is not None and "options" not in more:
+        more = {"min": knob.low / knob.scale, "max": knob.high / knob.scale} | more
+    words = {"description": f"{knob.label}{unit}", "tooltip": knob.help, "style": DESCRIPTION}
+    return kind(**words | {"layout": FULL} | more)
 
-    Attributes:
-        field: Name of the field.
-        widget: The widget.
-        unit: What 1 in the widget is in the field's unit; None for no number.
-        slides: Whether it is the slider of rates: three digits, at steps of its exponent.
-    """
 
-    field: str
-    widget: Any
-    unit: float | None = None
-    slides: bool = False
+def _suitable(field: str, value: Value) -> Any:
+    """A check box, a list or a number. Without a step the arrow keys change a number by 1."""
+    if isinstance(value, bool):
+        return _widget(widgets.Checkbox, field)
+    if KNOBS[field].high is None:
+        return _widget(widgets.Dropdown, field, options=_labelled(KNOBS[field].choices))
+    whole = isinstance(value, int)
+    return _widget(widgets.BoundedIntText if whole else widgets.BoundedFloatText, field)
 
-    def read(self) -> Value:
-        """The widget's value in the field's unit."""
-        value: Value = self.widget.value
-        if self.unit is None:
-            return value
-        number = float(f"{float(value) * self.unit:.{3 if self.slides else 15}g}")
-        return round(number) if isinstance(value, int) else number
 
-    def shows(self, value: Value) -> bool:
-        """Whether the widget stands at this value, a slider at the step nearest to it.
+def _labelled(options: Iterable[Any]) -> tuple[tuple[str, Any], ...]:
+    pairs = (one if isinstance(one, tuple) else (LABELS.get(one, one), one) for one in options)
+    return tuple(pairs)
 
-        The browser moves a slider that was set between two steps to one of them, and reports that
-        as if a hand had done it.
-        """
-        if not self.slides:
-            return self.read() == value
-        steps = (round(math.log10(float(one)) / RATE_STEP) for one in (self.read(), value))
-        return len(set(steps)) == 1
 
-    def write(self, value: Value) -> None:
-        """Show a value; nothing moves where it is shown already."""
-        if self.shows(value):
-            return
-        if isinstance(self.widget, widgets.Dropdown):
-            options = self.widget.options
-            if value not in [known for _, known in options]:  # a split, chosen from Python
-                self.widget.options = (*options, (shown_name(str(value)), value))
-        self.widget.value = (
-            value if self.unit is None else float(f"{float(value) / self.unit:.12g}")
-        )
+def _read(field: str, widget: Any) -> Value:
+    """A widget's value in the field's unit; three digits are enough for the slider of rates."""
+    value: Value = widget.value
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    digits = 3 if isinstance(widget, widgets.FloatLogSlider) else 15
+    number = float(f"{value * KNOBS[field].scale:.{digits}g}")
+    return round(number) if isinstance(value, int) else number
 
 
 class Controls:
@@ -91,128 +77,112 @@ class Controls:
             values: Of every field, at the start.
             changed: Called with the new value of each field that a person moved.
         """
-        self._families = families
-        self._changed = changed
+        self._families, self._changed, self._values = families, changed, dict(values)
         self._writing = False
-        self._values = dict(values)
-        self._rate_words = widgets.Label()
-        rate, number = _rate_widgets(KNOBS["data_rate_bps"])
-        mbit = KNOBS["data_rate_bps"].unit
-        self._controls = (
-            _Control("data_rate_bps", rate, mbit, slides=True),
-            _Control("data_rate_bps", number, mbit),
-            _Control("batch_size", _slider(KNOBS["batch_size"], [1])),
-            _Control("model", _slider(KNOBS["model"], next(iter(families.values())))),
-            *(_control(name, KNOBS[name], values[name]) for name in (*COMMON, *FOLDED)),
+        knob = KNOBS["data_rate_bps"]
+        ends = {
+            "min": math.log10(knob.low / knob.scale),
+            "max": math.log10((knob.high or 1) / knob.scale),
+        }
+        wide = {**FULL, "flex": "1 1 auto", "min_width": "190px"}
+        slider, narrow = widgets.FloatLogSlider, {"width": "84px"}
+        rate = _widget(slider, "data_rate_bps", step=RATE_STEP, readout=False, layout=wide, **ends)
+        self.number = _widget(
+            widgets.BoundedFloatText, "data_rate_bps", description="", layout=narrow
         )
-        for control in self._controls:
-            control.widget.observe(lambda _, moved=control: self._moved(moved), "value")
-        self._family = _dropdown("Model", list(families))
-        self._family.observe(lambda _: self._chose_family(), "value")
-        self._preset = _dropdown("Kind of link", [NO_PRESET, *PRESETS])
-        self._preset.observe(lambda _: self._chose_preset(), "value")
-        first = [self._family, self["model"], self._preset, self["batch_size"]]
-        common, rest = ([self[name] for name in names] for names in (COMMON, FOLDED))
+        self.rate_words = widgets.Label()
+        lists = {"batch_size": [1], "model": next(iter(families.values()))}
+        self._widgets = {
+            "data_rate_bps": rate,
+            **{name: _widget(widgets.SelectionSlider, name, options=lists[name]) for name in lists},
+        }
+        rest = [name for name in KNOBS if name not in self._widgets]
+        self._widgets |= {name: _suitable(name, values[name]) for name in rest}
+        self.family, self.preset = (
+            widgets.Dropdown(description=words, options=options, style=DESCRIPTION, layout=FULL)
+            for words, options in (
+                ("Model", list(families)),
+                ("Kind of link", [NO_PRESET, *PRESETS]),
+            )
+        )
+        for field, widget in self.of_fields():
+            widget.observe(lambda _, at=(field, widget): self._moved(*at), "value")
+        self.family.observe(lambda _: self._chose_family(), "value")
+        self.preset.observe(lambda _: self._chose_preset(), "value")
+        folded_away = [self[name] for name in rest if name not in (*COMMON, "baseline")]
+        first = [self.family, self["model"], self.preset, self["batch_size"]]
+        first += [self[name] for name in (*COMMON, "baseline")]
         parts = [
-            widgets.HBox([rate, number, self._rate_words], layout=FULL),
-            widgets.GridBox([*first, *common], layout=GRID),
-            folded("More of the scenario", [widgets.GridBox(rest, layout=GRID)]),
+            widgets.HBox([rate, self.number, self.rate_words], layout=FULL),
+            widgets.GridBox(first, layout=GRID),
+            folded("More of the scenario", [widgets.GridBox(folded_away, layout=GRID)]),
         ]
         self.widget = widgets.VBox(parts, layout=FULL)
 
     def __getitem__(self, field: str) -> Any:
         """The widget of a field; of the data rate the slider."""
-        return next(one.widget for one in self._controls if one.field == field)
+        return self._widgets[field]
 
-    def write(
-        self,
-        values: Mapping[str, Value],
-        offered: Mapping[str, Sequence[Any]],
-        rate_words: str,
-    ) -> None:
+    def of_fields(self) -> Iterable[tuple[str, Any]]:
+        """Fields and their widgets; the data rate has two."""
+        return *self._widgets.items(), ("data_rate_bps", self.number)
+
+    def shows(self, field: str, widget: Any, values: Mapping[str, Value]) -> bool:
+        """Whether a widget stands at the field's value, the slider of rates at the nearest step.
+
+        The browser moves a slider that was set between two steps to one of them, and reports that
+        as if a hand had done it.
+        """
+        value, scale = values[field], KNOBS[field].scale
+        if isinstance(widget, widgets.FloatLogSlider):
+            steps = (math.log10(rate) / RATE_STEP for rate in (widget.value * scale, float(value)))
+            return len({round(step) for step in steps}) == 1
+        return _read(field, widget) == value
+
+    def write(self, values: Mapping[str, Value], offered: Mapping[str, Sequence[Any]]) -> None:
         """Show the values of all fields, without calling back.
 
         Args:
             values: Of every field.
             offered: What some fields are chosen from: values, or pairs of label and value.
-            rate_words: What stands behind the data rate.
         """
         self._values = dict(values)
-        self._rate_words.value = rate_words
+        megabytes = format_number(float(values["data_rate_bps"]) / BITS_PER_BYTE / 1e6)
+        self.rate_words.value = f"Mbit/s = {megabytes} MB/s"
         family, models = next(
             (family, models)
             for family, models in self._families.items()
-            if values["model"] in [name for _, name in models]
+            if values["model"] in dict(models).values()
         )
         self._writing = True
         try:
             for field, options in {**offered, "model": models}.items():
-                wanted = tuple(map(_labelled, options))
+                wanted, value = _labelled(options), values[field]
+                if value not in [known for _, known in wanted]:  # a split, chosen from Python
+                    wanted = (*wanted, (shown_name(f"{value}"), value))
                 if tuple(self[field].options) != wanted:
                     self[field].options = wanted
-            self._family.value = family
-            self._preset.value = NO_PRESET
-            for control in self._controls:
-                control.write(values[control.field])
+            self.family.value, self.preset.value = family, NO_PRESET
+            for field, widget in self.of_fields():
+                if not self.shows(field, widget, values):  # else nothing moves
+                    value, scale = values[field], KNOBS[field].scale
+                    plain = isinstance(value, bool | str)
+                    widget.value = value if plain else float(f"{float(value) / scale:.12g}")
         finally:
             self._writing = False
 
-    def _moved(self, control: _Control) -> None:
-        if not self._writing and not control.shows(self._values[control.field]):
-            self._changed({control.field: control.read()})
+    def _moved(self, field: str, widget: Any) -> None:
+        if not self._writing and not self.shows(field, widget, self._values):
+            self._changed({field: _read(field, widget)})
 
     def _chose_family(self) -> None:
         if not self._writing:
-            self._changed({"model": self._families[self._family.value][0][1]})
+            self._changed({"model": self._families[self.family.value][0][1]})
 
     def _chose_preset(self) -> None:
-        if not self._writing and self._preset.value in PRESETS:
-            rate_bps, round_trip_s = PRESETS[self._preset.value]
+        if not self._writing and self.preset.value in PRESETS:
+            rate_bps, round_trip_s = PRESETS[self.preset.value]
             self._changed({"data_rate_bps": rate_bps, "round_trip_s": round_trip_s})
-
-
-def _control(field: str, knob: Knob, value: Value) -> _Control:
-    """The widget that suits a field: a check box, a list, or a number with its unit."""
-    if isinstance(value, bool):
-        return _Control(field, widgets.Checkbox(description=knob.label, **LOOK))
-    if knob.high is None:
-        return _Control(field, _dropdown(knob.label, knob.choices))
-    # Without a step the arrow keys go up and down by 1; with one they would start from the minimum.
-    number = widgets.BoundedIntText if isinstance(value, int) else widgets.BoundedFloatText
-    return _Control(field, number(description=knob.label, **LOOK, **_limits(knob)), knob.unit)
-
-
-def _rate_widgets(knob: Knob) -> tuple[widgets.FloatLogSlider, widgets.BoundedFloatText]:
-    """The data rate as a slider and as a number."""
-    limits = _limits(knob)
-    slider = widgets.FloatLogSlider(
-        description=knob.label,
-        **{end: math.log10(limit) for end, limit in limits.items()},
-        step=RATE_STEP,
-        readout=False,
-        style=DESCRIPTION,
-        layout={**FULL, "flex": "1 1 auto", "min_width": "190px"},
-    )
-    tooltip = "Data rate in Mbit/s"
-    return slider, widgets.BoundedFloatText(tooltip=tooltip, layout={"width": "84px"}, **limits)
-
-
-def _limits(knob: Knob) -> dict[str, float]:
-    return {"min": knob.low / knob.unit, "max": (knob.high or knob.low) / knob.unit}
-
-
-def _slider(knob: Knob, options: Sequence[Any]) -> widgets.SelectionSlider:
-    return widgets.SelectionSlider(description=knob.label, options=options, **LOOK)
-
-
-def _dropdown(description: str, options: Sequence[str]) -> widgets.Dropdown:
-    return widgets.Dropdown(
-        description=description, options=[_labelled(option) for option in options], **LOOK
-    )
-
-
-def _labelled(option: Any) -> tuple[str, Any]:
-    return option if isinstance(option, tuple) else (LABELS.get(option, f"{option}"), option)
 
 
 class KeepKeys(anywidget.AnyWidget):

@@ -31,12 +31,7 @@ class Hatching:
     def __init__(
         self, found: Callable[[Study, Confidence], None], stopped: Callable[[], None]
     ) -> None:
-        """Wait for a study.
-
-        Args:
-            found: Called with each study whose bootstrap came to its end.
-            stopped: Called when a person ended one.
-        """
+        """Call `found` after a bootstrap that came to its end, `stopped` if a person ended it."""
         self._found, self._stopped = found, stopped
         self._wanted: Study | None = None
         self._unwanted: Study | None = None  # a person stopped it

@@ -7,7 +7,7 @@ T = a + s/r at the rate under the hand.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,7 +64,7 @@ class ModelPicture:
     graph: ModelGraph
     granularity: Granularity
     colours: Mapping[int, str]
-    places: tuple[dict[str, Any], ...]
+    places: Sequence[dict[str, Any]]
 
     @classmethod
     def of(cls, graph: ModelGraph, granularity: Granularity) -> ModelPicture:
@@ -73,24 +73,19 @@ class ModelPicture:
         cuts = {cut.index: cut for cut in (*all_cuts(graph, shown), *all_cuts(graph, granularity))}
         colours = dict(zip(cuts, split_colours(graph, list(cuts.values())), strict=True))
         table = bottlenecks(graph, shown)
-        natural = np.where(table["natural"], "natural", "none")
-        kinds = np.where(table["compressive"], "compressive", natural).tolist()
-        labelled = kinds.count("compressive") <= FEW_RATIOS
-        rows = zip(table["cut"], table["name"], table["ratio"], kinds, strict=True)
-        inner = [
-            {
-                "cut": int(cut),
-                "ratio": float(ratio),
-                "kind": kind,
-                "colour": colours[int(cut)],
-                "label": f"{ratio:.2g}" if labelled else "",
-                "words": f"{shown_name(name)}\nc = {format_number(ratio)}\n{KINDS[kind]}",
-            }
-            for cut, name, ratio, kind in rows
+        labelled = table["compressive"].sum() <= FEW_RATIOS
+        places: list[dict[str, Any]] = [
+            {"cut": 0, "ratio": 1.0, "words": "input\nfull offloading: c = 1 by definition"}
         ]
-        start = {"cut": 0, "ratio": 1.0, "words": "input\nfull offloading: c = 1 by definition"}
-        end = {"cut": -1, "words": "output\nno offloading: nothing is sent"}
-        return cls(graph, granularity, colours, (start, *inner, end))
+        columns = ["cut", "name", "ratio", "natural", "compressive"]
+        for cut, name, ratio, natural, compressive in table[columns].to_numpy(object).tolist():
+            kind = "compressive" if compressive else "natural" if natural else "none"
+            words = f"{shown_name(name)}\nc = {format_number(ratio)}\n{KINDS[kind]}"
+            look = {"kind": kind, "colour": colours[cut], "words": words}
+            label = f"{ratio:.2g}" if labelled else ""
+            places.append({"cut": cut, "ratio": ratio, "label": label, **look})
+        places.append({"cut": -1, "words": "output\nno offloading: nothing is sent"})
+        return cls(graph, granularity, colours, places)
 
     @property
     def in_blocks(self) -> bool:
@@ -99,12 +94,10 @@ class ModelPicture:
 
     def candidate(self, cut: Cut, name: str) -> dict[str, Any]:
         """A candidate as the browser knows it; ``place`` is that of the compression plot."""
-        ends = [block.end for block in self.graph.blocks]
-        of_layers, of_blocks = f"{cut.index} of {len(self.graph.layers)} layers", ""
-        depth = cut.index
+        depth, runs = cut.index, f"{cut.index} of {len(self.graph.layers)} layers"
         if self.in_blocks:
-            depth = sum(end <= cut.index for end in ends)
-            of_blocks = f"{depth} of {len(ends)} blocks, "
+            depth = sum(block.end <= cut.index for block in self.graph.blocks)
+            runs = f"{depth} of {len(self.graph.blocks)} blocks, {runs}"
         places = {one["cut"]: i for i, one in enumerate(self.places)}
         return {
             "name": name,
@@ -113,7 +106,7 @@ class ModelPicture:
             "colour": self.colours[cut.index],
             "place": places[-1] if cut.is_output else places.get(cut.index, places[-1]),
             "depth_label": "all" if cut.is_output else f"{depth}",
-            "runs": f"{of_blocks}{of_layers}",
+            "runs": runs,
         }
 
 
@@ -163,12 +156,23 @@ def picture(
     measured = (~lines.interpolated).tolist()
     kinds = [one["kind"] for one in model.places[1:-1]]
     natural = len(kinds) - kinds.count("none")
-    sometimes = {"wait": lines.wait_s, "link": lines.link_s}
-    unused = [name for name, seconds in sometimes.items() if not seconds.any()]
+    unused = {"wait": not lines.wait_s.any(), "link": not lines.link_s.any()}
     probability, doubt, doubt_edges = _doubt(study, confidence)
+    ratios = [one["ratio"] for one in model.places[:-1]]
+    costs = study.at_rates((low, high)).cost  # of the best splits of all batch sizes
+    dearest = float(costs.max()) * ABOVE_BEST or 1.0  # nothing may cost anything
+    cheapest = max(float(costs.min()) / BELOW_BEST, dearest * 1e-12)
+    rates = _axis(low, high, "Data rate in Mbit/s, below in MB/s", "")
+    heading, gains = heading_against(study, baseline, "gain")
+    # A mean hangs on the range of rates, which stands beside it.
+    ends = " to ".join(format_rate(rate, in_bytes=False) for rate in (low, high))
+    few = (
+        f"Lines and bars: {len(kept)} of {len(study.splits)} candidates, among them all that are "
+        "best or second best in any state. "
+    )
     scene = {
         "split_heading": best_split_heading(study),
-        "gain_heading": _gain_heading(study, baseline),
+        "gain_heading": (heading, f"{gains}, from {ends}"),
         "ratio_heading": (
             "Compression ratio over depth",
             f"{natural} of {len(kinds)} natural, {kinds.count('compressive')} compressive",
@@ -180,17 +184,25 @@ def picture(
         "origins": (
             f"device {study.edge.provenance.origin}, server {study.server.provenance.origin}"
         ),
-        "caption": _caption(study, confidence, len(kept)),
+        "caption": (
+            f"{about_rows(study)} {about_lines(confidence)} "
+            f"{few if len(kept) < len(study.splits) else ''}c: elements sent, over those of the "
+            "input."
+        ),
         "candidates": [model.candidate(lines.splits[i], study.splits[i]) for i in kept],
         "rows": [_row(study, row, place) for row in range(len(measured))],
         "row_ticks": row_ticks(study.batch_sizes, measured, MAP_PX / len(measured)),
         "baseline": place[split],
         "chosen": [place[index] for index in np.unique(study.best).tolist()],
-        "rates": _rate_axis(low, high),
-        "costs": _cost_axis(study, low, high),
-        "ratios": _ratio_axis(model),
+        "rates": rates
+        | {
+            "labels": [format_number(tick / 1e6) for tick in rates["ticks"]],
+            "below": [format_number(tick / 1e6 / BITS_PER_BYTE) for tick in rates["ticks"]],
+        },
+        "costs": _axis(cheapest, dearest, WORDS[study.unit], study.unit),
+        "ratios": _axis(min(ratios) / 1.8, max(ratios) * 1.3, "Compression ratio c", ""),
         "places": model.places,
-        "parts": {name: PARTS[name] for name in PARTS if name not in unused},
+        "parts": {name: PARTS[name] for name in PARTS if not unused.get(name)},
         "gain_colours": GAIN_SHADES,
         "doubt_edges_bps": doubt_edges,
     }
@@ -258,28 +270,6 @@ def _linear_ticks(high: float) -> tuple[float, ...]:
     return tuple(k * step for k in range(int(high / step * (1 + 1e-9)) + 1))
 
 
-def _rate_axis(low: float, high: float) -> dict[str, Any]:
-    axis = _axis(low, high, "Data rate in Mbit/s, below in MB/s", "")
-    mbit = [tick / 1e6 for tick in axis["ticks"]]
-    return axis | {
-        "labels": [format_number(tick) for tick in mbit],
-        "below": [format_number(tick / BITS_PER_BYTE) for tick in mbit],
-    }
-
-
-def _cost_axis(study: Study, low_bps: float, high_bps: float) -> dict[str, Any]:
-    """From under the cheapest to over the dearest best split of all batch sizes."""
-    ends = study.at_rates((low_bps, high_bps)).cost
-    high = float(ends.max()) * ABOVE_BEST or 1.0  # nothing may cost anything
-    low = max(float(ends.min()) / BELOW_BEST, high * 1e-12)
-    return _axis(low, high, WORDS[study.unit], study.unit)
-
-
-def _ratio_axis(model: ModelPicture) -> dict[str, Any]:
-    ratios = [one["ratio"] for one in model.places if "ratio" in one]
-    return _axis(min(ratios) / 1.8, max(ratios) * 1.3, "Compression ratio c", "")
-
-
 def _doubt(
     study: Study, confidence: Confidence | None
 ) -> tuple[NDArray[np.float64], NDArray[np.int_], list[float]]:
@@ -290,22 +280,3 @@ def _doubt(
     marks = np.where(hatched, UNDECIDED, np.where(robust(study), 0, FRAGILE))
     (low, high), rates = study.rate_range, study.data_rates_bps
     return confidence.probability, marks, [low, *np.sqrt(rates[:-1] * rates[1:]).tolist(), high]
-
-
-def _gain_heading(study: Study, baseline: str) -> tuple[str, str]:
-    """As in `plot_gain`; a mean hangs on the range of rates, which stands beside it."""
-    heading, words = heading_against(study, baseline, "gain")
-    low, high = (format_rate(rate, in_bytes=False) for rate in study.rate_range)
-    return heading, f"{words}, from {low} to {high}"
-
-
-def _caption(study: Study, confidence: Confidence | None, drawn: int) -> str:
-    few = (
-        f"Lines and bars: {drawn} of {len(study.splits)} candidates, among them all that are "
-        "best or second best in any state. "
-    )
-    return (
-        f"{about_rows(study)} {about_lines(confidence)} "
-        f"{few if drawn < len(study.splits) else ''}"
-        "c: elements sent, over those of the input."
-    )

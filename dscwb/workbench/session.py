@@ -1,8 +1,4 @@
-"""The workbench: sliders over the best split of a model, its gain, and everything behind it.
-
-Here is the state and what follows from a change of it. All numbers come from `study`, all drawing
-from `figures` and the canvas, everything else on the screen from `controls`.
-"""
+"""The workbench: sliders over the best split of a model, its gain, and everything behind it."""
 
 from __future__ import annotations
 
@@ -24,7 +20,6 @@ from dscwb.profiles.library import PathLike, ProfileLike
 from dscwb.study import Study
 from dscwb.study.confidence import Confidence
 from dscwb.study.tables import FORMATS
-from dscwb.units import BITS_PER_BYTE, format_number
 from dscwb.workbench.canvas import Canvas
 from dscwb.workbench.controls import Controls, KeepKeys, Line, button, folded
 from dscwb.workbench.hatching import REPLICATES, Hatching
@@ -80,7 +75,7 @@ class SplitWorkbench:
         self._library, self._view = Library(profiles), BACKENDS[backend]()
         self._past: list[State] = []
         self._future: list[State] = []
-        self._moving: frozenset[str] = frozenset()
+        self._moving: set[str] = set()
         state = State(model or self._library.models[0], server_speedup=server_speedup)
         self._shown = shown(self._library, self._view, state)
         self._start = self.state
@@ -121,10 +116,7 @@ class SplitWorkbench:
         return self._message.text
 
     def figure(self, which: str = "maps") -> go.Figure:
-        """One of the pictures as a plain figure, to change or save.
-
-        Args:
-            which: ``maps``, ``latency``, ``breakdown`` or ``compression``.
+        """One of the pictures as a plain figure: maps, latency, breakdown or compression.
 
         Raises:
             ValueError: Another name.
@@ -144,7 +136,7 @@ class SplitWorkbench:
         before = self.state
         self._go_to(before.changed(changes), changes)
         old, new = before.values(), self.state.values()
-        changed = frozenset(name for name in new if new[name] != old[name])
+        changed = {name for name in new if new[name] != old[name]}
         if not changed:
             return
         # A number on its way, or the mark in a map, is one step to undo; choices are one each.
@@ -186,17 +178,10 @@ class SplitWorkbench:
         return confidence
 
     def save(self, path: PathLike, which: str = "maps") -> Path:
-        """Write a picture or the numbers; the name's ending decides.
+        """Write a picture or the numbers, and give the path; the name's ending decides.
 
-        ``.png``, ``.svg``, ``.pdf`` and standalone ``.html`` are pictures; ``.csv``, ``.parquet``
-        and ``.nc`` hold the grid, ``.json`` the policy.
-
-        Args:
-            path: File to write.
-            which: The picture, as in `figure`.
-
-        Returns:
-            The path written.
+        ``.png``, ``.svg``, ``.pdf`` and standalone ``.html`` are pictures, `which` as in `figure`;
+        ``.csv``, ``.parquet`` and ``.nc`` hold the grid, ``.json`` the policy.
 
         Raises:
             ValueError: Another ending, or no such picture.
@@ -223,35 +208,30 @@ class SplitWorkbench:
             self._go_to(back[-1])
             back.pop()
             forth.append(here)
-            self._moving = frozenset()
+            self._moving = set()
             self._allow_steps()
 
     def _allow_steps(self) -> None:
         self._undo.disabled, self._redo.disabled = not self._past, not self._future
 
     def _layout(self) -> widgets.VBox:
-        exports = [
-            button(kind, f"Save as {kind} in the notebook's folder", partial(self._export, kind))
-            for kind in EXPORTS
-        ]
         reset = self._button("Reset", "Back to the start", self.reset)
-        load = self._button(
-            "Load", "Go to the state in the text", lambda: self.load_state(self._text.value)
-        )
-        share = folded(
-            "Share: this text brings a colleague to the same picture", [self._text, load]
-        )
-        actions = [self._undo, self._redo, reset, *exports, self._hatching.widget]
+        words, text = "Go to the state in the text", self._text
+        load = self._button("Load", words, lambda: self.load_state(text.value))
+        actions = [self._undo, self._redo, reset]
+        for kind in EXPORTS:
+            words = f"Save as {kind} in the notebook's folder"
+            actions.append(button(kind, words, partial(self._export, kind)))
         parts = [
             KeepKeys(),
             self._controls.widget,
             self._answer.widget,
             self._view,
-            widgets.HBox(actions, layout={"flex_flow": "wrap"}),
+            widgets.HBox([*actions, self._hatching.widget], layout={"flex_flow": "wrap"}),
             self._message.widget,
-            share,
+            folded("Share: this text brings a colleague to the same picture", [text, load]),
         ]
-        self._text.value = self.state.to_json()
+        text.value = self.state.to_json()
         self._allow_steps()
         return widgets.VBox(parts).add_class("dscwb")
 
@@ -269,9 +249,7 @@ class SplitWorkbench:
             self._hatching.begin(new.study)
 
     def _show_controls(self) -> None:
-        megabytes = format_number(self.state.data_rate_bps / BITS_PER_BYTE / 1e6)
-        words = f"Mbit/s = {megabytes} MB/s"
-        self._controls.write(self.state.values(), self._shown.offered, words)
+        self._controls.write(self.state.values(), self._shown.offered)
         self._answer.say(self.answer)
 
     def _hatch(self, study: Study, confidence: Confidence) -> None:
@@ -280,15 +258,16 @@ class SplitWorkbench:
 
     def _pointed(self, at: Mapping[str, Any]) -> None:
         """A person pointed at a place in a map, of this study or of one that is gone."""
-        if at.get("batch_size") in self.study.batch_sizes:
-            changes = {
-                "data_rate_bps": float(f"{at['data_rate_bps']:.3g}"),
-                "batch_size": int(at["batch_size"]),
-            }
-            self._guarded(lambda: self.update(**changes))
+        size, rate = int(at["batch_size"]), float(f"{at['data_rate_bps']:.3g}")
+        if size in self.study.batch_sizes:
+            self._guarded(lambda: self.update(batch_size=size, data_rate_bps=rate))
 
     def _export(self, kind: str) -> None:
-        path = _unused(Path.cwd(), self.state.model, EXPORTS[kind])
+        model = re.sub(r"[^\w.-]+", "-", self.state.model)
+        stem = f"dscwb-{model}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+        # Several within a second are numbered.
+        names = (f"{stem}{end}.{EXPORTS[kind]}" for end in ("", *(f"-{k}" for k in range(2, 1000))))
+        path = next(Path.cwd() / name for name in names if not Path(name).exists())
         self._message.say(f"Writing {path.name} …")
         self._guarded(lambda: f"Saved {self.save(path)}")
 
@@ -301,20 +280,7 @@ class SplitWorkbench:
             self._message.say(action() or "")
         except Exception as error:
             self._show_controls()  # back to what the picture shows
-            self._message.say(_one_line(error), error=True)
+            text = " ".join(str(error).split())
+            own = isinstance(error, ValueError | FigureError)  # brings the remedy with it
+            self._message.say(text if own else f"{type(error).__name__}: {text}", error=True)
             raise
-
-
-def _unused(folder: Path, model: str, ending: str) -> Path:
-    """A new name for an export, with model and time; several within a second are numbered."""
-    name = re.sub(r"[^\w.-]+", "-", model)
-    stem = f"dscwb-{name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-    names = (f"{stem}{number}.{ending}" for number in ("", *(f"-{k}" for k in range(2, 1000))))
-    return next(folder / name for name in names if not (folder / name).exists())
-
-
-def _one_line(error: Exception) -> str:
-    """What went wrong, in one line; our own errors bring the remedy with them."""
-    text = " ".join(str(error).split())
-    own = isinstance(error, ValueError | FigureError)
-    return text if own else f"{type(error).__name__}: {text}"

@@ -16,11 +16,11 @@ from dscwb.scenario import DATA_RATES_BPS
 from dscwb.study import Study, sweep
 from dscwb.study.confidence import Confidence
 from dscwb.study.study import BASELINES, identified
-from dscwb.units import NO_OFFLOADING
+from dscwb.units import FULL_OFFLOADING, NO_OFFLOADING, shown_name
 from dscwb.workbench.answer import in_words
 from dscwb.workbench.canvas import Canvas
 from dscwb.workbench.hatching import REPLICATES
-from dscwb.workbench.state import ASSUMED, State, baselines
+from dscwb.workbench.state import ASSUMED, State
 from dscwb.workbench.static import Static
 
 View = Canvas | Static
@@ -57,17 +57,12 @@ def shown(
     asked: Collection[str] = (),
     before: Shown | None = None,
 ) -> Shown:
-    """Everything that shows a state; nothing on the screen is changed.
+    """Everything that shows a state; what is on the screen, `before`, is not changed.
 
-    Args:
-        library: Profiles by model and machine.
-        view: What draws the picture.
-        state: What to show.
-        asked: Fields that a person asked for; others move along where they must.
-        before: What is on the screen now.
+    Fields that were not `asked` for move along where they must.
 
     Raises:
-        ValueError: A state that cannot be shown; so does `ProfileError`, which is one.
+        ValueError: A state that cannot be shown; `ProfileError` is one too.
     """
     state = _fitted(library, state, asked)
     if before is not None and before.state.question == state.question:
@@ -76,12 +71,14 @@ def shown(
         return completed(replace(before, state=state), view, moved=moved)
     study = _sweep(library, state)
     state, machines = _on_grid(state, study, asked), library.machines(state.model)
+    named = [name for name in BASELINES if name != FULL_OFFLOADING or name in study.splits]
+    over = dict.fromkeys((*named, *study.chosen))  # splits that are best somewhere
     marks = zip(study.batch_sizes, study.lines.interpolated, strict=True)
     offered = {
         "batch_size": tuple((f"≈ {size}" if mark else f"{size}", size) for size, mark in marks),
         "edge": machines,
         "server": (ASSUMED, *machines),
-        "baseline": baselines(study),
+        "baseline": tuple((shown_name(one) if one in study.splits else one, one) for one in over),
     }
     return completed(Shown(state, study, offered), view)
 

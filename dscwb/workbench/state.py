@@ -1,87 +1,43 @@
 """What the workbench's controls hold: one frozen record, written as a line of text and read back.
 
-A knob of the scenario needs one line here, in `COMMON` or `FOLDED`: its control. The record, the
-text and `SplitWorkbench.update` take every field of `Scenario`, `Link` and `PowerModel` anyway.
+The record, the text and `SplitWorkbench.update` take every field of `Scenario`, `Link` and
+`PowerModel`; its control follows from `dscwb.scenario.KNOBS`.
 """
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from dscwb.scenario import (
-    CANDIDATES,
-    DATA_RATES_BPS,
-    LONGEST_ROUND_TRIP_S,
-    PowerModel,
-    Scenario,
-)
-from dscwb.study import Study
-from dscwb.study.study import BASELINES
-from dscwb.units import ENCODINGS, FULL_OFFLOADING, NO_OFFLOADING, Encoding, encoding, shown_name
+from dscwb import scenario
+from dscwb.scenario import DATA_RATES_BPS, Knob, PowerModel, Scenario
+from dscwb.units import ENCODINGS, NO_OFFLOADING, Encoding, encoding
 
 Value = str | int | float | bool
 
 SCHEMA = "dscwb.state/1"
 ASSUMED = "assumed speed-up"
 """A server: the device itself, a stated number of times as fast."""
-MBIT, MB, MS = 1e6, 1e6, 1e-3
+LOW_BPS, HIGH_BPS = DATA_RATES_BPS[[0, -1]].tolist()
+JPEG = encoding("jpeg 10:1").name
 
-
-@dataclass(frozen=True)
-class Knob:
-    """The control of a field.
-
-    Attributes:
-        label: What stands beside it.
-        low: Lowest value of a number.
-        high: Highest value of a number; None for a list or a check box.
-        unit: What 1 in the control is in the field's own unit.
-        choices: Values of a list that are always the same.
-    """
-
-    label: str
-    low: float = 0.0
-    high: float | None = None
-    unit: float = 1.0
-    choices: tuple[str, ...] = ()
-
-
-POINT = {
-    "data_rate_bps": Knob("Data rate", DATA_RATES_BPS[0].item(), DATA_RATES_BPS[-1].item(), MBIT),
-    "batch_size": Knob("Batch size", 1, 1e6),
-    "model": Knob("Variant"),
+KNOBS = {
+    "data_rate_bps": Knob("Data rate in Mbit/s", "Data rate", "Mbit/s", HIGH_BPS, LOW_BPS),
+    "batch_size": Knob("Samples in one pass", "Batch size", high=1e6, low=1),
+    "model": Knob("Models of one family", "Variant"),
+    "edge": Knob("Where the head runs", "Device"),
+    "server": Knob("Where the tail runs", "Server"),
+    "server_speedup": Knob(
+        "Assumed server: so many times as fast", "Assumed speed-up", "", 1e5, 0.01
+    ),
+    "baseline": Knob("What the gain is over", "Compare with"),
+    **{name: knob for name, knob in scenario.KNOBS.items() if knob.label},
+    "input_encoding": replace(scenario.KNOBS["input_encoding"], choices=(*ENCODINGS, JPEG)),
+    "feature_encoding": replace(scenario.KNOBS["feature_encoding"], choices=tuple(ENCODINGS)),
 }
-COMMON = {
-    "edge": Knob("Device"),
-    "server": Knob("Server"),
-    "server_speedup": Knob("Assumed speed-up", 0.01, 1e5),
-    "round_trip_s": Knob("Round trip (ms)", 0, LONGEST_ROUND_TRIP_S, MS),
-    "input_encoding": Knob("Input sent as", choices=(*ENCODINGS, encoding("jpeg 10:1").name)),
-    "feature_encoding": Knob("Features sent as", choices=tuple(ENCODINGS)),
-    "baseline": Knob("Compare with"),
-}
-"""Always in sight beside model, data rate and batch size."""
-FOLDED = {
-    "granularity": Knob("Split after", choices=tuple(CANDIDATES)),
-    "private_input": Knob("Input stays private"),
-    "min_depth": Knob("Blocks on device ≥", 0, 10_000),
-    "memory_cap_bytes": Knob("Device memory (MB)", 0, 1e13, MB),
-    "server_load": Knob("Server load (×)", 1, 1000),
-    "device_slowdown": Knob("Device slower (×)", 1, 1000),
-    "overhead_bytes": Knob("Overhead (bytes)", 0, 1e9),
-    "downlink_bps": Knob("Downlink (Mbit/s)", 0, 1e11, MBIT),
-    "arrival_rate_hz": Knob("Samples/s arriving", 0, 1e9),
-    "objective": Knob("Best in", choices=("latency", "energy")),
-    "compute_w": Knob("Computing (W)", 0, 1e4),
-    "send_w": Knob("Sending (W)", 0, 1e4),
-    "wait_w": Knob("Waiting (W)", 0, 1e4),
-}
-"""Folded away."""
-KNOBS = POINT | COMMON | FOLDED
+"""Every field that has a control."""
 
 PRESETS = {
     "3G": (1.1e6, 0.1),
@@ -99,8 +55,6 @@ numbers."""
 
 NESTED = ("scenario", "link", "power")
 """Fields that are records: their own fields stand in their place."""
-
-
 START = Scenario(
     input_encoding="float32",
     feature_encoding="float32",
@@ -151,14 +105,11 @@ class State:
 
         0 stands for what is not counted, an encoding's name for the encoding.
         """
-        scenario = self.scenario
-        found = {
-            field.name: getattr(record, field.name)
-            for record in (self, scenario, scenario.link, scenario.power)
-            for field in fields(record)  # type: ignore[arg-type]  # a state has a power
-            if field.name not in (*NESTED, "source")
-        }
-        plain = {name: 0.0 if value is None else value for name, value in found.items()}
+        found: dict[str, Any] = {}
+        for record in (self, self.scenario, self.scenario.link, self.scenario.power):
+            found |= {one.name: getattr(record, one.name) for one in fields(record)}  # type: ignore[arg-type]  # a state has a power
+        shown = {name: found[name] for name in found if name not in (*NESTED, "source")}
+        plain = {name: 0.0 if value is None else value for name, value in shown.items()}
         return {k: v.name if isinstance(v, Encoding) else v for k, v in plain.items()}
 
     def changed(self, changes: Mapping[str, Any]) -> State:
@@ -167,20 +118,20 @@ class State:
         Raises:
             ValueError: An unknown field, a value of another kind, or a number beyond its limits.
         """
-        known = self.values()
+        known, given = self.values(), {}
         for name, value in changes.items():
             if name not in known:
                 raise ValueError(f"Unknown field {name!r}; choose from {', '.join(known)}.")
-            if not _of_kind(value, known[name]):
-                kind = type(known[name]).__name__
-                raise ValueError(f"{name} is {value!r}; give a value of type {kind}.")
-            knob = KNOBS.get(name)
-            if knob and knob.high is not None and not knob.low <= value <= knob.high:
+            kind, knob = type(known[name]), KNOBS[name]
+            like = int | float if kind in (int, float) else kind  # whole numbers do for floats
+            fits = isinstance(value, like) and isinstance(value, bool) == (kind is bool)
+            if not fits or (kind is int and value % 1):
+                raise ValueError(f"{name} is {value!r}; give a value of type {kind.__name__}.")
+            if knob.high is not None and not knob.low <= value <= knob.high:
                 raise ValueError(
                     f"{name} is {value:g}; choose a number from {knob.low:g} to {knob.high:g}."
                 )
-        # As a float stays one that a whole number was given for.
-        given = {name: type(known[name])(value) for name, value in changes.items()}
+            given[name] = kind(value)  # a float stays one that a whole number was given for
         state: State = _replaced(self, given)
         return state
 
@@ -217,24 +168,3 @@ def _replaced(record: Any, changes: Mapping[str, Any]) -> Any:
             uncounted = field.default is None and changes[name] == 0
             new[name] = None if uncounted else changes[name]
     return replace(record, **new)
-
-
-def _of_kind(value: Any, like: Value) -> bool:
-    """Whether a value can stand where `like` stands: whole numbers do for floats."""
-    if isinstance(like, bool) or isinstance(value, bool):
-        return isinstance(like, bool) and isinstance(value, bool)
-    if isinstance(like, int):
-        return isinstance(value, int) or (isinstance(value, float) and value.is_integer())
-    if isinstance(like, float):
-        return isinstance(value, int | float) and not math.isnan(value)
-    return isinstance(value, str)
-
-
-def baselines(study: Study) -> tuple[tuple[str, str], ...]:
-    """What a gain can be over, as shown and as such: those possible of `BASELINES`, then splits.
-
-    The splits are those that are best somewhere.
-    """
-    named = [name for name in BASELINES if name != FULL_OFFLOADING or name in study.splits]
-    splits = [(shown_name(name), name) for name in study.chosen if name not in named]
-    return (*((name, name) for name in named), *splits)

@@ -1,12 +1,8 @@
 // The widget: five linked views of one study, when they are painted, and what a hand does to them.
 
 const MAP_PX = 300, LOW_PX = 220; // heights of the plots: fixed, a page must not jump
-const AXIS_PX = 50, TOP_PX = 6, LEFT_PX = 60; // ticks and titles below, above and left of them
-const END_PX = 20; // half of a label at the end of an axis of rates
-const PERCENT_BAR_PX = 68;
-const NARROWEST = 560; // below, the view scrolls sideways
-const KEY_PX = 720; // all that can stand in the key of the breakdown, in one line
-const WIDE = 1000; // pixels; from here on three views stand in the lower row
+const AXIS_PX = 50, TOP_PX = 6; // ticks and titles below and above them
+const SIDES_PX = [60, 20]; // ticks at the left, half a label of the axis of rates at the right
 const KEY_STEP = 0.02; // of the exponent of ten, as the slider of data rates
 const LOST = "The kernel behind this picture is gone or was started anew; run the cell again.";
 // What keys do to a focused map: steps of the rate, rows.
@@ -42,13 +38,14 @@ const placeAt = (count, x) => Math.min(count - 1, Math.floor(x * count));
 // it, its heading and key, what a tip says, and whether a hand may point into it.
 const VIEWS = {
   splits: {
-    upper: true, drag: true, still: drawSplitMap, turns: ({ best }) => best, mark: markState,
+    upper: true, drag: true, sides: [60, 140], still: drawSplitMap, turns: ({ best }) => best,
+    mark: markState,
     heading: (study) => study.split_heading,
     key: (study) => [["", "disc: this state"], ...doubtKey(study)],
     tip: rowWords,
   },
   gains: {
-    upper: true, drag: true, still: drawGainMap, mark: markState,
+    upper: true, drag: true, sides: [20, 68], still: drawGainMap, mark: markState,
     heading: (study) => study.gain_heading,
     key: (study) => (study.rows.every((_, row) => study.gains(row)) ? []
       : [[HATCHED, `${study.gain_over} is not possible`]]),
@@ -89,7 +86,7 @@ function element(tag, className, parent) {
 // One canvas with its headings. What only a new study, size or theme changes is drawn once aside.
 class Panel {
   constructor(parent, name) {
-    Object.assign(this, { name, ...VIEWS[name] });
+    Object.assign(this, { name, sides: SIDES_PX, ...VIEWS[name] });
     this.section = element("section", "", parent);
     this.titleLine = element("h4", "", this.section);
     this.subLine = element("div", "sub", this.section);
@@ -104,10 +101,10 @@ class Panel {
     this.kept = document.createElement("canvas");
   }
 
-  size(width, leftPx, rightPx, dpr) {
-    this.width = Math.round(width);
-    const w = this.width - leftPx - rightPx;
-    this.plot = { x: leftPx, y: TOP_PX, w, h: this.plotPx, barPx: rightPx };
+  size(dpr) {
+    const [x, barPx] = this.sides;
+    this.width = this.canvas.clientWidth; // as the style sheet has it
+    this.plot = { x, y: TOP_PX, w: this.width - x - barPx, h: this.plotPx, barPx };
     for (const one of [this.canvas, this.kept]) {
       one.width = Math.round(this.width * dpr);
       one.height = Math.round(this.height * dpr);
@@ -240,7 +237,7 @@ class View {
       this.scene = scene;
       this.study = new Study(this.model);
       this.version += 1;
-      this.setCaption(scene.caption);
+      this.caption.textContent = scene.caption;
     }
     const row = this.study.rowOf(at.batch_size), rate = at.data_rate_bps;
     if (row < 0) return; // of a study that comes in a moment
@@ -248,15 +245,6 @@ class View {
     const { aim } = this; // Python may round what it was asked for
     if (aim && aim.row === row && Math.abs(aim.rate / rate - 1) < 0.01) this.aim = null;
     this.schedule();
-  }
-
-  setCaption(words) {
-    if (this.caption.textContent === words) return;
-    this.caption.textContent = words;
-    // Never lower again at this width: what stands below must not move up and down.
-    const { height } = this.caption.getBoundingClientRect();
-    this.captionPx = Math.max(this.captionPx ?? 0, height);
-    this.caption.style.minHeight = `${this.captionPx}px`;
   }
 
   schedule() {
@@ -269,26 +257,11 @@ class View {
 
   // Sizes all panels if the place or the screen has changed; false where there is no place.
   layOut() {
-    const width = this.root.clientWidth && Math.max(NARROWEST, this.root.clientWidth);
-    const dpr = window.devicePixelRatio || 1;
+    const width = this.root.clientWidth, dpr = window.devicePixelRatio || 1;
     if (!width) return false; // a hidden tab; the observer calls again
     if (width === this.width && dpr === this.dpr) return true;
-    Object.assign(this, { width, dpr, captionPx: 0 });
-    this.caption.style.minHeight = "";
-    const wide = width >= WIDE, inner = width - 4, gap = 16;
-    const bar = wide ? 152 : 140; // room for names of splits at the first map
-    const plot = (inner - gap - LEFT_PX - bar - END_PX - PERCENT_BAR_PX) / 2; // both alike
-    const left = LEFT_PX + plot + bar, right = inner - gap - left;
-    const part = wide ? (inner - 2 * gap) / 3 : (inner - gap) / 2;
-    this.upper.style.gridTemplateColumns = `${left}px ${right}px`;
-    this.lower.style.gridTemplateColumns = `repeat(${wide ? 3 : 2}, ${part}px)`;
-    this.lower.style.setProperty("--key-height", `${16 * Math.ceil(KEY_PX / part)}px`);
-    const [splits, gains, curves, bars, places] = this.panels;
-    splits.size(left, LEFT_PX, bar, dpr);
-    gains.size(right, END_PX, PERCENT_BAR_PX, dpr);
-    for (const panel of [curves, bars]) panel.size(part, LEFT_PX, END_PX, dpr);
-    places.size(wide ? part : inner, LEFT_PX, END_PX, dpr);
-    places.section.style.gridColumn = wide ? "" : "1 / -1";
+    Object.assign(this, { width, dpr });
+    for (const panel of this.panels) panel.size(dpr);
     return true;
   }
 

@@ -86,21 +86,26 @@ function depthAxis(pen, study, places, labels) {
 
 // --- maps ----------------------------------------------------------------------------------------
 
+// Upper edge and height of a row, on whole pixels of the screen: no seams between rows.
+function rowBox(pen, study, row) {
+  const [top, foot] = [row, row - 1].map((one) => pen.snap(rowTop(pen, study, one)));
+  return [top, foot - top];
+}
+
 function drawSplitMap(pen, study, { best }) {
-  const snap = (value) => Math.round(value * pen.dpr) / pen.dpr; // no seams between rows
+  const width = study.chosen.length <= 12 ? 1 : 0.5; // many narrow regions would drown in white
   pen.inside(() => {
     study.rows.forEach(({ splits, rates_bps: changes }, row) => {
-      const top = snap(rowTop(pen, study, row)), foot = snap(rowTop(pen, study, row - 1));
+      const [top, height] = rowBox(pen, study, row);
       const edges = [pen.x, ...changes.map(rateX(pen, study)), pen.right];
       splits.forEach((split, k) => {
-        const from = Math.max(pen.x, edges[k]);
-        pen.box(from, top, Math.max(0, edges[k + 1] - from), foot - top, study.candidates[split].colour);
+        pen.box(edges[k], top, edges[k + 1] - edges[k], height, study.candidates[split].colour);
       });
+      for (const x of edges.slice(1, -1)) pen.line([[x, top], [x, top + height]], "white", width);
     });
     const colours = ["rgba(0, 0, 0, 0.75)", "rgba(255, 255, 255, 0.75)"]; // seen on any split's
     drawDoubt(pen, study, FRAGILE, pen.dots(colours));
     drawDoubt(pen, study, UNDECIDED, pen.hatch(colours));
-    drawSwitches(pen, study);
   });
   pen.frame();
   rateAxis(pen, study);
@@ -108,32 +113,14 @@ function drawSplitMap(pen, study, { best }) {
   drawSplitBar(pen, study, best);
 }
 
-// Each change of split as a staircase through all rows in which it occurs.
-function drawSwitches(pen, study) {
-  const width = study.chosen.length <= 12 ? 1 : 0.5; // many narrow regions would drown
-  let before = new Map();
-  study.rows.forEach(({ splits, rates_bps: changes }, row) => {
-    const here = new Map(), top = rowTop(pen, study, row), foot = rowTop(pen, study, row - 1);
-    changes.map(rateX(pen, study)).forEach((x, k) => {
-      const pair = `${splits[k]}>${splits[k + 1]}`;
-      const step = before.has(pair) ? [[before.get(pair), foot]] : [];
-      pen.line([...step, [x, foot], [x, top]], "white", width);
-      here.set(pair, x);
-    });
-    before = here;
-  });
-}
-
 function drawDoubt(pen, study, mark, pattern) {
   const edges = study.doubt_edges_bps.map(rateX(pen, study)), count = edges.length - 1;
   study.rows.forEach((_, row) => {
-    for (let from = 0; from < count; from += 1) {
-      let to = from; // neighbours in one piece
-      while (to < count && study.doubt[row * count + to] === mark) to += 1;
-      if (to === from) continue;
-      const top = rowTop(pen, study, row), height = pen.h / study.rows.length;
-      pen.box(edges[from], top, edges[to] - edges[from], height, pattern);
-      from = to;
+    const [top, height] = rowBox(pen, study, row);
+    for (let k = 0; k < count; k += 1) {
+      if (study.doubt[row * count + k] !== mark) continue;
+      const [left, right] = [edges[k], edges[k + 1]].map(pen.snap);
+      pen.box(left, top, right - left, height, pattern);
     }
   });
 }
@@ -160,21 +147,17 @@ function drawSplitBar(pen, study, best) {
 }
 
 function drawGainMap(pen, study) {
-  const { rows, gain_colours: shades } = study, image = new ImageData(COLUMNS, rows.length);
+  const { rows, gain_colours: shades } = study;
+  const edges = Array.from({ length: COLUMNS + 1 }, (_, k) => pen.snap(pen.x + k / COLUMNS * pen.w));
   rows.forEach((_, row) => {
-    if (!study.gains(row)) return; // stays clear
-    for (let column = 0; column < COLUMNS; column += 1) {
-      const gain = study.gainAt(row, study.rateAt((column + 0.5) / COLUMNS));
-      const at = 4 * ((rows.length - 1 - row) * COLUMNS + column);
-      image.data.set([...shades[Math.round(255 * Math.min(1, Math.max(0, gain)))], 255], at);
+    const [top, height] = rowBox(pen, study, row), possible = study.gains(row);
+    if (!possible) pen.box(pen.x, top, pen.w, height, pen.hatch([IMPOSSIBLE]));
+    for (let k = 0; possible && k < COLUMNS; k += 1) {
+      const gain = study.gainAt(row, study.rateAt((k + 0.5) / COLUMNS));
+      const shade = shades[Math.round(255 * Math.min(1, Math.max(0, gain)))];
+      pen.box(edges[k], top, edges[k + 1] - edges[k], height, shade);
     }
   });
-  const small = document.createElement("canvas");
-  Object.assign(small, { width: COLUMNS, height: rows.length });
-  small.getContext("2d").putImageData(image, 0, 0);
-  pen.box(pen.x, pen.y, pen.w, pen.h, pen.hatch([IMPOSSIBLE]));
-  pen.ctx.imageSmoothingEnabled = false;
-  pen.ctx.drawImage(small, pen.x, pen.y, pen.w, pen.h);
   pen.frame();
   rateAxis(pen, study);
   rowAxis(pen, study, false);
@@ -184,7 +167,7 @@ function drawGainMap(pen, study) {
 function drawPercentBar(pen, shades) {
   const x = pen.right + BAR_GAP, height = pen.h / shades.length;
   shades.forEach((shade, k) => {
-    pen.box(x, pen.foot - (k + 1) * height, BAR_PX, height + 0.6, `rgb(${shade})`);
+    pen.box(x, pen.foot - (k + 1) * height, BAR_PX, height + 0.6, shade);
   });
   for (const share of [0, 20, 40, 60, 80, 100]) {
     const y = pen.foot - pen.h * share / 100;

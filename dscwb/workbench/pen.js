@@ -18,6 +18,8 @@ function themeOf(element) {
 class Pen {
   constructor(ctx, plot, theme, dpr) { Object.assign(this, plot, { ctx, theme, dpr }); }
 
+  snap = (value) => Math.round(value * this.dpr) / this.dpr; // to a whole pixel of the screen
+
   get right() { return this.x + this.w; }
   get foot() { return this.y + this.h; }
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from plotly.colors import sample_colorscale, unlabel_rgb
+from plotly.colors import sample_colorscale
 
 from dscwb.cuts import Cut, Granularity, all_cuts, bottlenecks
 from dscwb.envelope import lower_envelope
@@ -214,10 +214,7 @@ def picture(
     }
 
 
-GAIN_SHADES = [
-    [round(channel) for channel in unlabel_rgb(colour)]
-    for colour in sample_colorscale(GAIN_COLOURS, np.linspace(0, 1, 256).tolist())
-]
+GAIN_SHADES = sample_colorscale(GAIN_COLOURS, np.linspace(0, 1, 256).tolist())
 """From 0 to 100 %."""
 
 

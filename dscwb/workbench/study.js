@@ -6,24 +6,18 @@ const UNDECIDED = 1, FRAGILE = 2;
 
 // --- numbers for people, as in units.py ----------------------------------------------------------
 
-const PREFIXES = [[1e9, "G"], [1e6, "M"], [1e3, "k"], [1, ""], [1e-3, "m"], [1e-6, "µ"], [1e-9, "n"]];
+const PREFIXES = { G: 1e9, M: 1e6, k: 1e3, "": 1, m: 1e-3, µ: 1e-6, n: 1e-9 };
 
-function digits(value) {
-  if (!value) return "0";
-  const places = Math.max(0, 2 - Math.floor(Math.log10(Math.abs(value)) + 1e-9));
-  const text = value.toFixed(Math.min(places, 10));
-  return text.includes(".") ? text.replace(/\.?0+$/, "") : text;
-}
-
-function prefixed(value, unit, largest, smallest) {
+function prefixed(value, unit, names) {
   if (!value || !isFinite(value)) return `${value} ${unit}`;
-  const fitting = PREFIXES.filter(([scale]) => scale <= largest && scale >= smallest);
-  const [scale, name] = fitting.find(([one]) => Math.abs(value) >= one * 0.9995) ?? fitting.at(-1);
-  return `${digits(value / scale)} ${name}${unit}`;
+  const name = names.find((one) => Math.abs(value) >= PREFIXES[one] * 0.9995) ?? names.at(-1);
+  const scaled = value / PREFIXES[name];
+  const digits = Math.abs(scaled) < 1000 ? Number(scaled.toPrecision(3)) : Math.round(scaled);
+  return `${digits} ${name}${unit}`;
 }
 
-const cost = (value, unit) => prefixed(value, unit, 1, 1e-9);
-const large = (value, unit) => prefixed(value, unit, 1e9, 1);
+const cost = (value, unit) => prefixed(value, unit, ["", "m", "µ", "n"]);
+const large = (value, unit) => prefixed(value, unit, ["G", "M", "k", ""]);
 
 function percent(share) {
   const size = Math.abs(share);

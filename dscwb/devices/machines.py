@@ -35,17 +35,19 @@ class Library:
         self.models = tuple(sorted(self._profiles, key=natural))
 
     def machines(self, model: str) -> tuple[str, ...]:
-        """Library with a profile of this model, then those of the catalogue, modelled.
+        """Machines with a profile of this model, then those of the catalogue, modelled.
 
         Where the model's FLOPs are unknown nothing can be modelled.
 
         Raises:
             ValueError: No such model.
         """
-        own = tuple(sorted(self._of(model), key=natural))
-        if any(profile.graph.flops is None for profile in self._of(model).values()):
-            return own
-        return own + tuple(f"{device.name}{MODELLED}" for device in catalogue())
+        if model not in self._profiles:
+            raise ValueError(f"No profile {model!r} here; choose one of {', '.join(self.models)}.")
+        own = self._profiles[model]
+        known = all(profile.graph.flops is not None for profile in own.values())
+        modelled = (f"{device.name}{MODELLED}" for device in catalogue() if known)
+        return (*sorted(own, key=natural), *modelled)
 
     def profile(self, model: str, machine: str = "", *, like: Profile | None = None) -> Profile:
         """The profile of a model on a machine.
@@ -59,16 +61,15 @@ class Library:
             ValueError: No such model or machine.
         """
         names = self.machines(model)
-        machine = machine or names[0]
-        if machine in self._of(model):
-            return self._of(model)[machine]
+        own, machine = self._profiles[model], machine or names[0]
+        if machine in own:
+            return own[machine]
         if machine not in names:
             raise ValueError(
                 f"No machine {machine!r} for {model!r} here; choose one of {', '.join(names)}."
             )
-        graph = self._of(model)[names[0]].graph
         dtype = like.provenance.dtype if like else "float32"
-        return _modelled(graph, machine.removesuffix(MODELLED), dtype)
+        return _modelled(own[names[0]].graph, machine.removesuffix(MODELLED), dtype)
 
     def families(self) -> dict[str, tuple[tuple[str, str], ...]]:
         """Models of one family together, smallest first: short name and name of each.
@@ -76,24 +77,17 @@ class Library:
         A family is what stands before the first number or size, ``efficientnet`` or
         ``tf_efficientnetv2``; models are ordered by their FLOPs.
         """
-        families: dict[str, list[str]] = {}
+
+        def flops(model: str) -> int:
+            return max(profile.graph.flops or 0 for profile in self._profiles[model].values())
+
+        families: dict[str, list[tuple[str, str]]] = {}
         for model in self.models:
-            families.setdefault(family(model), []).append(model)
-        return {
-            name: tuple(
-                (model.removeprefix(name).strip("_-. ") or model, model)
-                for model in sorted(models, key=self._flops)
-            )
-            for name, models in families.items()
-        }
-
-    def _flops(self, model: str) -> int:
-        return max(profile.graph.flops or 0 for profile in self._of(model).values())
-
-    def _of(self, model: str) -> dict[str, Profile]:
-        if model not in self._profiles:
-            raise ValueError(f"No profile {model!r} here; choose one of {', '.join(self.models)}.")
-        return self._profiles[model]
+            families.setdefault(family(model), [])
+        for model in sorted(self.models, key=flops):
+            name = family(model)
+            families[name].append((model.removeprefix(name).strip("_-. ") or model, model))
+        return {name: tuple(models) for name, models in families.items()}
 
 
 def family(model: str) -> str:

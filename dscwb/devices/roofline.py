@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import astuple, dataclass, replace
-from typing import Literal
+from dataclasses import astuple, replace
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,10 +35,8 @@ _FRESH_ABOVE_BYTES = 32 * 2**20
 # What launching a view costs the host of a GPU, as a share of any other operation: about 4 of 16 µs
 # beside an H200, read off Swin and ConvNeXt at batch size 1.
 _VIEW_LAUNCH = 0.25
-# Of the fit; wide enough that only nonsense lies outside.
-_SHARE_BOUNDS = (1e-4, 1e2)
-_OVERHEAD_BOUNDS_S = (1e-9, 1e-2)
-_FIRST_TOUCH_BOUNDS = (1e7, 1e13)  # bytes/s
+# Of the fit, in the order of `_reached`; wide enough that only nonsense lies outside.
+_BOUNDS = np.array([*[(1e-4, 1e2)] * 4, (1e-9, 1e-2), (1e7, 1e13), (1e-9, 1e-2)]).T
 # Of models left out of a fit to their own machine: one and two threads of a server's CPU, and an
 # NVIDIA H200 (`python -m benchmarks.model_error`).
 FITTED_TIME_ERROR = {"cpu": 0.27, "gpu": 0.18}
@@ -72,41 +70,6 @@ def op_classes(graph: ModelGraph) -> tuple[OpClass, ...]:
     return tuple(map(op_class, graph.layers))
 
 
-@dataclass(frozen=True, eq=False)
-class _Ideal:
-    """What layers would cost if they reached the whole peak; all but the last two ``(layer,)``.
-
-    Attributes:
-        op_class: Index into `OP_CLASSES`.
-        compute_s: FLOPs over peak.
-        memory_s: Bytes moved over bandwidth.
-        launches: Operations launched: 1, on a GPU less for a view.
-        fresh_bytes: Bytes of outputs that get new pages.
-        in_use_bytes: Bytes at the worst moment: all weights, what is alive before a layer, and its
-            outputs. An upper estimate: shared weights and what is written in place count twice.
-        gpu: True for a GPU, which works off what a host launches.
-    """
-
-    op_class: NDArray[np.int64]
-    compute_s: Floats
-    memory_s: Floats
-    launches: Floats
-    fresh_bytes: Floats
-    in_use_bytes: float
-    gpu: bool
-
-    def seconds(self, reached: Floats) -> Seconds:
-        """Seconds that each layer adds; `reached` as `_reached` orders it."""
-        compute = np.append(reached[:3], 1.0)  # "other" has no FLOPs
-        memory, overhead_s, first_touch, kernel_s = reached[3:]
-        work: Seconds = np.maximum(self.compute_s / compute[self.op_class], self.memory_s / memory)
-        launch_s = overhead_s * self.launches
-        if self.gpu:
-            return queued(launch_s, work + kernel_s * (self.memory_s > 0))  # a view has no kernel
-        work += launch_s + self.fresh_bytes / first_touch
-        return work
-
-
 def queued(launch_s: Floats, kernel_s: Floats) -> Seconds:
     """Seconds that each layer adds to the time at which a GPU has finished it, ``(layer,)``.
 
@@ -125,11 +88,36 @@ def queued(launch_s: Floats, kernel_s: Floats) -> Seconds:
     return added
 
 
+class _Ideal(NamedTuple):
+    """What layers would cost if they reached the whole peak; arrays are ``(layer,)``."""
+
+    op_class: NDArray[np.int64]  # index into `OP_CLASSES`
+    compute_s: Floats  # FLOPs over peak
+    memory_s: Floats  # bytes moved over bandwidth
+    launches: Floats  # operations launched: 1, on a GPU less for a view
+    fresh_bytes: Floats  # bytes of outputs that get new pages
+    # At the worst moment: all weights, what is alive before a layer, and its outputs. An upper
+    # estimate: shared weights and what is written in place count twice.
+    in_use_bytes: float
+    gpu: bool  # which works off what a host launches
+
+    def seconds(self, reached: Floats) -> Seconds:
+        """Seconds that each layer adds; `reached` as `_reached` orders it."""
+        compute = np.append(reached[:3], 1.0)  # "other" has no FLOPs
+        memory, overhead_s, first_touch, kernel_s = reached[3:]
+        work: Seconds = np.maximum(self.compute_s / compute[self.op_class], self.memory_s / memory)
+        launch_s = overhead_s * self.launches
+        if self.gpu:
+            return queued(launch_s, work + kernel_s * (self.memory_s > 0))  # a view has no kernel
+        work += launch_s + self.fresh_bytes / first_touch
+        return work
+
+
 def _reached(efficiency: Efficiency, device: Device) -> Floats:
     """Shares of FLOP/s by class and of bandwidth, seconds a launch, bytes/s of touch, kernel_s."""
-    given = efficiency.overhead_s is None
-    used = replace(efficiency, overhead_s=device.assumed_overhead_s) if given else efficiency
-    return np.array(astuple(used)[:7])
+    overhead_s = efficiency.overhead_s
+    known = device.assumed_overhead_s if overhead_s is None else overhead_s
+    return np.array(astuple(replace(efficiency, overhead_s=known))[:7])
 
 
 def _ideal(
@@ -217,13 +205,12 @@ def model_profile(
     if not sizes or sizes[0] < 1:
         raise ValueError(f"batch_sizes is {sizes}; give whole numbers from 1.")
     used = efficiency or DEFAULT_EFFICIENCY[found.kind]
-    note = f"roofline from {found.source}; {used}"
     provenance = Provenance(
         "modelled",
         found.name,
         dtype=dtype,
         protocol=PROTOCOL,
-        note=note,
+        note=f"roofline from {found.source}; {used}",
         time_error=used.time_error,
     )
     passes, cuts = [], all_cuts(graph)
@@ -257,32 +244,38 @@ def fit_efficiency(profiles: Sequence[ProfileLike], device: Device | str) -> Eff
 
     found = device_named(device)
     default = DEFAULT_EFFICIENCY[found.kind]
-    seconds = [_OVERHEAD_BOUNDS_S, _FIRST_TOUCH_BOUNDS, _OVERHEAD_BOUNDS_S]
-    bounds = np.array([*[_SHARE_BOUNDS] * 4, *seconds]).T
-    start = np.log(np.clip(_reached(default, found), *bounds))
+    start = np.log(np.clip(_reached(default, found), *_BOUNDS))
     errors = _log_errors([as_profile(one) for one in profiles], found)
 
     def residuals(log_reached: Floats) -> Floats:
         return np.concatenate([errors(log_reached), _PULL * (log_reached - start)])
 
-    fit = least_squares(residuals, start, bounds=np.log(bounds), loss="soft_l1", f_scale=_ODD_ABOVE)
-    dense, depthwise, product, memory, overhead_s, first_touch, kernel_s = np.exp(fit.x).tolist()
-    return Efficiency(
-        dense,
-        depthwise,
-        product,
-        memory,
-        overhead_s,
-        first_touch_bytes_per_s=first_touch if found.kind == "cpu" else math.inf,
-        kernel_s=kernel_s if found.kind == "gpu" else 0.0,
+    bounds = np.log(_BOUNDS)
+    fit = least_squares(residuals, start, bounds=bounds, loss="soft_l1", f_scale=_ODD_ABOVE)
+    fitted = replace(
+        Efficiency(*np.exp(fit.x).tolist()),
         origin=f"fitted to {len(profiles)} measured profiles",
         time_error=FITTED_TIME_ERROR[found.kind],
     )
+    if found.kind == "cpu":
+        return replace(fitted, kernel_s=0.0)
+    return replace(fitted, first_touch_bytes_per_s=math.inf)
 
 
 def _log_errors(profiles: Sequence[Profile], device: Device) -> Callable[[Floats], Floats]:
     """The function of log(reached) that `fit_efficiency` makes small, ``(error,)``."""
-    passes = [(profile, size) for profile in profiles for size in _stamped_sizes(profile)]
+    for one in profiles:
+        if one.provenance.origin != "measured":
+            raise ValueError(
+                f"The profile of {one.graph.model!r} is {one.provenance.origin}, not measured; a "
+                "fit to it would only look like evidence. Give profiles measured on the device."
+            )
+    passes = [
+        (one, size)
+        for one in profiles
+        for size in one.batch_sizes
+        if np.isfinite(one.head_s(size)).all() and calibration(one, size)[0] <= _STAMPS_AT_MOST
+    ]
     if not passes:
         raise ValueError(
             "No stamped passes in the profiles, or only dear ones; measure larger batch sizes with "
@@ -295,8 +288,8 @@ def _log_errors(profiles: Sequence[Profile], device: Device) -> Callable[[Floats
     group = np.concatenate([n * classes + ideal.op_class for n, ideal in enumerate(ideals)])
 
     def by_class(seconds: Iterable[Seconds]) -> Seconds:
-        sums = np.zeros(classes * len(passes))
-        np.add.at(sums, group, np.concatenate(list(seconds)))
+        every = np.concatenate(list(seconds))
+        sums = np.bincount(group, every, classes * len(passes)).astype(np.float64)
         return sums.reshape(-1, classes)
 
     measured = by_class(np.diff(p.head_s(size)) for p, size in passes)
@@ -311,17 +304,3 @@ def _log_errors(profiles: Sequence[Profile], device: Device) -> Callable[[Floats
         return np.concatenate([of_classes, np.log(modelled.sum(axis=1) / total)])
 
     return errors
-
-
-def _stamped_sizes(profile: Profile) -> list[int]:
-    if profile.provenance.origin != "measured":
-        raise ValueError(
-            f"The profile of {profile.graph.model!r} is {profile.provenance.origin}, not measured; "
-            "a fit to it would only look like evidence. Give profiles measured on the device."
-        )
-    return [
-        size
-        for size in profile.batch_sizes
-        if np.isfinite(profile.head_s(size)).all()
-        and calibration(profile, size)[0] <= _STAMPS_AT_MOST
-    ]

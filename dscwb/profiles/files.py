@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from dscwb.graph import ModelGraph
 from dscwb.profiles.checks import faults_of_graph
-from dscwb.profiles.passes import NOT_STAMPED, Passes, Separate
+from dscwb.profiles.passes import HALVES, NOT_STAMPED, Passes, Separate
 from dscwb.profiles.records import Profile, ProfileError, Provenance
 from dscwb.profiles.transfers import Transfers
 from dscwb.units import AS_SENT, format_bytes, plain_text
@@ -40,7 +40,6 @@ LARGEST_GRAPH_BYTES = 10**8
 """Of a graph as JSON; 1,023 layers of tf_efficientnetv2_l take 0.3 MB."""
 
 COPIES = ("sizes_bytes", "to_host_ns", "to_device_ns")
-HALVES = ("head", "tail", "whole")
 ABOUT, GRAPH = b"dscwb", b"dscwb.graph.json.zlib.base64"
 FORMAT = (
     "dscwb profile: one row a pass; stamps_ns[k] is the time from the pass's start to the end of "
@@ -188,12 +187,8 @@ def _table(profile: Profile) -> pa.Table:
         "provenance": asdict(profile.provenance),
     }
     if (copies := profile.transfers) is not None:
-        times = {name: getattr(copies, name).tolist() for name in COPIES}
-        about["transfers"] = {
-            "format": FORMAT_OF_COPIES,
-            **times,
-            "host_memory": copies.host_memory,
-        }
+        about["transfers"] = {name: getattr(copies, name).tolist() for name in COPIES}
+        about["transfers"] |= {"format": FORMAT_OF_COPIES, "host_memory": copies.host_memory}
     graph = json.dumps(asdict(profile.graph), separators=(",", ":")).encode()
     header = {
         ABOUT: json.dumps(about).encode(),
@@ -201,19 +196,13 @@ def _table(profile: Profile) -> pa.Table:
     }
     rows: list[tuple[Any, ...]] = []
     for p in profile.passes:
-        size = p.batch_size
-        rows += [(size, 0, "oom", None, None, None)] * p.oom
-        for i, stamps in enumerate(p.stamped_ns):
-            rows.append((size, i, "plain", None, p.plain_ns[i], None))
-            rows.append((size, i, "stamped", None, stamps[-1], stamps))
-        rows += [
-            (size, i, kind, one.cut, time, None)
-            for one in p.separate
-            for kind, times in zip(HALVES, one.times(), strict=True)
-            for i, time in enumerate(times)
-        ]
+        rows += [(p.batch_size, 0, "oom")] * p.oom
+        for (kind, cut), times in p.times().items():
+            for i, time in enumerate(times):
+                ns = (time[-1], time) if kind == "stamped" else (time,)
+                rows.append((p.batch_size, i, kind, cut, *ns))
     columns = _columns()
-    records = [dict(zip(columns, row, strict=True)) for row in rows]
+    records = [dict(zip(columns, row, strict=False)) for row in rows]  # null in what is left
     return pa.Table.from_pylist(records, schema=pa.schema(list(columns.items()), metadata=header))
 
 

@@ -87,12 +87,9 @@ def read_profiles(
         if not given:
             raise ProfileError("No profiles in an empty list; give one at least.")
         return {f"profile {i}": as_profile(one) for i, one in enumerate(given, start=1)}, ()
-    found = _found(source)
-    files = _shipped(os.fspath(source)) if found is None else _files(found)
-    if found is None and not files:
-        find_profiles(source)  # says where it was looked for
-    profiles, left_out = {}, []
-    for path in files:
+    found, profiles, left_out = _found(source), {}, []
+    shipped = [] if found else _shipped(os.fspath(source))
+    for path in shipped or _files(find_profiles(source)):
         try:
             profiles[path.stem] = load_profile(path)
         except ProfileError as error:
@@ -141,15 +138,15 @@ def scale_profile(profile: ProfileLike, speedup: float) -> Profile:
     if not (np.isfinite(speedup) and speedup > 0):
         raise ValueError(f"speedup is {speedup}; give a finite number above zero.")
     profile = as_profile(profile)
-    source = profile.provenance
-    scale = profile.time_scale / speedup
-    note = f"{1 / scale:g} × as fast as {source.device}"
-    if source.origin not in ("measured", "assumed"):
-        note += f", itself {source.origin}"
-    device = "imagined machine"
+    source, scale = profile.provenance, profile.time_scale / speedup
+    note = f"{1 / scale:g} × as fast as "
     if source.origin == "assumed":  # scaled before: the first machine is named in its note
-        note = f"{1 / scale:g} × as fast as {source.note.split(' × as fast as ', 1)[-1]}"
-    provenance = replace(source, origin="assumed", device=device, threads=None, note=note)
+        note += source.note.split(" × as fast as ", 1)[-1]
+    else:
+        note += source.device + f", itself {source.origin}" * (source.origin != "measured")
+    provenance = replace(
+        source, origin="assumed", device="imagined machine", threads=None, note=note
+    )
     return replace(profile, provenance=provenance, time_scale=scale)
 
 

@@ -21,6 +21,8 @@ Nanoseconds = NDArray[np.int64]
 NOT_STAMPED = -1
 """Stands in `Passes.stamped_ns` for a cut that this pass did not stamp."""
 NS = 1e-9
+HALVES = ("head", "tail", "whole")
+"""What is run at a cut on its own, and the model next to them."""
 TAIL = 0.025  # on either side of a 95 % interval
 NORMAL_95 = 1.959964  # standard deviations on either side that hold 95 % of a normal distribution
 # Of normal samples: standard error of a median over that of a mean (asymptotically √(π/2)), and
@@ -145,14 +147,15 @@ class Passes:
                 )
         return tuple(words)
 
-    def times(self) -> dict[tuple[str, int], Nanoseconds]:
+    def times(self) -> dict[tuple[str, int | None], Nanoseconds]:
         """All that was measured, by kind of pass and, of halves run apart, cut."""
-        apart = {
-            (kind, one.cut): times
-            for one in self.separate
-            for kind, times in zip(("head", "tail", "whole"), one.times(), strict=True)
+        found: dict[tuple[str, int | None], Nanoseconds] = {
+            ("plain", None): self.plain_ns,
+            ("stamped", None): self.stamped_ns,
         }
-        return {("plain", 0): self.plain_ns, ("stamped", 0): self.stamped_ns, **apart}
+        for one in self.separate:
+            found |= {(kind, one.cut): x for kind, x in zip(HALVES, one.times(), strict=True)}
+        return found
 
     def fault(self, cuts: int) -> str:
         """What no measurement of a model with so many cuts can give; empty where nothing is."""
@@ -295,13 +298,8 @@ def half_width(
 ) -> float:
     """The largest `precision` of T and of the heads at some cuts, as a share of T.
 
-    Args:
-        plain_ns: Times of whole passes, ``(round,)``.
-        stamped_ns: Times to each cut, ``(round, cut)``.
-        cuts: The cuts that are looked at, ``(cut,)``; all that were stamped if left out.
-
-    Returns:
-        Infinite where one of `cuts` has no stamps yet, or too few to know.
+    Of all cuts that were stamped where none are named. Infinite where one of `cuts`, ``(cut,)``,
+    has no stamps yet, or too few to know. Other arguments as the attributes of `Passes`.
     """
     widths = _half_widths(plain_ns, stamped_ns)
     if cuts is None:

@@ -8,7 +8,7 @@ import pytest
 from dscwb.cuts import all_cuts
 from dscwb.figures import plot_compression
 from dscwb.figures.colours import split_colours
-from dscwb.figures.compression import OTHER_DTYPES
+from dscwb.figures.compression import MARKS
 from dscwb.figures.layout import caption_of
 from dscwb.graph import TensorSpec
 from tests.pictures import trace
@@ -27,8 +27,8 @@ def test_natural_and_compressive_are_marked():
     assert list(none.x) == []
     assert (list(natural.x), list(natural.y)) == (["after b"], [0.8])
     assert (list(compressive.x), list(compressive.y)) == (["after a", "after c"], [0.5, 0.1])
-    assert list(compressive.customdata) == [200, 0]  # after c nothing is left to send
-    assert list(natural.customdata) == [320]
+    assert list(compressive.customdata[:, 1]) == [200, 0]  # after c nothing is left to send
+    assert list(natural.customdata[:, 1]) == [320]
     assert figure.layout.title.subtitle.text == "3 of 3 natural, 2 compressive"
     assert figure.layout.shapes[0].y0 == figure.layout.shapes[0].y1 == 1
 
@@ -47,7 +47,7 @@ def test_the_second_axis_is_the_first_in_bytes(encoding, size):
     assert np.subtract(payload.range, ratio.range) == pytest.approx(np.log10(100 * size))
     assert payload.title.text == f"Payload as {encoding} in B"
     assert payload.side == "right"
-    assert list(kinds(figure)[1].customdata) == [80 * size]
+    assert list(kinds(figure)[1].customdata[:, 1]) == [80 * size]
 
 
 def test_the_input_is_a_line_and_its_encoding_is_named():
@@ -68,9 +68,9 @@ def test_tensors_that_keep_their_own_size_are_points_of_their_own():
     whole = TensorSpec("a", (1, 50), (0,), "int64")
     mixed = replace(graph, layers=(replace(first, outputs=(whole,)), *others))
     figure = plot_compression(mixed)
-    apart = trace(figure, OTHER_DTYPES)
+    apart = trace(figure, MARKS["other"][-1])
     assert (list(apart.x), list(apart.y), apart.showlegend) == (["after a"], [400], True)
-    assert not trace(plot_compression(graph), OTHER_DTYPES).showlegend
+    assert not trace(plot_compression(graph), MARKS["other"][-1]).showlegend
 
 
 def test_a_number_that_a_line_would_strike_out_stands_above_its_point():

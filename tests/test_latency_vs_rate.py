@@ -138,7 +138,7 @@ def test_the_caption_has_the_scenario_and_what_has_no_line():
     assert study.label() in caption_of(plot_latency_vs_rate(study))
     # Every head needs 600 bytes: input and first result.
     small = plot_latency_vs_rate(tiny_study(memory_cap_bytes=500))
-    assert "3 candidates that have no times or do not fit are left out" in caption_of(small)
+    assert "Left out, having no times or too large: 3 of" in caption_of(small)
     between = plot_latency_vs_rate(tiny_study(batches=(1, 3)), batch_size=2)
     assert "interpolated linearly" in caption_of(between)
 

@@ -80,9 +80,10 @@ def test_a_cut_has_one_name_and_long_ones_lose_their_front(split, shown):
 
 
 def test_names_at_the_depth_axis_are_places_and_stand_there_in_short():
-    axis = depth_axis(["after a.b", "after c"], ["after …b", "after c"], "Split")
-    assert (axis["type"], axis["categoryarray"]) == ("category", ["after a.b", "after c"])
-    assert axis["labelalias"]["after a.b"] == "after …b"
+    long = f"after {'a' * 30}.b"
+    axis = depth_axis([long, "full offloading"], "Split")
+    assert (axis["type"], axis["categoryarray"]) == ("category", [long, "full offloading"])
+    assert list(axis["labelalias"].values()) == ["after …b", "full offloading"]
     assert axis["tickangle"] == -90
 
 

@@ -72,7 +72,7 @@ def test_only_cuts_with_times_are_ends():
     figure = plot_profile(profile)
     assert tuple(figure.data[0].x) == ("b", "output")
     np.testing.assert_allclose(figure.data[0].y, [0.025, 0.035])
-    assert "imported times have no passes" in caption_of(figure)
+    assert "imported times have too few passes" in caption_of(figure)
     assert figure.layout.title.subtitle.text == "T = 60 ms; imported; no spread known"
 
 

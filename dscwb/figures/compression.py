@@ -21,9 +21,10 @@ MARKS = {
     "none": ("circle-open", 8, 1.5, "c ≥ 1"),
     "natural": ("circle", 8, 1, "natural: c < 1"),
     "compressive": ("diamond", 13, 2, "compressive: c below all before"),
+    "other": ("line-ew", 12, 2, "with other element types"),
 }
-"""How the three kinds of cuts are drawn: symbol, size and rim in pixels, name in the legend."""
-OTHER_DTYPES = "with other element types"
+"""How cuts are drawn: symbol, size and rim in pixels, name in the legend. The last are payloads
+that are not c times the input's, since some tensors keep their own size."""
 DIFFERS = 0.005  # a payload this far from c times the input is drawn as a point of its own
 
 
@@ -53,9 +54,7 @@ def plot_compression(
     whole, *cuts = all_cuts(graph)
     table = bottlenecks(graph, granularity)
     cuts = [cuts[index - 1] for index in table["cut"]]
-    table["full"], table["short"] = (
-        list(map(name, table["name"])) for name in (layout.full_name, layout.label)
-    )
+    table["name"] = list(map(layout.full_name, table["name"]))
     table["bytes"] = [cut.payload_bytes(features) for cut in cuts]
     natural = np.where(table["natural"], "natural", "none")
     table["kind"] = np.where(table["compressive"], "compressive", natural)
@@ -69,8 +68,12 @@ def plot_compression(
     below = np.log(table["ratio"].to_numpy()[:, None] / lines) / np.log(high / low) * PLOT
     struck = ((below > 0) & (below < LABEL_PX)).any(axis=1)
     table["side"] = np.where(struck, "top center", "bottom center")
-    traces = [_points(table[table["kind"] == kind], kind, features.name) for kind in MARKS]
-    traces.append(_other_dtypes(table, scale, features.name))
+    kinds = ("none", "natural", "compressive")
+    traces = [_points(table[table["kind"] == kind], kind, features.name) for kind in kinds]
+    apart = (table["bytes"] - table["ratio"] * scale).abs() > DIFFERS * table["bytes"]
+    others = table[apart & (table["bytes"] > 0)]
+    right = {"y": others["bytes"], "yaxis": "y2", "showlegend": bool(len(others))}
+    traces.append(_points(others, "other", features.name) | right)
     rim = {"width": 1.5, "color": layout.RIM}
     given_as = f"input as {sent_as}: {format_bytes(input_bytes)}"  # what full offloading sends
     fewer = int(((table["bytes"] < input_bytes) & (table["bytes"] > 0)).sum())
@@ -88,7 +91,7 @@ def plot_compression(
             f"fewer than the input as {sent_as}: {fewer}. Colours as in the maps of splits."
         ],
         plot_px=PLOT,
-        xaxis=layout.depth_axis(table["full"], table["short"], "Split"),
+        xaxis=layout.depth_axis(table["name"], "Split"),
         yaxis=layout.log_axis(low, high, "", "Compression ratio c (elements)"),
         yaxis2=payload | {"overlaying": "y", "side": "right", "showgrid": False},
         legend=layout.LEGEND_ABOVE,
@@ -98,35 +101,17 @@ def plot_compression(
 def _points(here: pd.DataFrame, kind: str, encoded: str) -> dict[str, Any]:
     symbol, size, rim, words = MARKS[kind]
     colour = layout.GREY if kind == "none" else here["colour"]
+    marker = {"symbol": symbol, "size": size, "color": colour}
     labelled = kind == "compressive" and len(here) <= MAX_LABELS
+    told = {"c = {:.3~g}": here["ratio"], "<br>{:.3~s}B a sample, floats as ": here["bytes"]}
     return {
         "name": words,
-        "x": here["full"],
+        "x": here["name"],
         "y": here["ratio"],
         "mode": "markers+text" if labelled else "markers",
         "texttemplate": "%{y:.3~g}",
         "textposition": here["side"],
         "cliponaxis": False,
-        "marker": {"symbol": symbol, "size": size, "color": colour}
-        | {"line": {"color": layout.RIM, "width": rim}},
-        "customdata": here["bytes"],
-        "hovertemplate": "<b>%{x}</b><br>c = %{y:.3~g}<br>%{customdata:.3~s}B a sample as "
-        f"{encoded}<extra></extra>",
-    }
-
-
-def _other_dtypes(table: pd.DataFrame, scale: float, encoded: str) -> dict[str, Any]:
-    """Payloads that are not c times the input's, since some tensors keep their own size."""
-    apart = (table["bytes"] - table["ratio"] * scale).abs() > DIFFERS * table["bytes"]
-    here = table[apart & (table["bytes"] > 0)]
-    return {
-        "name": OTHER_DTYPES,
-        "x": here["full"],
-        "y": here["bytes"],
-        "yaxis": "y2",
-        "mode": "markers",
-        "marker": {"symbol": "line-ew", "size": 12, "line": {"width": 2, "color": layout.RIM}},
-        "hovertemplate": f"<b>%{{x}}</b><br>%{{y:.3~s}}B a sample, floats as {encoded}"
-        "<extra></extra>",
-        "showlegend": bool(len(here)),
+        "marker": marker | {"line": {"color": layout.RIM, "width": rim}},
+        **layout.hover(told, "<b>%{x}</b><br>", encoded),
     }

@@ -57,30 +57,35 @@ def plot_latency_breakdown(study: Study, *, batch_size: int, data_rate_bps: floa
             "sending: draw a rate above zero."
         )
     total, cost = parts.sum(axis=0), state.cost_at(batch_size)[:, 0]
-    top, longest = _top(total, best), float(np.nanmax(total))
-    names, shown = (list(map(name, study.splits)) for name in (layout.full_name, layout.label))
+    longest, usual = float(np.nanmax(total)), max(OUTLIER * np.nanmedian(total), total[best])
+    top = float(longest if longest <= LITTLE_MORE * usual else usual) * 1.12
+    names = list(map(layout.full_name, study.splits))
     more = [f"{format_cost(one, study.unit)} more than the best" for one in cost - cost[best]]
     more[best] = "the best"
-    hidden = {"name": TOTAL, "x": names, "y": total, "marker": {"opacity": 0}, "showlegend": False}
+    told = {"text": more, "hovertemplate": "%{y:.3~s}s, %{text}", "marker": {"opacity": 0}}
     (colour,) = split_colours(study.edge.graph, [study.lines.splits[best]])
-    mark = {"symbol": "triangle-down", "size": 13, "color": colour}
-    mark["line"] = {"color": layout.RIM, "width": 2}
-    above = {"name": BEST, "x": [names[best]], "y": [total[best] + top * 0.02], "marker": mark}
-    words = format_rate(rate, in_bytes=False)
+    rim = {"line": {"color": layout.RIM, "width": 2}}
+    mark: dict[str, Any] = {"x": [names[best]], "y": [total[best] + top * 0.02]}
+    mark["marker"] = rim | {"symbol": "triangle-down", "size": 13, "color": colour}
+    points = {"mode": "markers", "cliponaxis": False}
+    counts = {why: int((missing == why).sum()) for why in MISSING if why in missing}
     figure = layout.page(
         [
-            *_bars(study, row, names, parts),
-            *_hatched(names, missing, top),
-            {"mode": "markers", "text": more, "hovertemplate": "%{y:.3~s}s, %{text}", **hidden},
-            {"mode": "markers", "hoverinfo": "skip", "cliponaxis": False, **above},
+            *_bars(study, row, parts, missing, top),
+            points | {"name": TOTAL, "x": names, "y": total, "showlegend": False} | told,
+            points | {"name": BEST, "hoverinfo": "skip"} | mark,
         ],
         (
-            f"Latency of {study.edge.graph.model}, batch size {batch_size}, {words}",
+            f"Latency of {study.edge.graph.model}, batch size {batch_size}, "
+            f"{format_rate(rate, in_bytes=False)}",
             layout.best_in_words(study, batch_size, rate),
         ),
         [
             study.label(),
-            *(_about(why, int((missing == why).sum())) for why in MISSING),
+            *(
+                f"Hatched: {n} candidate{'s' * (n > 1)} that {MISSING[k][1]}."
+                for k, n in counts.items()
+            ),
             "Bars that reach the top leave the plot; the longest takes "
             f"{format_seconds(longest)}." * (longest > top),
             layout.INTERPOLATED * bool(study.lines.interpolated[row]),
@@ -89,11 +94,11 @@ def plot_latency_breakdown(study: Study, *, batch_size: int, data_rate_bps: floa
         barmode="stack",
         hovermode="x unified",
         bargap=0.15,
-        xaxis=layout.depth_axis(names, shown, "Split"),
+        xaxis=layout.depth_axis(names, "Split"),
         yaxis=layout.linear_axis("s", "Latency") | {"range": [0, top]},
         legend=layout.LEGEND_ABOVE,
     )
-    figure.layout.xaxis.labelalias[names[best]] = f"<b>{shown[best]}</b>"
+    figure.layout.xaxis.labelalias[names[best]] = f"<b>{layout.label(study.splits[best])}</b>"
     return figure
 
 
@@ -105,53 +110,26 @@ def _parts(study: Study, row: int, rate_bps: float) -> tuple[Floats, NDArray[np.
     parts = np.stack(np.broadcast_arrays(*seconds))
     reasons = [lines.too_large[row], np.isnan(parts).any(axis=0), np.isinf(transfer)]
     missing = np.select(reasons, list(MISSING), "")
-    parts[:, missing != ""] = np.nan
-    return parts, missing
+    return np.where(missing == "", parts, np.nan), missing
 
 
-def _bars(study: Study, row: int, names: list[str], parts: Floats) -> list[dict[str, Any]]:
-    """Parts that take no time at all have no entry in the legend."""
-    back = " and result" * (study.scenario.link.downlink_bps is not None)
-    return [
-        {
-            "type": "bar",
-            "name": words + back * (part == "link"),
-            "meta": part,
-            "x": names,
-            "y": seconds,
-            "marker": {"color": colour, "line": {"width": 0}},
-            "customdata": study.lines.bits[row] / BITS_PER_BYTE,
-            "hovertemplate": "%{y:.3~s}s" + " (%{customdata:.3~s}B)" * (part == "transfer"),
-        }
-        for (part, (colour, words)), seconds in zip(PARTS.items(), parts, strict=True)
-        if np.nanmax(seconds) > 0
-    ]
-
-
-def _hatched(names: list[str], missing: NDArray[np.str_], top: float) -> list[dict[str, Any]]:
+def _bars(
+    study: Study, row: int, parts: Floats, missing: NDArray[np.str_], top: float
+) -> list[dict[str, Any]]:
+    """Parts on top of each other, and hatches; what is nowhere has no entry in the legend."""
+    bars: list[dict[str, Any]] = []
+    for (part, (colour, words)), seconds in zip(PARTS.items(), parts, strict=True):
+        back = part == "link" and study.scenario.link.downlink_bps is not None
+        size = " (%{customdata:.3~s}B)" if part == "transfer" else ""
+        look = {"color": colour, "line": {"width": 0}}
+        told = {"name": words + " and result" * back, "hovertemplate": f"%{{y:.3~s}}s{size}"}
+        bars.append({"meta": part, "y": seconds, "marker": look} | told)
     empty = {"color": "rgba(0, 0, 0, 0)", "line": {"width": 0.5, "color": layout.GREY}}
-    grey = {"fgcolor": layout.GREY, "size": 6}
-    return [
-        {
-            "type": "bar",
-            "name": why,
-            "meta": why,
-            "x": np.array(names)[missing == why],
-            "y": np.full((missing == why).sum(), top),
-            "marker": empty | {"pattern": grey | {"shape": pattern}},
-            "hovertemplate": " ",
-        }
-        for why, (pattern, _) in MISSING.items()
-        if why in missing
-    ]
-
-
-def _top(total_s: Floats, best: int) -> float:
-    """End of the axis: all bars, or where one is far longer than the others, most of them."""
-    usual = max(OUTLIER * float(np.nanmedian(total_s)), float(total_s[best]))
-    longest = float(np.nanmax(total_s))
-    return (longest if longest <= LITTLE_MORE * usual else usual) * 1.12
-
-
-def _about(why: str, count: int) -> str:
-    return f"Hatched: {count} candidate{'s' * (count > 1)} that {MISSING[why][1]}." * (count > 0)
+    for why, (shape, _) in MISSING.items():
+        look = empty | {"pattern": {"shape": shape, "fgcolor": layout.GREY, "size": 6}}
+        told = {"name": why, "hovertemplate": " "}
+        heights = np.where(missing == why, top, np.nan)
+        bars.append({"meta": why, "y": heights, "marker": look} | told)
+    every = {"type": "bar", "x": list(map(layout.full_name, study.splits))}
+    every["customdata"] = study.lines.bits[row] / BITS_PER_BYTE
+    return [bar | every for bar in bars if (bar["y"] > 0).any()]

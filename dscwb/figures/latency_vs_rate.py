@@ -26,8 +26,6 @@ POINTS = 200  # of a line, beside the exact switching rates
 MOST_GREY = 40  # lines of splits that are never best: more are a carpet, and megabytes
 ABOVE_BEST = 12  # lines leave the plot where they cost so many times the dearest best split
 THIN, THICK, WITH_RIM = 1.6, 5.0, 1.7  # pixels of a line; how much wider its grey rim is
-BEHIND = "{{:.3~s}}{} more than the best"
-AHEAD = "the best here; next: %{{hovertext}}, {{:.3~s}}{} more"
 WORDS = {"s": "Latency", "J": "Device energy"}
 
 
@@ -61,7 +59,7 @@ def plot_latency_vs_rate(
     grey = {"line": {"color": layout.GREY, "width": 1}, "legendrank": 2000, "meta": NEVER}
     grey |= {"name": f"{NEVER} ({len(never)})", "legendgroup": NEVER}
     traces = [
-        _line(study, size, rates, i, cost[i] - best) | grey | {"showlegend": not k}
+        _line(study, size, rates, i) | grey | {"showlegend": not k}
         for k, i in enumerate(never[:MOST_GREY])
     ]
     traces += _winners(study, size, rates, pieces, ends)
@@ -105,52 +103,49 @@ def _y_range(best: Floats, cost: Floats) -> tuple[float, float]:
     return low / 1.3, max(high, low * 1.5) * 1.15
 
 
-def _line(
-    study: Study, size: int, rates: Floats, i: int, more: Floats, words: str = BEHIND
-) -> dict[str, Any]:
-    """A candidate's line; what does not change along it stands in its hover as text."""
-    lines, row, unit = study.lines, study.row(size), study.unit
-    bits, wait = lines.bits[row, i], lines.wait_s[row]
+def _line(study: Study, size: int, rates: Floats, i: int, *, bold: bool = False) -> dict[str, Any]:
+    """A candidate's line; what does not change along it stands in its hover as text.
+
+    A bold one is the best at all of these rates: it tells the second best, if there is one.
+    """
+    lines, row, look = study.lines, study.row(size), {}
+    cost = np.nan_to_num(study.cost_at(size, rates), nan=np.inf)
+    own, bits, wait = cost[i].copy(), lines.bits[row, i], lines.wait_s[row]
+    last = f"{{:.3~s}}{study.unit} more than the best"
+    if bold and np.isfinite(np.delete(cost, i, axis=0)).any():
+        cost[i] = np.inf
+        look = {"hovertext": [layout.full_name(study.splits[k]) for k in cost.argmin(axis=0)]}
+        last = f"the best here; next: %{{hovertext}}, {{:.3~s}}{study.unit} more"
     waits = f"wait {format_seconds(wait)} + " if wait else ""
-    energy = "device energy %{y:.3~s}J, " if unit == "J" else ""
+    energy = "device energy %{y:.3~s}J, " if study.unit == "J" else ""
     told = {
         f"{energy}latency {{:.3~s}}s<br>": study.latency_at(size, rates)[i],
         f"= {waits}device {format_seconds(lines.head_s[row, i])} + transfer {{:.3~s}}s "
         f"({format_bytes(bits / BITS_PER_BYTE)}) + link {format_seconds(lines.link_s[row, i])}"
         f" + server {format_seconds(lines.tail_s[row, i])}<br>": cost_at(0.0, bits, rates),
-        words.format(unit): more,
+        last: np.abs(cost.min(axis=0) - own),
     }
-    told = layout.hover(told, f"<b>{layout.full_name(study.splits[i])}</b> at %{{x:.3~s}}bit/s<br>")
-    return {"mode": "lines", "x": rates, "y": study.cost_at(size, rates)[i], **told}
+    look |= layout.hover(
+        told, f"<b>{layout.full_name(study.splits[i])}</b> at %{{x:.3~s}}bit/s<br>"
+    )
+    return {"mode": "lines", "x": rates, "y": own, **look}
 
 
 def _winners(
     study: Study, size: int, rates: Floats, pieces: list[int], ends: list[float]
 ) -> list[dict[str, Any]]:
-    """The splits that are best somewhere: their whole lines thin, and bold where they are best.
-
-    The bold ones tell the second best too.
-    """
-    thin, bold, cost = [], [], study.cost_at(size, rates)
+    """The splits that are best somewhere: their whole lines thin, and bold where they are best."""
+    thin, bold = [], []
     colours = split_colours(study.edge.graph, [study.lines.splits[i] for i in pieces])
     for i, colour, (low, high) in zip(pieces, colours, pairwise(ends), strict=True):
-        look: dict[str, Any] = {"legendgroup": f"{i}", "legendrank": 1000 + i}
-        look["name"] = layout.label(study.splits[i])
-        line = _line(study, size, rates, i, cost[i] - np.nanmin(cost, axis=0)) | look
+        group: dict[str, Any] = {"legendgroup": f"{i}", "legendrank": 1000 + i}
+        group["name"] = layout.label(study.splits[i])
+        line = _line(study, size, rates, i) | group
         thin += _rimmed(line | {"meta": LINE, "showlegend": False}, colour, THIN)
         here = rates[(rates >= low) & (rates <= high)]
-        others = study.cost_at(size, here)
-        others[i], own = np.inf, others[i].copy()
-        others[np.isnan(others)] = np.inf
-        second, words = others.argmin(axis=0), AHEAD
-        if np.isinf(others).all():
-            others, words = own[None], BEHIND  # no second best
-        more = others.min(axis=0) - own
-        look["hovertext"] = [layout.full_name(study.splits[k]) for k in second]
-        look["name"] += f"<br>{_between(low, high, ends)}"
-        bold += _rimmed(
-            _line(study, size, here, i, more, words) | look | {"meta": BEST}, colour, THICK
-        )
+        group["name"] += f"<br>{_between(low, high, ends)}"
+        part = _line(study, size, here, i, bold=True) | group
+        bold += _rimmed(part | {"meta": BEST}, colour, THICK)
     return [*thin, *bold]
 
 

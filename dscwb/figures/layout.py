@@ -85,8 +85,7 @@ def full_name(split: str) -> str:
 
 def label(split: str) -> str:
     """`full_name` short enough for an axis or a legend."""
-    end = split == shown_name(split)  # full or no offloading
-    return full_name(split if end else shortened(split))
+    return full_name(shortened(split))
 
 
 def shortened(name: str, longest: int = LONGEST_NAME) -> str:
@@ -105,7 +104,7 @@ def shortened(name: str, longest: int = LONGEST_NAME) -> str:
 def best_in_words(study: Study, batch_size: int, data_rate_bps: float) -> str:
     """The best split at a point, and by how much: ``after a is best: 31 ms, 7 ms ahead of …``."""
     best, unit = study.at(batch_size, data_rate_bps), study.unit
-    cost = float(study.at_rates(data_rate_bps).cost[study.row(batch_size), 0])
+    cost = np.nanmin(study.cost_at(batch_size, data_rate_bps))
     words = f"{shown_name(best.split)} is best: {format_cost(cost, unit)}"
     if best.runner_up:
         words += f", {format_cost(best.margin, unit)} ahead of {shown_name(best.runner_up)}"
@@ -114,9 +113,7 @@ def best_in_words(study: Study, batch_size: int, data_rate_bps: float) -> str:
 
 def left_out(count: int) -> str:
     """What a caption says of candidates that are not drawn; empty if there are none."""
-    if count == 1:
-        return "One candidate that has no times or does not fit is left out."
-    return f"{count} candidates that have no times or do not fit are left out." if count else ""
+    return f"Left out, having no times or too large: {count} of the candidates." * (count > 0)
 
 
 def percents(shares: Iterable[float]) -> str:
@@ -198,15 +195,11 @@ def row_ticks(sizes: Sequence[int], preferred: Sequence[bool], row_px: float) ->
     return tuple(sorted(chosen))
 
 
-def depth_axis(names: Iterable[str], shown: Iterable[str], words: str) -> dict[str, Any]:
-    """Names upright under their places; plotly leaves out those that have no room.
-
-    Args:
-        names: What stands there from left to right, each once.
-        shown: The same, short.
-        words: Title of the axis.
-    """
-    alias = dict(zip(names, shown, strict=True))
+def depth_axis(names: Iterable[str], words: str) -> dict[str, Any]:
+    """Names upright under their places, short ones; plotly leaves out those that have no room."""
+    alias = {
+        name: name.replace(own := name.removeprefix("after "), shortened(own)) for name in names
+    }
     return {
         **AXIS,
         "type": "category",

@@ -11,7 +11,7 @@ from dscwb.figures import layout
 from dscwb.figures.colours import split_colours
 from dscwb.profiles.library import ProfileLike, as_profile
 from dscwb.profiles.records import NOT_STAMPED, Profile
-from dscwb.units import format_percent, format_seconds
+from dscwb.units import format_percent, format_seconds, plain_text
 
 PLOT = 340  # pixels
 FEWEST_STAMPS = 4  # quartiles of fewer passes say nothing
@@ -49,48 +49,37 @@ def plot_profile(
     parts, total = _parts(profile, batch_size, granularity), profile.total_s(batch_size)
     measured, status = profile.provenance.origin == "measured", profile.status(batch_size)
     known, few = bool(parts["high_s"].notna().any()), len(parts) <= MOST_WHISKERS
-    spread = [
-        f"quartiles {format_seconds(low)} to {format_seconds(high)}, {passes} passes"
-        if np.isfinite(high)
-        else "no spread known"
-        for low, high, passes in parts[["low_s", "high_s", "passes"]].itertuples(index=False)
-    ]
     whiskers = {"color": WHISKER, "thickness": 2, "symmetric": False, "visible": known and few}
     whiskers["array"] = parts["high_s"] - parts["seconds"]
     whiskers["arrayminus"] = parts["seconds"] - parts["low_s"]
     # What nobody measured never looks as if somebody had.
     hatch = {"shape": "" if measured else "/", "fgcolor": layout.RIM, "size": 6}
     colours = split_colours(profile.graph, list(parts["cut"]))
-    told = {
-        ", {:.1%} of T<br>%{text}<br>": parts["share"],
-        "from the start {:.3~s}s": parts["end_s"],
-    }
+    share = ", {:.1%} of T<br>%{text}<br>"
+    told = {share: parts["share"], "from the start {:.3~s}s": parts["end_s"]}
     bars = go.Bar(
         x=parts["name"],
         y=parts["seconds"],
         marker={"color": colours, "line": {"width": 0}, "pattern": hatch},
         error_y=whiskers,
-        text=spread,
+        text=parts["spread"],
         textposition="none",
         **layout.hover(told, "<b>%{x}</b><br>%{y:.3~s}s"),
     )
-    scatter = "no spread known"
-    if known:
-        iqr = format_percent(profile.spread(batch_size))
-        scatter = f"{parts['passes'].max()} passes, interquartile range of T {iqr}"
-    words = [f"T = {format_seconds(total)}", profile.provenance.origin, scatter]
+    iqr = format_percent(profile.spread(batch_size))
+    scatter = f"{parts['passes'].max()} passes, interquartile range of T {iqr}"
+    words = [f"T = {format_seconds(total)}", profile.provenance.origin]
+    words += [scatter if known else "no spread known", *[status] * (status != "ok")]
     return layout.page(
         [bars],
         (
             f"{profile.graph.model}, batch size {batch_size}, on {profile.provenance.device}",
-            "; ".join([*words, *[status] * (status != "ok")]),
+            "; ".join(words),
         ),
         _caption(profile, parts, batch_size, granularity),
         plot_px=PLOT,
         bargap=0.2 if few else 0,
-        xaxis=layout.depth_axis(
-            parts["name"], list(map(layout.shortened, parts["name"])), WORDS[granularity]
-        ),
+        xaxis=layout.depth_axis(parts["name"], WORDS[granularity]),
         yaxis=layout.linear_axis("s", "Time") | {"rangemode": "tozero"},
     )
 
@@ -110,19 +99,23 @@ def _parts(profile: Profile, batch_size: int, granularity: Granularity) -> pd.Da
     shares = np.diff(np.where(stamps == NOT_STAMPED, np.nan, stamps)[:, at]) / stamps[:, -1:]
     passes = np.isfinite(shares).sum(axis=0)
     quartiles = np.full((3, len(passes)), np.nan)
-    if (enough := passes >= FEWEST_STAMPS).any():
+    enough = passes >= FEWEST_STAMPS
+    if enough.any():
         quartiles[:, enough] = np.nanquantile(shares[:, enough], [0.25, 0.5, 0.75], axis=0)
     low, middle, high = quartiles * total
     seconds = np.where(np.isnan(middle), np.diff(head[at]), middle)
+    ends = zip(map(format_seconds, low), map(format_seconds, high), passes, strict=True)
+    spread = ["quartiles {} to {}, {} passes".format(*one) for one in ends]
     return pd.DataFrame(
         {
-            "name": [cut.name for cut in cuts[1:]],
+            "name": [plain_text(cut.name) for cut in cuts[1:]],
             "cut": cuts[1:],
             "seconds": seconds,
             "share": seconds / total,
             "low_s": low,
             "high_s": high,
             "passes": passes,
+            "spread": np.where(enough, spread, "no spread known"),
             "end_s": head[at[1:]],
         }
     )
@@ -138,10 +131,7 @@ def _caption(
         f"{format_percent(parts['share'].sum())} of T); {where}."
     )
     if parts["high_s"].isna().all():
-        why = f"{origin} times have no passes to take a spread from"
-        if origin == "measured":
-            why = "too few passes were stamped for quartiles"
-        spread = f"No whiskers: {why}."
+        spread = f"No whiskers: these {origin} times have too few passes for quartiles."
     return [
         f"{profile.graph.label()} on {profile.provenance.label()}.",
         caution and f"Times are {caution}.",

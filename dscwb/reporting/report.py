@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -159,10 +160,9 @@ def _values(
 
 def _split_of(study: Study, baseline: str) -> str:
     """The split that a baseline stands for; empty where this scenario has none."""
-    try:
+    with suppress(ValueError):
         return study.baseline_split(baseline)
-    except ValueError:
-        return ""
+    return ""
 
 
 def _filters(study: Study) -> dict[str, Callable[..., str]]:

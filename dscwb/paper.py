@@ -9,11 +9,11 @@ not from its full text; which of its numbers come from which payload is not know
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dscwb.cuts import bottlenecks
 from dscwb.devices.roofline import model_profile
@@ -111,9 +111,28 @@ MEASURED = {
 """The measured pairs that come with dscwb: device and server, and what tables call them."""
 
 
+def _by_machine(profiles: Iterable[Profile], dtype: str) -> dict[str, list[Profile]]:
+    """What was measured on each machine."""
+    found: dict[str, list[Profile]] = {}
+    for one in profiles:
+        if one.batch_sizes and (one.provenance.origin, one.provenance.dtype) == ("measured", dtype):
+            found.setdefault(one.provenance.machine(), []).append(one)
+    return found
+
+
+def _on_both(known: Mapping[str, list[Profile]], *machines: str) -> dict[str, Machines]:
+    """Device's and server's profile of every model that was measured on these two machines."""
+    edge, server = ({one.graph.model: one for one in known.get(name, ())} for name in machines)
+    for name in machines:
+        models = [one.graph.model for one in known.get(name, ())]
+        if twice := [model for model in models if models.count(model) > 1]:
+            raise ValueError(f"{twice[0]} was measured twice on {name}; leave one of them out.")
+    return {model: (edge[model], server[model]) for model in sorted(edge.keys() & server.keys())}
+
+
 def measured_machines(profiles: Iterable[Profile], dtype: str = "float32") -> tuple[str, ...]:
     """The machines on which these profiles were measured, as `measured_pair` takes them."""
-    return tuple(sorted({one.provenance.machine() for one in _measured(profiles, dtype)}))
+    return tuple(sorted(_by_machine(profiles, dtype)))
 
 
 def measured_pair(
@@ -130,15 +149,14 @@ def measured_pair(
     Raises:
         ValueError: Nothing was measured on one of them, no model on both, or a model twice.
     """
-    given = _measured(profiles, dtype)
-    known = measured_machines(given, dtype)
+    known = _by_machine(profiles, dtype)
     for machine in (edge, server):
         if machine not in known:
             raise ValueError(
                 f"Nothing was measured on {machine!r} in {dtype}; machines here: "
-                f"{'; '.join(known) or 'none'}."
+                f"{'; '.join(sorted(known)) or 'none'}."
             )
-    both = _on_both(given, edge, server)
+    both = _on_both(known, edge, server)
     if not both:
         raise ValueError(f"No model was measured on {edge!r} and on {server!r}; profile one there.")
     return Pair(f"{edge} → {server}", profiles=both)
@@ -149,28 +167,12 @@ def known_pairs(profiles: Iterable[Profile]) -> tuple[Pair, ...]:
 
     A measured pair is left out where no model was measured on both of its machines.
     """
-    given = _measured(profiles, "float32")
+    known = _by_machine(profiles, "float32")
     slices, threads = (
-        [Pair(MEASURED[machines], profiles=both)] if (both := _on_both(given, *machines)) else []
-        for machines in (SLICES, THREADS)
+        Pair(name, profiles=_on_both(known, *machines)) for machines, name in MEASURED.items()
     )
-    return (*slices, PAPERS_PAIR, JETSON_PAIR, *threads)
-
-
-def _measured(profiles: Iterable[Profile], dtype: str) -> list[Profile]:
-    told = ((one, one.provenance) for one in profiles if one.batch_sizes)
-    return [one for one, of in told if (of.origin, of.dtype) == ("measured", dtype)]
-
-
-def _on_both(measured: Iterable[Profile], edge: str, server: str) -> dict[str, Machines]:
-    """Device's and server's profile of every model that was measured on these two machines."""
-    found: dict[str, dict[str, Profile]] = {edge: {}, server: {}}
-    for one in measured:
-        machine, model = one.provenance.machine(), one.graph.model
-        if machine in found and found[machine].setdefault(model, one) is not one:
-            raise ValueError(f"{model} was measured twice on {machine}; leave one of them out.")
-    both = found[edge].keys() & found[server].keys()
-    return {model: (found[edge][model], found[server][model]) for model in sorted(both)}
+    pairs = (slices, PAPERS_PAIR, JETSON_PAIR, threads)
+    return tuple(pair for pair in pairs if pair.edge or pair.profiles)
 
 
 # Measured on 2026-11-26 with torch 2.11.0+cu130, TF32 off, the slices in CUDA green contexts.
@@ -217,19 +219,7 @@ def bottleneck_table(graphs: Iterable[ModelGraph]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=names)
 
 
-def study_for(
-    graph: ModelGraph, pair: Pair, convention: Scenario, *, interpolate: bool = False
-) -> Study | None:
-    """One model on one pair under one convention, over as much of the paper's grid as there is.
-
-    None where the pair has no profiles of the model, or no batch size in both. With `interpolate`
-    batch sizes between those that both machines have times of count too.
-    """
-    sizes = _sizes(machines := pair.of(graph), interpolate)
-    return _study(machines, convention, sizes) if machines and sizes else None
-
-
-def _sizes(machines: Machines | None, interpolate: bool) -> list[int]:
+def _sizes(machines: Machines | None, interpolate: bool = False) -> list[int]:
     """Batch sizes of the paper's grid with times on both machines, or between such."""
     if machines is None:
         return []
@@ -238,8 +228,18 @@ def _sizes(machines: Machines | None, interpolate: bool) -> list[int]:
     return [size for size in BATCH_SIZES if size in both]
 
 
-def _study(machines: Machines, convention: Scenario, batch_sizes: Sequence[int]) -> Study:
-    return sweep(*machines, convention, data_rates_bps=DATA_RATES_BPS, batch_sizes=batch_sizes)
+def study_for(
+    graph: ModelGraph, pair: Pair, convention: Scenario, *, interpolate: bool = False
+) -> Study | None:
+    """One model on one pair under one convention, over as much of the paper's grid as there is.
+
+    None where the pair has no profiles of the model, or no batch size in both. With `interpolate`
+    batch sizes between those that both machines have times of count too.
+    """
+    machines = pair.of(graph)
+    if machines is None or not (sizes := _sizes(machines, interpolate)):
+        return None
+    return sweep(*machines, convention, data_rates_bps=DATA_RATES_BPS, batch_sizes=sizes)
 
 
 def gain_table(
@@ -268,45 +268,35 @@ def gain_table(
     import pandas as pd
 
     rows = []
-    for pair in pairs:
-        for graph in graphs:
-            machines = pair.of(graph)
-            if machines and (sizes := _sizes(machines, interpolate)):
-                who = {"model": graph.model, "pair": pair.name}
-                rows += [who | _gains(machines, one, sizes) for one in conventions]
+    for pair, graph in product(pairs, graphs):
+        known = Pair(pair.name, profiles={graph.model: both} if (both := pair.of(graph)) else {})
+        for convention in conventions:
+            study = study_for(graph, known, convention, interpolate=interpolate)
+            if study is None:
+                continue
+            machines, sizes = (study.edge, study.server), study.batch_sizes
+            bad = {n for one in machines for n in one.batch_sizes if one.status(n) != "ok"}
+            statics = study.static_splits().set_index("split").mean_gain
+            inner = statics.drop([NO_OFFLOADING, FULL_OFFLOADING], errors="ignore")
+            row = {
+                "model": graph.model,
+                "pair": pair.name,
+                "origin": " → ".join(one.provenance.origin for one in machines),
+                "input": convention.input_encoding.name,
+                "features": convention.feature_encoding.name,
+                "batch_sizes": _listed(sizes),
+                "not_ok": _listed([size for size in sizes if size in bad]),
+                "usefulness": study.usefulness(),
+                "no_offloading": study.mean_gain(NO_OFFLOADING),
+                "full_offloading": study.mean_gain(FULL_OFFLOADING),
+                "best_static": study.mean_gain(BEST_STATIC),
+                "minimax_static": study.mean_gain(MINIMAX_STATIC),
+                "static_low": float(inner.min()),
+                "mean_static": float(inner.mean()),
+                "static_high": float(inner.max()),
+            }
+            rows.append(row)
     return pd.DataFrame(rows)
-
-
-def _gains(machines: Machines, convention: Scenario, sizes: Sequence[int]) -> dict[str, object]:
-    study = _study(machines, convention, sizes)
-    statics = study.static_splits().set_index("split").mean_gain
-    inner = statics.drop([NO_OFFLOADING, FULL_OFFLOADING], errors="ignore")
-    bad = {n for one in machines for n in one.batch_sizes if n in sizes and one.status(n) != "ok"}
-    return {
-        "origin": " → ".join(one.provenance.origin for one in machines),
-        **_named(convention),
-        "batch_sizes": _listed(sizes),
-        "not_ok": _listed([size for size in sizes if size in bad]),
-        **_means(study),
-        "minimax_static": study.mean_gain(MINIMAX_STATIC),
-        "static_low": float(inner.min()),
-        "mean_static": float(inner.mean()),
-        "static_high": float(inner.max()),
-    }
-
-
-def _named(one: Scenario) -> dict[str, str]:
-    return {"input": one.input_encoding.name, "features": one.feature_encoding.name}
-
-
-def _means(study: Study) -> dict[str, float]:
-    """What the paper tells of a model: usefulness and three mean gains."""
-    return {
-        "usefulness": study.usefulness(),
-        "no_offloading": study.mean_gain(NO_OFFLOADING),
-        "full_offloading": study.mean_gain(FULL_OFFLOADING),
-        "best_static": study.mean_gain(BEST_STATIC),
-    }
 
 
 def _listed(sizes: Sequence[int]) -> str:
@@ -339,29 +329,31 @@ def modelled_beside_measured(
     """
     import pandas as pd
 
-    rows = []
+    means = ["speedup", "usefulness", "no_offloading", "full_offloading", "best_static"]
+    found = []
     for graph in graphs:
-        machines = measured.of(graph)
-        sizes = _sizes(machines, interpolate=False)
-        others = modelled.of(graph, sizes) if sizes else None
-        if machines and others:
-            took_s, said_s = _totals(machines, sizes), _totals(others, sizes)
-            device, server = np.median(said_s / took_s, axis=1)
-            for one in conventions:
-                row: dict[str, object] = {"model": graph.model, **_named(one)}
-                row |= {"batch_sizes": _listed(sizes)}
-                row |= {"device": device, "server": server}
-                for front, pair, total_s in (("", machines, took_s), ("modelled_", others, said_s)):
-                    row[f"{front}speedup"] = np.median(total_s[0] / total_s[1])
-                    told = _means(_study(pair, one, sizes))
-                    row |= {f"{front}{name}": value for name, value in told.items()}
-                rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def _totals(machines: Machines, sizes: Sequence[int]) -> NDArray[np.float64]:
-    """Seconds of whole passes on device and server, ``(2, batch)``."""
-    return np.array([[one.total_s(size) for size in sizes] for one in machines])
+        pairs: list[Pair] = []
+        totals = []  # seconds of whole passes, (device and server, batch) for each pair
+        sizes = _sizes(measured.of(graph))
+        for pair in (measured, modelled) if sizes else ():
+            if machines := pair.of(graph, sizes):
+                edge, server = (
+                    replace(one, passes=tuple(p for p in one.passes if p.batch_size in sizes))
+                    for one in machines
+                )
+                pairs.append(Pair(pair.name, profiles={graph.model: (edge, server)}))
+                totals.append(np.array([[one.total_s(n) for n in sizes] for one in machines]))
+        if len(pairs) < 2:
+            continue
+        device, server = np.median(totals[1] / totals[0], axis=1)
+        own, other = (
+            gain_table([graph], [pair], conventions).assign(speedup=np.median(s[0] / s[1]))
+            for pair, s in zip(pairs, totals, strict=True)
+        )
+        table = own[["model", "input", "features", "batch_sizes"]]
+        table = table.assign(device=device, server=server)
+        found.append(table.join(own[means]).join(other[means].add_prefix("modelled_")))
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
 
 
 def claim(gain: float) -> Literal["within", "below", "above"]:

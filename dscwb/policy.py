@@ -77,6 +77,7 @@ class Thresholds:
     def __post_init__(self) -> None:
         """Refuse what no study gives."""
         rates, choices = self.switching_rates_bps, [*self.splits, *filter(None, [self.down])]
+        known = [(one.low_bps, one.high_bps) for one in self.intervals if one]
         for fits, what in (
             (self.batch_size >= 1, "below 1"),
             (len(self.splits) == len(rates) + 1, "as many switching rates as splits, or more"),
@@ -86,7 +87,7 @@ class Thresholds:
             (all(one.cut_index >= 0 for one in choices), "a negative cut"),
             (all(0 <= one.payload_bytes < math.inf for one in choices), "a payload that is none"),
             (
-                all(0 <= one.low_bps <= one.high_bps for one in self.intervals if one),
+                all(0 <= low <= high for low, high in known),
                 "an interval that ends before it begins",
             ),
         ):
@@ -139,17 +140,16 @@ class Policy:
 
     def __repr__(self) -> str:
         """The policy in four lines."""
-        numbers = [len(one.switching_rates_bps) for one in self.batches]
+        number = sum(len(one.switching_rates_bps) for one in self.batches)
         return (
             f"Policy: {self.origin.model}, best in {self.origin.objective}\n"
             f"Device: {self.origin.device}\nServer: {self.origin.server}\n"
-            f"Switching rates: {sum(numbers)} at batch sizes "
-            f"{', '.join(map(str, self.batch_sizes))}"
+            f"Switching rates: {number} at batch sizes {', '.join(map(str, self.batch_sizes))}"
         )
 
     def _repr_html_(self) -> str:
-        cells = (line.split(": ", maxsplit=1) for line in repr(self).splitlines())
-        rows = (f"<tr><th>{name}</th><td>{escape(words)}</td></tr>" for name, words in cells)
+        cells = (escape(line).split(": ", maxsplit=1) for line in repr(self).splitlines())
+        rows = (f"<tr><th>{name}</th><td>{words}</td></tr>" for name, words in cells)
         return f"<table>{''.join(rows)}</table>"
 
     @property
@@ -179,10 +179,15 @@ class Policy:
         Raises:
             PolicyError: The batch size is not held, or the rate is not finite or below zero.
         """
-        one, rate = self.at(batch_size), _checked(data_rate_bps)
-        if rate == 0 and one.down:
+        if not (math.isfinite(data_rate_bps) and data_rate_bps >= 0):
+            raise PolicyError(
+                f"Data rate {data_rate_bps} bit/s; give a finite rate such as 4e6, or 0 for a link "
+                "that is down."
+            )
+        one = self.at(batch_size)
+        if data_rate_bps == 0 and one.down:
             return one.down
-        return one.splits[bisect_left(one.switching_rates_bps, rate)]
+        return one.splits[bisect_left(one.switching_rates_bps, data_rate_bps)]
 
     def best_split(self, batch_size: int, data_rate_bps: float) -> str:
         """Name of the split to choose; arguments and errors as in `choose`."""
@@ -193,8 +198,9 @@ class Policy:
 
         Arguments and errors as in `choose`. False wherever no intervals are held.
         """
-        rate, intervals = _checked(data_rate_bps), self.at(batch_size).intervals
-        return any(one.low_bps <= rate <= one.high_bps for one in intervals if one and rate)
+        self.choose(batch_size, data_rate_bps)  # refuses what is no rate
+        known = [one for one in self.at(batch_size).intervals if one and data_rate_bps]
+        return any(one.low_bps <= data_rate_bps <= one.high_bps for one in known)
 
     def to_json(self) -> str:
         """The policy as text, the same for the same policy; `from_json` reads it back exactly."""
@@ -228,7 +234,18 @@ class Policy:
         if found.pop("sha256", None) != _seal(found):
             raise PolicyError(f"its content does not match its checksum; {AGAIN}.")
         try:
-            return cls(tuple(map(_thresholds, found["batches"])), Origin(**found["origin"]))
+            batches = tuple(
+                Thresholds(
+                    int(one["batch_size"]),
+                    tuple(Choice(**choice) for choice in one["splits"]),
+                    tuple(map(float, one["switching_rates_bps"])),
+                    tuple(ends and Interval(**_endless(ends)) for ends in one["intervals"]),
+                    bool(one["interpolated"]),
+                    Choice(**one["down"]) if one.get("down") else None,  # older files have none
+                )
+                for one in found["batches"]
+            )
+            return cls(batches, Origin(**found["origin"]))
         except PolicyError:
             raise
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
@@ -255,44 +272,23 @@ class Policy:
         """
         try:
             return cls.from_json(Path(path).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise PolicyError(f"{path}: no such file; `dscwb policy` makes one.") from None
         except PolicyError as error:
-            raise PolicyError(f"{path}: {error}") from None
+            reason = f"{error}"
+        except FileNotFoundError:
+            reason = "no such file; `dscwb policy` makes one."
         except (OSError, UnicodeDecodeError) as error:
-            raise PolicyError(f"{path} cannot be read ({error}); {AGAIN}.") from None
+            reason = f"cannot be read ({error}); {AGAIN}."
+        raise PolicyError(f"{path}: {reason}")
 
 
-def load_policy(path: str | os.PathLike[str]) -> Policy:
-    """`Policy.load` as a function."""
-    return Policy.load(path)
+load_policy = Policy.load
 
 
-def _checked(data_rate_bps: float) -> float:
-    if not (math.isfinite(data_rate_bps) and data_rate_bps >= 0):
-        raise PolicyError(
-            f"Data rate {data_rate_bps} bit/s; give a finite rate such as 4e6, or 0 for a link "
-            "that is down."
-        )
-    return data_rate_bps
+def _endless(ends: dict[str, Any]) -> dict[str, float]:
+    return {end: math.inf if rate is None else float(rate) for end, rate in ends.items()}
 
 
 def _seal(content: dict[str, Any]) -> str:
     """SHA-256 of the content, whatever its layout in the file."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _thresholds(found: dict[str, Any]) -> Thresholds:
-    return Thresholds(
-        int(found["batch_size"]),
-        tuple(Choice(**one) for one in found["splits"]),
-        tuple(map(float, found["switching_rates_bps"])),
-        tuple(one and _interval(**one) for one in found["intervals"]),
-        bool(found["interpolated"]),
-        Choice(**found["down"]) if found.get("down") else None,  # older files have none
-    )
-
-
-def _interval(low_bps: float | None, high_bps: float | None) -> Interval:
-    return Interval(*(math.inf if end is None else float(end) for end in (low_bps, high_bps)))

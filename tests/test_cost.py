@@ -82,5 +82,5 @@ def test_misuse_is_named():
 
 def test_label_says_what_moves_the_answer():
     text = scenario(link=Link(0.02), server_load=3, private_input=True).label()
-    for part in ("input float32", "features float32", "20 ms", "load 3", "stay on the device"):
+    for part in ("input float32", "features float32", "20 ms", "load 3", "input stays private"):
         assert part in text

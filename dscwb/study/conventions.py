@@ -7,6 +7,7 @@ and the same scenario are asked again under every convention, and nothing else i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import TYPE_CHECKING
 
 from dscwb.cuts import Cut
@@ -56,24 +57,21 @@ def conventions(
     import pandas as pd
 
     own = study.scenario.input_encoding, study.scenario.feature_encoding
-    cuts = study.lines.splits
-    if input_encodings is None:
-        input_encodings = _applied(INPUTS, [cut for cut in cuts if cut.is_input], own[0])
-    if feature_encodings is None:
-        inner = [cut for cut in cuts if not (cut.is_input or cut.is_output)]
-        feature_encodings = _applied(FEATURES, inner, own[1])
-    pairs = [(encoding(a), encoding(b)) for a in input_encodings for b in feature_encodings]
-    pairs = list(dict.fromkeys([*pairs, own]))
-    return pd.DataFrame([_row(study, *pair) for pair in pairs])
+    ends = [cut for cut in study.lines.splits if cut.is_input]
+    inner = [cut for cut in study.lines.splits if not (cut.is_input or cut.is_output)]
+    given = (
+        _applied(INPUTS, ends, own[0]) if input_encodings is None else input_encodings,
+        _applied(FEATURES, inner, own[1]) if feature_encodings is None else feature_encodings,
+    )
+    pairs = [(encoding(a), encoding(b)) for a, b in product(*given)]
+    return pd.DataFrame([_row(study, *pair) for pair in dict.fromkeys([*pairs, own])])
 
 
 def _applied(names: Sequence[str], cuts: Sequence[Cut], own: Encoding) -> Sequence[str | Encoding]:
     """Those that hold some tensor of these cuts; the study's own where none does."""
     kinds = {spec.dtype for cut in cuts for spec in cut.frontier}
-    if not kinds:
-        return names
     held = [name for name in names if any(encoding(name).bytes_of(k) is not None for k in kinds)]
-    return held or [own]
+    return held or ([own] if kinds else names)
 
 
 def _row(study: Study, given: Encoding, features: Encoding) -> dict[str, object]:

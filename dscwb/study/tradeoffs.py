@@ -63,28 +63,33 @@ def tradeoffs(
     """
     import pandas as pd
 
-    row = study.row(batch_size)
+    row, lines = study.row(batch_size), study.lines
     rate = float(checked_rates(data_rate_bps)[0])
-    lines, used = study.lines, power or study.scenario.power
     latency = study.latency_at(batch_size, rate)[:, 0]
     latency[np.isposinf(latency)] = np.nan  # the link is down
+    timed = ~np.isnan(latency)
     columns = {
         "latency_s": latency,
         "payload_bytes": lines.bits[row] / BITS_PER_BYTE,
-        "server_s": np.where(np.isnan(latency), np.nan, lines.tail_s[row]),
+        "server_s": np.where(timed, lines.tail_s[row], np.nan),
     }
-    if used is not None:
-        scenario = replace(study.scenario, objective="energy", power=used)
-        joules, per_rate = lines.costs(scenario)
-        columns[ENERGY] = np.where(
-            np.isnan(latency), np.nan, cost_at(joules[row], per_rate[row], rate)
-        )
-    counted = _checked(objectives, tuple(columns))
-    values = np.stack([columns[name] for name in counted], axis=-1)
-    timed = ~np.isnan(latency)
-    front = np.zeros(len(latency), dtype=np.bool_)
-    front[timed] = not_dominated(values[timed])
-    return pd.DataFrame({"split": study.splits, **columns, "pareto": front})
+    if used := power or study.scenario.power:
+        joules, per_rate = lines.costs(replace(study.scenario, objective="energy", power=used))
+        columns[ENERGY] = np.where(timed, cost_at(joules[row], per_rate[row], rate), np.nan)
+    counted = list(columns if objectives is None else objectives)
+    if not counted:
+        raise ValueError(f"objectives is empty; give one or more of {', '.join(columns)}.")
+    for name in counted:
+        if name == ENERGY and name not in columns:
+            raise ValueError(
+                f"{ENERGY!r} needs the device's power; give power=dscwb.PowerModel(compute_w, "
+                "send_w, wait_w, source)."
+            )
+        if name not in columns:
+            raise ValueError(f"Unknown column {name!r}; choose from {', '.join(columns)}.")
+    table = pd.DataFrame({"split": study.splits, **columns, "pareto": False})
+    table.loc[timed, "pareto"] = not_dominated(table.loc[timed, counted])
+    return table
 
 
 def not_dominated(values: ArrayLike) -> NDArray[np.bool_]:
@@ -100,24 +105,7 @@ def not_dominated(values: ArrayLike) -> NDArray[np.bool_]:
         True for rows that no other one dominates, ``(point,)``.
     """
     points = np.asarray(values, dtype=np.float64)
-    front = np.ones(len(points), dtype=np.bool_)
-    for i, point in enumerate(points):
-        no_larger = (points <= point).all(axis=1)
-        front[i] = not (no_larger & (points < point).any(axis=1)).any()
-    return front
-
-
-def _checked(objectives: Sequence[str] | None, columns: tuple[str, ...]) -> tuple[str, ...]:
-    """The columns that count, or why they cannot."""
-    wanted = columns if objectives is None else tuple(objectives)
-    if not wanted:
-        raise ValueError(f"objectives is empty; give one or more of {', '.join(columns)}.")
-    for name in wanted:
-        if name == ENERGY and name not in columns:
-            raise ValueError(
-                f"{ENERGY!r} needs the device's power; give power=dscwb.PowerModel(compute_w, "
-                "send_w, wait_w, source)."
-            )
-        if name not in columns:
-            raise ValueError(f"Unknown column {name!r}; choose from {', '.join(columns)}.")
-    return wanted
+    no_larger = (points[:, None] <= points).all(axis=-1)
+    smaller = (points[:, None] < points).any(axis=-1)
+    beaten: NDArray[np.bool_] = (no_larger & smaller).any(axis=0)
+    return ~beaten

@@ -145,26 +145,30 @@ def cost_lines(
         ValueError: The input encoding cannot hold the input.
     """
     check_same_model(edge, server)
-    sizes = np.array(batch_sizes, dtype=np.int64)
     here, there = _common_candidates(edge.graph, server.graph, scenario)
+    graph, link, sizes = edge.graph, scenario.link, np.array(batch_sizes, dtype=np.int64)
+    if here[0].is_input and not holds_input(graph, scenario.input_encoding):
+        raise ValueError(_cannot_hold(graph, scenario.input_encoding))
     own, other = ([cut.index for cut in cuts] for cuts in (here, there))
-    _check_input(edge.graph, here, scenario)
-    heads = [_at_size(edge, edge.head_s, size)[own] for size in sizes.tolist()]
-    tails = [_at_size(server, server.tail_s, size)[other] for size in sizes.tolist()]
-    # Neither load nor slowdown: they are of the processors. Zero where nothing is sent.
-    copies = [
-        edge.to_host_s(size)[own] + server.to_device_s(size)[other] for size in sizes.tolist()
-    ]
-    too_large = _too_large(edge.graph, here, scenario, sizes)
+    # Copies know neither load nor slowdown: these are of the processors.
+    heads, tails, copies = (np.empty((len(sizes), len(here))) for _ in range(3))
+    for row, size in enumerate(sizes.tolist()):
+        heads[row] = _between(edge, edge.head_s, size)[own]
+        tails[row] = _between(server, server.tail_s, size)[other]
+        copies[row] = edge.to_host_s(size)[own] + server.to_device_s(size)[other]
+    too_large = _too_large(graph, here, scenario, sizes)
+    back = [one for one in graph.tensors() if one.name in {*graph.outputs} - {*graph.resident}]
+    result = np.array([sum(spec.nbytes(size) for spec in back) for size in sizes.tolist()])
+    result_s = result * BITS_PER_BYTE / (link.downlink_bps or math.inf)
     sent = np.array([not cut.is_output for cut in here])
     return CostLines(
         here,
         tuple(sizes.tolist()),
-        head_s=np.where(too_large, np.nan, np.array(heads) * scenario.device_slowdown),
-        tail_s=np.array(tails) * scenario.server_load,
-        link_s=sent * _link_s(edge.graph, scenario, sizes)[:, None] + np.array(copies),
+        head_s=np.where(too_large, np.nan, heads * scenario.device_slowdown),
+        tail_s=tails * scenario.server_load,
+        link_s=sent * (link.round_trip_s + result_s)[:, None] + copies,
         wait_s=(sizes - 1) / (2 * (scenario.arrival_rate_hz or math.inf)),
-        bits=_bits(here, scenario, sizes) + sent * scenario.link.overhead_bytes * BITS_PER_BYTE,
+        bits=_bits(here, scenario, sizes) + sent * link.overhead_bytes * BITS_PER_BYTE,
         interpolated=~np.isin(sizes, edge.batch_sizes) | ~np.isin(sizes, server.batch_sizes),
         too_large=too_large,
     )
@@ -173,17 +177,25 @@ def cost_lines(
 def _common_candidates(
     edge: ModelGraph, server: ModelGraph, scenario: Scenario
 ) -> tuple[tuple[Cut, ...], tuple[Cut, ...]]:
-    """The candidates as the two captures number them.
+    """Where the scenario lets the model be split, as the two captures number these cuts.
 
     Raises:
-        ProfileError: The captures do not list the same ones.
+        ProfileError: Fewer blocks than wanted, or the captures do not list the same cuts.
     """
-    here = _candidates(edge, scenario)
-    there = here if server is edge else _candidates(server, scenario)
+    depth, both = scenario.min_depth, []
+    for graph in (edge, server):
+        if depth > len(graph.blocks):
+            raise ProfileError(
+                f"min_depth is {depth}, but {graph.model!r} has {len(graph.blocks)} blocks; give "
+                "fewer."
+            )
+        first = graph.blocks[depth - 1].end if depth else int(scenario.needs_a_head)
+        both.append([one for one in all_cuts(graph, scenario.granularity) if one.index >= first])
     if resolved(edge, scenario.granularity) != "op":
         # The older of two files may lack the narrow places.
-        common = {cut.name for cut in here} & {cut.name for cut in there}
-        here, there = (tuple(c for c in cuts if c.name in common) for cuts in (here, there))
+        common = set.intersection(*({cut.name for cut in cuts} for cuts in both))
+        both = [[cut for cut in cuts if cut.name in common] for cuts in both]
+    here, there = both
     if [cut.name for cut in here] != [cut.name for cut in there]:
         raise ProfileError(
             "The two captures list different layers (other versions of torch, other element "
@@ -195,7 +207,7 @@ def _common_candidates(
                 f"After {one.name!r} {one.elements():,} elements leave the edge's head, but the "
                 f"server's tail takes {other.elements():,}; profile the same model on both."
             )
-    return here, there
+    return tuple(here), tuple(there)
 
 
 def written(cuts: Sequence[Cut], scenario: Scenario) -> tuple[str, str]:
@@ -221,15 +233,11 @@ def holds_input(graph: ModelGraph, wire: Encoding) -> bool:
     return AS_SENT in kinds or any(wire.bytes_of(kind) is not None for kind in kinds)
 
 
-def _check_input(graph: ModelGraph, cuts: Sequence[Cut], scenario: Scenario) -> None:
-    """Refuse an encoding that would only be named."""
-    wire = scenario.input_encoding
-    if not cuts[0].is_input or holds_input(graph, wire):
-        return
+def _cannot_hold(graph: ModelGraph, wire: Encoding) -> str:
     names = ", ".join(f"{spec.name}: {spec.dtype}" for spec in graph.sent)
     kinds = [spec.dtype for spec in graph.sent]
     narrower = "; int32, int16 or uint16 where every value fits into them"
-    raise ValueError(
+    return (
         f"The input encoding {wire.name} cannot hold the input of {graph.model!r} ({names}). Give "
         f"the input encoding {own_encoding(kinds)!r} to count what the model takes"
         f"{narrower * ('int64' in kinds)}."
@@ -244,18 +252,6 @@ def own_encoding(dtypes: Iterable[str]) -> str:
     return {"bool": "uint8", "uint32": "int64", "uint64": "int64"}.get(widest, widest)
 
 
-def _candidates(graph: ModelGraph, scenario: Scenario) -> tuple[Cut, ...]:
-    """Where the scenario lets the model be split, from input to output."""
-    cuts = all_cuts(graph, scenario.granularity)
-    depth = scenario.min_depth
-    if depth > len(graph.blocks):
-        raise ProfileError(
-            f"min_depth is {depth}, but {graph.model!r} has {len(graph.blocks)} blocks; give fewer."
-        )
-    first = graph.blocks[depth - 1].end if depth else int(scenario.needs_a_head)
-    return tuple(cut for cut in cuts if cut.index >= first)
-
-
 def _too_large(
     graph: ModelGraph, cuts: tuple[Cut, ...], scenario: Scenario, batch_sizes: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
@@ -265,26 +261,14 @@ def _too_large(
         return np.zeros((len(batch_sizes), len(cuts)), dtype=np.bool_)
     at = [cut.index for cut in cuts]
     needed = np.array([head_memory_bytes(graph, size)[at] for size in batch_sizes.tolist()])
-    none_fits = (needed > cap).all(axis=1)
-    if none_fits.any():
-        row = int(np.argmax(none_fits))
-        raise ProfileError(
-            f"memory_cap_bytes is {format_bytes(cap)}, but at batch size {batch_sizes[row]} every "
-            f"candidate's head needs {format_bytes(needed[row].min())} or more; raise the cap or "
-            "allow full offloading."
-        )
+    for size, least in zip(batch_sizes.tolist(), needed.min(axis=1).tolist(), strict=True):
+        if least > cap:
+            raise ProfileError(
+                f"memory_cap_bytes is {format_bytes(cap)}, but at batch size {size} every "
+                f"candidate's head needs {format_bytes(least)} or more; raise the cap or allow "
+                "full offloading."
+            )
     return needed > cap
-
-
-def _link_s(graph: ModelGraph, scenario: Scenario, batch_sizes: NDArray[np.int64]) -> Floats:
-    """Round trip and the result's way back, ``(batch,)``."""
-    link = scenario.link
-    if link.downlink_bps is None:
-        return np.full(len(batch_sizes), link.round_trip_s)
-    back = set(graph.outputs) - set(graph.resident)
-    results = [spec for spec in graph.tensors() if spec.name in back]
-    sent = [sum(spec.nbytes(size) for spec in results) for size in batch_sizes.tolist()]
-    return link.round_trip_s + np.array(sent) * BITS_PER_BYTE / link.downlink_bps
 
 
 def check_same_model(edge: Profile, server: Profile) -> None:
@@ -318,12 +302,10 @@ def check_same_model(edge: Profile, server: Profile) -> None:
         raise ProfileError("The profiles are of different graphs; profile the same model on both.")
 
 
-def _at_size(profile: Profile, times_s: Callable[[int], Floats], batch_size: int) -> Floats:
+def _between(profile: Profile, times_s: Callable[[int], Floats], batch_size: int) -> Floats:
     """Seconds at each cut at a batch size, measured or in between, ``(cut,)``."""
-    first, *more = neighbour_shares(profile, batch_size)
-    seconds = first[1] * times_s(first[0])
-    for size, share in more:
-        seconds += share * times_s(size)
+    parts = [share * times_s(size) for size, share in neighbour_shares(profile, batch_size)]
+    seconds: Floats = np.sum(parts, axis=0)
     return seconds
 
 
@@ -349,19 +331,19 @@ def neighbour_shares(profile: Profile, batch_size: int) -> tuple[tuple[int, floa
     return ((low, 1 - share), (high, share))
 
 
-def _bits(cuts: tuple[Cut, ...], scenario: Scenario, batch_sizes: NDArray[np.int_]) -> Floats:
+def _bits(cuts: tuple[Cut, ...], scenario: Scenario, batch_sizes: NDArray[np.int64]) -> Floats:
     """Payload in bits, ``(batch, split)``."""
-
-    def payload(batch_size: int) -> Floats:
-        sizes = [
-            cut.payload_bytes(
-                scenario.feature_encoding, batch_size, input_encoding=scenario.input_encoding
-            )
-            for cut in cuts
-        ]
-        return np.array(sizes, dtype=np.float64) * BITS_PER_BYTE
-
-    if any(len(spec.batch_axes) > 1 for cut in cuts for spec in cut.frontier):
-        return np.array([payload(size) for size in batch_sizes.tolist()])
-    one, two = payload(1), payload(2)  # all tensors grow linearly
-    return one + (two - one) * (batch_sizes[:, None] - 1)
+    linear = all(len(spec.batch_axes) < 2 for cut in cuts for spec in cut.frontier)
+    encodings = scenario.feature_encoding, scenario.input_encoding
+    sizes = [1, 2] if linear else batch_sizes.tolist()
+    bits = (
+        np.array(
+            [
+                [cut.payload_bytes(encodings[0], n, input_encoding=encodings[1]) for cut in cuts]
+                for n in sizes
+            ],
+            dtype=np.float64,
+        )
+        * BITS_PER_BYTE
+    )
+    return bits[0] + (bits[1] - bits[0]) * (batch_sizes[:, None] - 1) if linear else bits

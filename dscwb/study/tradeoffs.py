@@ -107,5 +107,5 @@ def not_dominated(values: ArrayLike) -> NDArray[np.bool_]:
     points = np.asarray(values, dtype=np.float64)
     no_larger = (points[:, None] <= points).all(axis=-1)
     smaller = (points[:, None] < points).any(axis=-1)
-    beaten: NDArray[np.bool_] = (no_larger & smaller).any(axis=0)
-    return ~beaten
+    front: NDArray[np.bool_] = np.logical_not((no_larger & smaller).any(axis=0))
+    return front

@@ -6,8 +6,6 @@ tensor alive there, the shortcut of a residual block included.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -95,19 +93,15 @@ def all_cuts(graph: ModelGraph, granularity: Granularity = "op") -> tuple[Cut, .
     else:
         names = {k: layer.name for k, layer in enumerate(graph.layers, start=1)}
     if granularity == "block" and not graph.blocks:
-        kept = {k for k, frontier in enumerate(frontiers) if len(frontier) == 1}
-        names = {k: names[k] for k in names if k in kept.union(_record_lows(frontiers))}
+        sizes = [sum(spec.elements() for spec in frontier) for frontier in frontiers]
+        lowest = np.minimum.accumulate(sizes)
+        kept = {k for k in names if len(frontiers[k]) == 1 or sizes[k] < lowest[k - 1]}
+        names = {k: names[k] for k in kept}
     # The output's cut is no offloading, whatever else ends there.
     names = {0: "input", **names, last: "output"}
     return tuple(
         Cut(k, names[k], frontiers[k], is_input=k == 0, is_output=k == last) for k in sorted(names)
     )
-
-
-def _record_lows(frontiers: Sequence[tuple[TensorSpec, ...]]) -> list[int]:
-    """Cuts whose frontier has fewer elements than that of every cut before."""
-    sizes = [sum(spec.elements() for spec in frontier) for frontier in frontiers]
-    return [k for k, size in enumerate(sizes) if size < min(sizes[:k], default=math.inf)]
 
 
 def narrow_places(graph: ModelGraph) -> tuple[Block, ...]:
@@ -167,18 +161,19 @@ def _frontiers(graph: ModelGraph) -> list[tuple[TensorSpec, ...]]:
     results = [name for name in graph.outputs if name not in graph.resident]
     dies |= dict.fromkeys(map(carrier, results), last + 1)
     specs = {spec.name: spec for spec in graph.tensors()}
-    starts: dict[int, list[str]] = {}
-    ends: dict[int, list[str]] = {}
+    changes: list[list[str]] = [[] for _ in range(last + 2)]  # who is born or dies at a cut
     for name, at in born.items():
         if dies.get(name, 0) > at:
-            starts.setdefault(at, []).append(name)
-            ends.setdefault(dies[name], []).append(name)
+            changes[at].append(name)
+            changes[dies[name]].append(name)
     alive: dict[str, None] = {}  # ordered
     frontiers = []
-    for k in range(last + 1):
-        for name in ends.get(k, ()):
-            del alive[name]
-        alive.update(dict.fromkeys(starts.get(k, ())))
+    for names in changes[:-1]:
+        for name in names:
+            if name in alive:
+                del alive[name]
+            else:
+                alive[name] = None
         frontiers.append(tuple(specs[name] for name in _without_copies(alive, root, specs)))
     return frontiers
 
@@ -219,24 +214,10 @@ def head_memory_bytes(graph: ModelGraph, batch_size: int) -> NDArray[np.float64]
 
 def _held_bytes(graph: ModelGraph, batch_size: int) -> NDArray[np.float64]:
     """Bytes of constants and resident state on the device after each layer, ``(layer,)``."""
-    new = {s.name: s.nbytes(batch_size) for s in graph.tensors() if s.name in graph.held}
-    new |= {s.name: s.nbytes(batch_size) for s in graph.tensors() if s.name in graph.resident}
+    there = graph.held.union(graph.resident)
+    new = {s.name: s.nbytes(batch_size) for s in graph.tensors() if s.name in there}
     touched = [(*layer.inputs, *(s.name for s in layer.outputs)) for layer in graph.layers]
     return np.cumsum([sum(new.pop(n, 0.0) for n in dict.fromkeys(names)) for names in touched])
-
-
-def natural(ratios: Sequence[float]) -> list[bool]:
-    """Natural bottlenecks: c < 1, strictly (PAPER: Bakhtiarnia et al., arXiv 2205.11269)."""
-    return [ratio < 1 for ratio in ratios]
-
-
-def compressive(ratios: Sequence[float]) -> list[bool]:
-    """Compressive bottlenecks: natural, and c strictly below every earlier natural bottleneck."""
-    marks, lowest = [], 1.0
-    for ratio in ratios:
-        marks.append(ratio < lowest)
-        lowest = min(lowest, ratio)
-    return marks
 
 
 def bottlenecks(graph: ModelGraph, granularity: Granularity = "auto") -> pd.DataFrame:
@@ -258,25 +239,26 @@ def bottlenecks(graph: ModelGraph, granularity: Granularity = "auto") -> pd.Data
         [['blocks.1.0', 0.5], ['blocks.2.0', 0.208], ['blocks.3.0', 0.104],
         ['blocks.5.0', 0.062]]
     """
-    import pandas as pd
+    from dscwb.bottleneck_table import BottleneckTable
 
     granularity = resolved(graph, granularity)
     if granularity not in ("block", "op"):
         raise ValueError(f"Unknown granularity {granularity!r}; choose 'auto', 'block' or 'op'.")
-    if granularity == "block" and graph.blocks:
+    places = all_cuts(graph, granularity)[1:-1]
+    if granularity == "block" and graph.blocks:  # a block that ends at the output is one too
         frontiers = _frontiers(graph)
-        places = [Cut(b.end, b.name, frontiers[b.end]) for b in graph.blocks]
-    else:
-        places = list(all_cuts(graph, granularity))[1:-1]
-    ratios = [cut.elements() / graph.input_elements for cut in places]
-    return pd.DataFrame(
+        places = tuple(Cut(b.end, b.name, frontiers[b.end]) for b in graph.blocks)
+    elements = [cut.elements() for cut in places]
+    ratio = np.array(elements, dtype=np.float64) / graph.input_elements
+    before = np.minimum.accumulate([1.0, *ratio])[:-1]
+    return BottleneckTable(
         {
             granularity: range(len(places)),
             "name": [cut.name for cut in places],
             "cut": [cut.index for cut in places],
-            "elements": [cut.elements() for cut in places],
-            "ratio": ratios,
-            "natural": natural(ratios),
-            "compressive": compressive(ratios),
+            "elements": elements,
+            "ratio": ratio,
+            "natural": ratio < 1,
+            "compressive": ratio < before,
         }
     )

@@ -1,8 +1,11 @@
+import pickle
+
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dscwb.cuts import all_cuts, bottlenecks, compressive, natural
+from dscwb.cuts import all_cuts, bottlenecks
 from dscwb.graph import Layer, ModelGraph, TensorSpec
 from dscwb.units import encoding
 from tests.tiny import spec, tiny_graph
@@ -84,19 +87,43 @@ def test_bottlenecks_by_hand():
     assert bottlenecks(tiny_graph(), "op")["name"].tolist() == ["a", "b"]
 
 
+def chain(ratios):
+    """A model whose layers leave so many tenths of its 10 input elements."""
+    names = ["x", *(f"l{k}" for k in range(len(ratios)))]
+    layers = [
+        layer(name, before, size=ten)
+        for name, before, ten in zip(names[1:], names[:-1], ratios, strict=True)
+    ]
+    end = layer("end", names[-1])
+    return ModelGraph("chain", (spec("x", 10),), (*layers, end), ("end",))
+
+
 def test_the_rules_are_strict():
-    ratios = [1.0, 1.5, 0.5, 0.5, 0.6, 0.4]
-    assert natural(ratios) == [False, False, True, True, True, True]
-    assert compressive(ratios) == [False, False, True, False, False, True]
+    table = bottlenecks(chain([10, 15, 5, 5, 6, 4]), "op")
+    assert table["natural"].tolist() == [False, False, True, True, True, True]
+    assert table["compressive"].tolist() == [False, False, True, False, False, True]
 
 
-@given(st.lists(st.integers(1, 20).map(lambda n: n / 10)))
+@given(st.lists(st.integers(1, 20)))
 def test_compressive_are_the_running_minima_below_one(ratios):
     expected = [
-        c < 1 and all(c < earlier for earlier in ratios[:k] if earlier < 1)
+        c < 10 and all(c < earlier for earlier in ratios[:k] if earlier < 10)
         for k, c in enumerate(ratios)
     ]
-    assert compressive(ratios) == expected
+    assert bottlenecks(chain(ratios), "op")["compressive"].tolist() == expected
+
+
+def test_the_table_prints_its_compressive_cuts_and_its_parts_are_plain():
+    table = bottlenecks(tiny_graph())
+    lines = repr(table).splitlines()
+    assert lines[0] == "3 cuts, 3 natural and 2 compressive bottlenecks:"
+    assert [line.split() for line in lines[1:]] == [
+        ["name", "elements", "ratio"], ["a", "50", "0.5"], ["c", "10", "0.1"],
+    ]  # fmt: skip
+    assert table._repr_html_().count("<tr") == 3
+    assert len(repr(bottlenecks(chain(range(9, 0, -1)), "op")).splitlines()) == 6
+    assert type(table[table["natural"]]) is pd.DataFrame
+    pd.testing.assert_frame_equal(pickle.loads(pickle.dumps(table)), table)
 
 
 def test_misuse_is_named():

@@ -290,7 +290,6 @@ def test_a_cut_that_was_never_stamped_has_no_times_and_says_so():
     never = found.passes[0].stamps == 0
     assert never.any()
     assert np.isnan(found.head_s(1)[never]).all()
-    assert np.isnan(found.precision(1)[never]).all()
     assert np.isfinite(found.head_s(1)[~never]).all()
 
 

@@ -279,25 +279,16 @@ def test_quantiles_are_numpys(rows):
             )
 
 
-def test_precision_is_that_of_a_median_and_smaller_with_more_stamps():
+def test_half_width_is_that_of_a_median_and_smaller_with_more_stamps():
     rng = np.random.default_rng(3)
     rounds = 400
     heads = [0.3, 0.6] + 0.02 * rng.standard_normal((rounds, 2))
     shares = np.column_stack([np.zeros(rounds), heads[:, 0], heads[:, 1], np.ones(rounds)])
     stamped = np.rint(1e6 * shares).astype(int)
     stamped[100:, 2] = NOT_STAMPED
-    passes = (Passes(1, np.full(rounds, 1_000_000), stamped),)
-    found = Profile(tiny_graph(), Provenance("measured", "bench clock"), passes)
     # T does not scatter; 1.96 · 2 % · √(π / 2n) for n = 400 and 100.
-    expected = 1.96 * 0.02 * np.sqrt(np.pi / 2 / np.array([400, 100]))
-    np.testing.assert_allclose(found.precision(1)[1:3], expected, rtol=0.15)
-    assert found.precision(1)[[0, 3]].tolist() == [0, 0]
-
-
-def test_precision_of_too_few_stamps_is_unknown():
-    found = Profile(
-        tiny_graph(),
-        Provenance("measured", "bench clock"),
-        (Passes(1, np.array([1000] * 5), np.array([[0, 100, 400, 1000]] * 5)),),
-    )
-    assert np.isnan(found.precision(1)[1:3]).all()
+    plain = np.full(rounds, 1_000_000)
+    for cut, stamps in ((1, 400), (2, 100)):
+        expected = 1.96 * 0.02 * np.sqrt(np.pi / 2 / stamps)
+        assert half_width(plain, stamped, np.array([cut])) == pytest.approx(expected, rel=0.15)
+    assert half_width(plain, stamped, np.array([0, 3])) == 0

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.polynomial.polynomial import polyval
 from numpy.random import Generator
 
 from dscwb.cuts import all_cuts
@@ -21,7 +22,7 @@ from dscwb.graph import ModelGraph
 from dscwb.measuring.clocks import Clock
 from dscwb.measuring.failures import is_out_of_memory
 from dscwb.profiles.records import ProfileError
-from dscwb.profiles.transfers import Transfers, payload_bytes, payload_terms
+from dscwb.profiles.transfers import Transfers, payload_terms
 
 _LOG = logging.getLogger("dscwb")
 REPEATS = 15  # of each size in each direction; medians are kept by the profile
@@ -248,8 +249,8 @@ def ladder(graph: ModelGraph, batch_sizes: Sequence[int]) -> list[int]:
 
     Payloads of every cut but the last, the input among them, in the tensors' own element types.
     """
-    terms = payload_terms(all_cuts(graph)[:-1])
-    payloads = {int(n) for size in batch_sizes for n in payload_bytes(terms, size) if n > 0}
+    sizes = polyval(batch_sizes, payload_terms(all_cuts(graph)[:-1]))
+    payloads = {int(n) for n in sizes.ravel() if n > 0}
     if not payloads:
         return []
     low, high = min(payloads), max(payloads)

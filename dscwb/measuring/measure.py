@@ -188,8 +188,7 @@ def compiler_named(backend: str) -> Compiler:
 
 def _check_gpu_options(captured: CapturedModel, tf32: bool, copies: bool | None) -> None:
     """Refuse copies and TF32 where they mean nothing."""
-    device = captured.device
-    wrong = ""
+    device, wrong = captured.device, ""
     if copies and device.type != "cuda":
         wrong = f"copies is True, but the model lies on {device.type}, where nothing is copied"
     elif tf32 and device.type != "cuda":
@@ -197,10 +196,8 @@ def _check_gpu_options(captured: CapturedModel, tf32: bool, copies: bool | None)
     elif tf32 and captured.dtype != "float32":
         wrong = f"tf32 is True, but the model is {captured.dtype}, and TF32 rounds float32"
     elif tf32 and (has := torch.cuda.get_device_capability(device)) < TF32_SINCE:
-        wrong = (
-            f"tf32 is True, but {torch.cuda.get_device_name(device)} (compute capability "
-            f"{has[0]}.{has[1]}) has no TF32, which came with 8.0"
-        )
+        chip = f"{torch.cuda.get_device_name(device)} (compute capability {has[0]}.{has[1]})"
+        wrong = f"tf32 is True, but {chip} has no TF32, which came with 8.0"
     if wrong:
         raise ValueError(f"{wrong}; leave it out.")
 

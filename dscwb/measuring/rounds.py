@@ -64,17 +64,15 @@ class Plan:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be measured."""
-        if not self.batch_sizes or self.batch_sizes[0] < 1:
-            raise ValueError(f"batch_sizes is {[*self.batch_sizes]}; give whole numbers from 1.")
-        if self.passes < MIN_PASSES:
-            raise ValueError(f"passes is {self.passes}; give at least {MIN_PASSES}.")
-        if not self.budget_s >= 0:
-            raise ValueError(f"budget_s is {self.budget_s}; give seconds, 0 for exactly `passes`.")
-        if not 0 <= self.gap_s <= MOST_GAP_S:
-            raise ValueError(
-                f"gap_s is {self.gap_s}; give seconds from 0 to {MOST_GAP_S:g}, such as 0.02 for "
-                "20 ms."
-            )
+        most = f"{MOST_GAP_S:g}, such as 0.02 for 20 ms"
+        for name, fine, remedy in (
+            ("batch_sizes", min(self.batch_sizes, default=0) > 0, "whole numbers from 1"),
+            ("passes", self.passes >= MIN_PASSES, f"at least {MIN_PASSES}"),
+            ("budget_s", self.budget_s >= 0, "seconds, 0 for exactly `passes`"),
+            ("gap_s", 0 <= self.gap_s <= MOST_GAP_S, f"seconds from 0 to {most}"),
+        ):
+            if not fine:
+                raise ValueError(f"{name} is {getattr(self, name)}; give {remedy}.")
 
     @property
     def rounds(self) -> int:

@@ -197,7 +197,7 @@ class ModelError:
         head_worst: The median difference at the cut where it is largest, without sign.
         head_surely: The largest median difference at one cut that noise does not explain, without
             sign: more than `SURELY` standard errors from 0. The error is that of a median (see
-            `precision`), from the cut's own runs where it has six, else from the whole passes. 0
+            `half_width`), from the cut's own runs where it has six, else from the whole passes. 0
             where there is no such cut.
     """
 
@@ -259,24 +259,19 @@ def quantile(samples: Floats, share: float) -> Floats:
     return values
 
 
-def precision(passes: Passes) -> Floats:
-    """95 % half-width of the head at each cut, as a share of T, ``(cut,)``; NaN where unknown.
+def half_width(
+    plain_ns: Nanoseconds, stamped_ns: Nanoseconds, cuts: NDArray[np.intp] | None = None
+) -> float:
+    """The largest 95 % half-width of T and of the heads at some cuts, as a share of T.
 
     A median of n samples of standard deviation s scatters by s √(π / 2n) (normal samples, n
     large); s is the interquartile range over 1.349, of T and of the cut's own shares; where a cut
     has fewer than six, the median of the other cuts' s stands for its own. T and share f scatter
-    independently: w² = (f · w_T)² + w_f². Of halves run on their own, only w_f is known.
+    independently: w² = (f · w_T)² + w_f².
+
+    Of all cuts that were stamped where none are named. Infinite where one of `cuts`, ``(cut,)``,
+    has no stamps yet, or too few to know. Other arguments as the attributes of `Passes`.
     """
-    if len(passes.stamped_ns):
-        return _half_widths(passes.plain_ns, passes.stamped_ns)
-    widths = np.full(passes.stamped_ns.shape[1], np.nan)
-    for one in passes.separate:
-        if len(one.whole_ns) >= FEWEST_FOR_SPREAD:
-            widths[one.cut] = NORMAL_95 * _error_of_median(one.shares()[0])
-    return widths
-
-
-def _half_widths(plain_ns: Nanoseconds, stamped_ns: Nanoseconds) -> Floats:
     taken = (stamped_ns != NOT_STAMPED).sum(axis=0)
     known = taken > 0
     widths = np.full(len(taken), np.nan)
@@ -290,18 +285,6 @@ def _half_widths(plain_ns: Nanoseconds, stamped_ns: Nanoseconds) -> Floats:
     of_total = _error_of_median(plain_ns / np.median(plain_ns))
     of_share = MEDIAN_OVER_MEAN * sigma / np.sqrt(taken)
     widths[known] = NORMAL_95 * np.hypot(quantile(shares, 0.5) * of_total, of_share)
-    return widths
-
-
-def half_width(
-    plain_ns: Nanoseconds, stamped_ns: Nanoseconds, cuts: NDArray[np.intp] | None = None
-) -> float:
-    """The largest `precision` of T and of the heads at some cuts, as a share of T.
-
-    Of all cuts that were stamped where none are named. Infinite where one of `cuts`, ``(cut,)``,
-    has no stamps yet, or too few to know. Other arguments as the attributes of `Passes`.
-    """
-    widths = _half_widths(plain_ns, stamped_ns)
     if cuts is None:
         return float(np.nanmax(widths))
     widths = np.append(widths[cuts], widths[-1])

@@ -11,6 +11,7 @@ from html import escape
 from typing import Literal
 
 import numpy as np
+from numpy.polynomial.polynomial import polyval
 from numpy.typing import NDArray
 
 from dscwb.cuts import all_cuts
@@ -21,9 +22,8 @@ from dscwb.profiles.passes import (
     Nanoseconds,
     Passes,
     Separate,
-    precision,
 )
-from dscwb.profiles.transfers import Transfers, payload_bytes, payload_terms
+from dscwb.profiles.transfers import Transfers, payload_terms
 from dscwb.units import format_percent, format_seconds
 
 __all__ = [
@@ -244,7 +244,7 @@ class Profile:
     def _copied_s(self, direction: str, batch_size: int) -> Seconds:
         if self.transfers is None:
             return np.zeros(self.cuts)
-        payload = payload_bytes(self._payload_terms, batch_size)
+        payload = np.asarray(polyval(batch_size, self._payload_terms))
         payload[-1] = 0
         times_ns = getattr(self.transfers, direction)
         return self.transfers.median_ns(times_ns, payload) * NS * self.time_scale
@@ -256,15 +256,6 @@ class Profile:
     def spread(self, batch_size: int) -> float:
         """Interquartile range over median of the whole passes, the raw noise of this machine."""
         return self.at(batch_size).spread
-
-    def precision(self, batch_size: int) -> Seconds:
-        """95 % half-width of each head, as a share of T, ``(cut,)``; NaN where unknown.
-
-        From the scatter of this session's passes only (`passes.precision` has the formula). Where
-        stamps cost much, cuts after blocks and record-low ones have the most stamps and the
-        smallest half-widths.
-        """
-        return precision(self.at(batch_size))
 
     def status(self, batch_size: int) -> Status:
         """How far the times at this batch size can be trusted; `caution` says why and what to do.

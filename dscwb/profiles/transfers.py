@@ -38,16 +38,11 @@ class Transfers:
     host_memory: HostMemory = "pinned"
 
     def median_ns(self, times_ns: Integers, payload_bytes: Floats) -> Floats:
-        """Median nanoseconds of payloads of any size, same shape as these.
+        """Median nanoseconds of payloads of any size, of either direction, same shape as these.
 
         Linear between measured sizes; nothing for nothing; NaN outside of the measured sizes.
-
-        Args:
-            times_ns: `to_host_ns` or `to_device_ns`.
-            payload_bytes: Any shape.
         """
-        medians = np.median(times_ns, axis=1)
-        sizes = self.sizes_bytes
+        medians, sizes = np.median(times_ns, axis=1), self.sizes_bytes
         between = np.interp(payload_bytes, sizes, medians, left=np.nan, right=np.nan)
         return np.where(payload_bytes == 0, 0.0, between)
 
@@ -67,20 +62,9 @@ class Transfers:
 
 
 def payload_terms(cuts: Sequence[Cut]) -> Floats:
-    """Bytes that cross each cut in the tensors' own element types, as a polynomial of B.
-
-    Returns:
-        ``(power, cut)``: constant, linear and quadratic coefficients of the batch size.
-    """
+    """Bytes that cross each cut in own element types, as a polynomial of B, ``(power, cut)``."""
     terms = np.zeros((3, len(cuts)))
     for k, cut in enumerate(cuts):
         for spec in cut.frontier:
             terms[len(spec.batch_axes), k] += spec.nbytes()
     return terms
-
-
-def payload_bytes(terms: Floats, batch_size: int) -> Floats:
-    """Bytes that cross each cut at a batch size, ``(cut,)``."""
-    powers = np.array([float(batch_size**power) for power in range(len(terms))])
-    sizes: Floats = powers @ terms
-    return sizes

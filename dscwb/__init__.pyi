@@ -38,6 +38,10 @@ from .profiles.library import shipped_profile as shipped_profile
 from .profiles.records import Profile as Profile
 from .profiles.records import ProfileError as ProfileError
 from .reporting.report import report as report
+from .running.client import Answer as Answer
+from .running.client import RefusedError as RefusedError
+from .running.client import SplitClient as SplitClient
+from .running.server import TailServer as TailServer
 from .scenario import Link as Link
 from .scenario import PowerModel as PowerModel
 from .scenario import Scenario as Scenario

@@ -1,0 +1,343 @@
+"""What travels between the two ends: a frame is a bounded JSON header and raw bytes.
+
+Nothing executable crosses. Every number in a header is checked against its limits before memory is
+taken for it. The format is told in the ``README.md`` beside this file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import math
+import socket
+import struct
+import time
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+from dscwb.units import AS_SENT, DTYPE_BYTES, ENCODINGS
+
+PROTOCOL = 1
+TENSOR: Literal["tensor"] = "tensor"
+"""What stands for a tensor among the leaves of an output."""
+MAGIC = b"DSCW"
+PREFIX = struct.Struct(">4sIQ")
+"""Magic, length of the header, length of the payload; big-endian."""
+HEADER_LIMIT = 64 * 1024
+PAYLOAD_LIMIT = 256 * 1024**2
+SILENCE_S = 60.0
+"""A peer that sends nothing for so long in the middle of a frame is given up."""
+JOINED_BYTES = 64 * 1024
+"""Smaller frames leave in one piece; larger payloads are not copied beside their header."""
+
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Word = Annotated[str, Field(max_length=500)]
+Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{0,64}$")]
+Plain = bool | Count | Annotated[float, Field(allow_inf_nan=False)] | None
+Axes = Annotated[tuple[Count, ...], Field(max_length=16)]
+
+
+class FrameError(ValueError):
+    """What came is no frame of this protocol, or larger than its limits."""
+
+
+class ClosedError(FrameError):
+    """The other end closed the connection, in the middle of a frame or between two."""
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class WireTensor(_Message):
+    """One tensor in the payload.
+
+    Attributes:
+        dtype: Its element type in the model.
+        shape: Its lengths.
+        stride: Its strides in elements, those of a dense tensor in any order of axes.
+        wire: How its elements are written: ``raw`` or the name of an encoding.
+        nbytes: Bytes in the payload, before compression.
+        scale: With affine integers, what a step is worth: x = (q - zero_point) · scale.
+        zero_point: The integer that stands for zero.
+    """
+
+    dtype: str
+    shape: Axes
+    stride: Axes
+    wire: str
+    nbytes: Count
+    scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    zero_point: Annotated[float, Field(allow_inf_nan=False)] = 0.0
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> WireTensor:
+        """Refuse element types, layouts and lengths that no model has."""
+        if self.dtype not in DTYPE_BYTES or self.dtype == AS_SENT:
+            raise ValueError("unknown element type")
+        if self.wire not in ("raw", "jpeg", *ENCODINGS):
+            raise ValueError("unknown encoding")
+        if len(self.stride) != len(self.shape) or not dense(self.shape, self.stride):
+            raise ValueError("strides of no dense tensor")
+        elements = self.elements
+        if elements * DTYPE_BYTES[self.dtype] > PAYLOAD_LIMIT:
+            raise ValueError(f"larger than {PAYLOAD_LIMIT} bytes")
+        if self.wire == "jpeg":
+            fits = self.nbytes <= 4 * elements + 4096 * (1 + self.shape[0] if self.shape else 1)
+        else:
+            fits = self.nbytes == bytes_on_wire(elements, self.dtype, self.wire)
+        if not fits:
+            raise ValueError("another number of bytes than the shape needs")
+        return self
+
+    @property
+    def elements(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+
+Tensors = Annotated[tuple[WireTensor, ...], Field(max_length=256)]
+Compression = Literal["none", "zstd"]
+
+
+class Greeting(_Message):
+    """The server's first word: a number used once, which the client's proof is made of."""
+
+    kind: Literal["greeting"] = "greeting"
+    protocol: Count = PROTOCOL
+    nonce: Hex
+
+
+class Hello(_Message):
+    """What the client holds; the server refuses it where it holds another thing.
+
+    Attributes:
+        graph: Fingerprint of the captured graph.
+        weights: SHA-256 of all weights.
+        proof: HMAC-SHA256 of the nonce by the shared token; empty where there is none.
+        cuts: Cuts that it may ask for, so that their tails are made before the first request.
+    """
+
+    kind: Literal["hello"] = "hello"
+    protocol: Count = PROTOCOL
+    model: Word
+    graph: Hex
+    weights: Hex
+    dtype: Word
+    proof: Hex = ""
+    cuts: Annotated[tuple[Word, ...], Field(max_length=256)] = ()
+
+
+class Welcome(_Message):
+    """The server holds the same; requests may follow."""
+
+    kind: Literal["welcome"] = "welcome"
+    device: Word
+
+
+class Refused(_Message):
+    """The connection ends here, for this reason."""
+
+    kind: Literal["refused"] = "refused"
+    reason: Word
+
+
+class Run(_Message):
+    """The frontier of a cut, to be finished; the payload holds its tensors one after the other."""
+
+    kind: Literal["run"] = "run"
+    request: Count
+    cut: Word
+    tensors: Tensors
+    compression: Compression = "none"
+
+
+class Result(_Message):
+    """The model's output, and what the server spent.
+
+    Attributes:
+        tensors: The output's tensors in the order of torch's pytree.
+        leaves: Its leaves in that order: the word ``tensor``, or a plain value.
+        queue_s: Seconds that the request waited for others.
+        decode_s: Seconds from bytes to tensors.
+        tail_s: Seconds of the tail.
+        encode_s: Seconds from tensors to bytes.
+    """
+
+    kind: Literal["result"] = "result"
+    request: Count
+    tensors: Tensors
+    leaves: Annotated[tuple[Literal["tensor"] | Plain, ...], Field(max_length=256)]
+    compression: Compression = "none"
+    queue_s: Seconds
+    decode_s: Seconds
+    tail_s: Seconds
+    encode_s: Seconds
+
+
+class Failed(_Message):
+    """This request has no result; the connection goes on. `busy`: too many wait already."""
+
+    kind: Literal["failed"] = "failed"
+    request: Count
+    reason: Word
+    busy: bool = False
+
+
+Message = Greeting | Hello | Welcome | Refused | Run | Result | Failed
+_ANY: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="kind")])
+
+
+def dense(shape: tuple[int, ...], stride: tuple[int, ...]) -> bool:
+    """Whether the strides fill memory without gaps, in some order of the axes."""
+    filled, elements = 1, math.prod(int(length) for length in shape)
+    for step, length in sorted(zip(stride, shape, strict=True)):
+        if length != 1:
+            if step != filled and elements:
+                return False
+            filled *= length
+    return True
+
+
+def bytes_on_wire(elements: int, dtype: str, wire: str) -> int:
+    """Bytes of so many elements, as they are or in an encoding of fixed size."""
+    size = DTYPE_BYTES[dtype] if wire == "raw" else ENCODINGS[wire].bytes_of(dtype)
+    return math.ceil(elements * (size or DTYPE_BYTES[dtype]))
+
+
+def proof(token: str, nonce: str) -> str:
+    """HMAC-SHA256 of the nonce under the token, hexadecimal; the token itself never travels."""
+    return hmac.new(token.encode(), nonce.encode(), hashlib.sha256).hexdigest()
+
+
+def pack(message: Message, payload_bytes: int = 0) -> bytes:
+    """Prefix and header of a frame, whose payload follows."""
+    header = message.model_dump_json().encode()
+    if len(header) > HEADER_LIMIT or payload_bytes > PAYLOAD_LIMIT:
+        raise FrameError(
+            f"A frame of {len(header)} + {payload_bytes} bytes is over the limits of "
+            f"{HEADER_LIMIT} + {PAYLOAD_LIMIT}; send fewer samples at once."
+        )
+    return PREFIX.pack(MAGIC, len(header), payload_bytes) + header
+
+
+def send(
+    link: socket.socket,
+    message: Message,
+    payload: Sequence[memoryview] = (),
+    deadline_s: float | None = None,
+) -> int:
+    """Send one frame.
+
+    Args:
+        link: A connected socket.
+        message: The header.
+        payload: The raw bytes, in parts.
+        deadline_s: On the clock of `time.monotonic`; for ever if left out.
+
+    Returns:
+        Bytes sent.
+
+    Raises:
+        OSError: The connection broke; TimeoutError: the deadline passed.
+    """
+    size = sum(part.nbytes for part in payload)
+    head = pack(message, size)
+    total = len(head) + size
+    parts: Sequence[bytes | memoryview] = [head, *payload]
+    if total <= JOINED_BYTES:
+        parts = [b"".join(parts)]
+    for part in parts:
+        link.settimeout(_left(deadline_s, SILENCE_S))
+        link.sendall(part)
+    return total
+
+
+def receive(
+    link: socket.socket, deadline_s: float | None = None, first_s: float | None = None
+) -> tuple[Message, int]:
+    """Read one frame's header.
+
+    Args:
+        link: A connected socket.
+        deadline_s: On the clock of `time.monotonic`.
+        first_s: Longest wait for the first byte, without limit if left out.
+
+    Returns:
+        The header, and how many bytes of payload follow; read these with `payload` or `discard`.
+
+    Raises:
+        FrameError: Not a frame of this protocol. ClosedError: the end of the connection.
+        OSError: The connection broke; TimeoutError: the deadline passed.
+    """
+    prefix = bytearray(PREFIX.size)
+    _fill(link, memoryview(prefix)[:1], deadline_s, first_s)
+    _fill(link, memoryview(prefix)[1:], deadline_s)
+    magic, header_bytes, payload_bytes = PREFIX.unpack(prefix)
+    if magic != MAGIC:
+        raise FrameError(f"no dscwb frame: it begins with {bytes(magic)!r}.")
+    if not 0 < header_bytes <= HEADER_LIMIT or payload_bytes > PAYLOAD_LIMIT:
+        raise FrameError(
+            f"a frame of {header_bytes} + {payload_bytes} bytes is over the limits of "
+            f"{HEADER_LIMIT} + {PAYLOAD_LIMIT}."
+        )
+    header = bytearray(header_bytes)
+    _fill(link, memoryview(header), deadline_s)
+    try:
+        message = _ANY.validate_json(header)
+    except (ValidationError, RecursionError) as error:
+        first = error.errors()[0] if isinstance(error, ValidationError) else {"msg": f"{error}"}
+        where = ".".join(map(str, first.get("loc", ())))
+        raise FrameError(
+            f"a header that is none of protocol {PROTOCOL}: {where} {first['msg']}"[:300]
+        ) from None
+    carried = message.tensors if isinstance(message, (Run, Result)) else ()
+    size = sum(one.nbytes for one in carried)
+    plain = not isinstance(message, (Run, Result)) or message.compression == "none"
+    if size > PAYLOAD_LIMIT or (payload_bytes != size if plain else payload_bytes > size + 1024):
+        raise FrameError(f"a payload of {payload_bytes} bytes for tensors of {size}.")
+    return message, payload_bytes
+
+
+def payload(link: socket.socket, size: int, deadline_s: float | None = None) -> memoryview:
+    """Read a payload of so many bytes; errors as in `receive`."""
+    data = memoryview(bytearray(size))
+    _fill(link, data, deadline_s)
+    return data
+
+
+def discard(link: socket.socket, size: int) -> None:
+    """Read so many bytes and forget them."""
+    scratch = memoryview(bytearray(min(size, JOINED_BYTES)))
+    while size:
+        part = scratch[: min(size, len(scratch))]
+        _fill(link, part, None)
+        size -= len(part)
+
+
+def _left(deadline_s: float | None, longest_s: float | None) -> float | None:
+    """Seconds that a call may block."""
+    if deadline_s is None:
+        return longest_s
+    left = deadline_s - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("the deadline has passed")
+    return left if longest_s is None else min(left, longest_s)
+
+
+def _fill(
+    link: socket.socket,
+    view: memoryview,
+    deadline_s: float | None,
+    longest_s: float | None = SILENCE_S,
+) -> None:
+    """Read until the memory is full."""
+    while view:
+        link.settimeout(_left(deadline_s, longest_s))
+        count = link.recv_into(view)
+        if not count:
+            raise ClosedError("the other end closed the connection.")
+        view = view[count:]

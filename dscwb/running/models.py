@@ -49,6 +49,6 @@ def built(
         module.load_state_dict(state)
     except (OSError, RuntimeError, ValueError, KeyError, UnpicklingError) as error:
         raise ValueError(f"{path} holds no weights of {model}: {error}"[:500]) from None
-    side = input_size or module.pretrained_cfg["input_size"]
-    captured = capture(module, side, check=False, **how)
+    described: Any = module.pretrained_cfg
+    captured = capture(module, input_size or described["input_size"], check=False, **how)
     return replace(captured, graph=replace(captured.graph, model=name))

@@ -143,11 +143,12 @@ class _Record:
                 raise ValueError(f"{field.name} is {value}; give a finite number {words}.")
 
     def words(self) -> list[str]:
-        """What captions say of the numbers and switches that are not as always."""
+        """What captions say: the round trip, and numbers and switches that are not as always."""
         found = []
         for field in fields(self):  # type: ignore[arg-type]
             knob, value = KNOBS[field.name], getattr(self, field.name)
-            if value == field.default or not (knob.high or value is True):
+            told = value != field.default or field.name == "round_trip_s"
+            if not told or not (knob.high or value is True):
                 continue
             shown = {"s": format_seconds, "bytes": format_bytes, "bps": format_rate}.get(
                 field.name.rpartition("_")[2], lambda x, of=knob: f"{format_number(x)} {of.unit}"
@@ -277,7 +278,6 @@ class Scenario(_Record):
         asked = f"input {self.input_encoding.label()}, features {self.feature_encoding.label()}"
         parts = [
             f"Payload: {payload or asked}",
-            f"round trip {format_seconds(self.link.round_trip_s)}",
             *self.link.words(),
             *self.words(),
             f"candidates: {candidates or CANDIDATES[self.granularity]}",

@@ -138,6 +138,15 @@ def test_the_label_says_what_moves_the_answer_and_nothing_else(changes, words):
     assert words not in scenario().label()
 
 
+@pytest.mark.parametrize(
+    ("round_trip_s", "words"), [(0, "round trip 0 s"), (0.01, "round trip 10 ms")]
+)
+def test_the_round_trip_is_told_once(round_trip_s, words):
+    label = scenario(link=Link(round_trip_s)).label()
+    assert words in label
+    assert label.count("round trip") == 1
+
+
 # JPEG
 
 

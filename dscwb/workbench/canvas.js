@@ -1,7 +1,6 @@
 // The widget: five linked views of one study, when they are painted, and what a hand does to them.
 
-const MAP_PX = 300, LOW_PX = 220; // heights of the plots: fixed, a page must not jump
-const AXIS_PX = 50, TOP_PX = 6; // ticks and titles below and above them
+const AXIS_PX = 50, TOP_PX = 6; // ticks and titles below and above a plot
 const SIDES_PX = [60, 20]; // ticks at the left, half a label of the axis of rates at the right
 const KEY_STEP = 0.02; // of the exponent of ten, as the slider of data rates
 const LOST = "The kernel behind this picture is gone or was started anew; run the cell again.";
@@ -86,57 +85,45 @@ function element(tag, className, parent) {
 // One canvas with its headings. What only a new study, size or theme changes is drawn once aside.
 class Panel {
   constructor(parent, name) {
-    Object.assign(this, { name, sides: SIDES_PX, ...VIEWS[name] });
-    this.section = element("section", "", parent);
-    this.titleLine = element("h4", "", this.section);
-    this.subLine = element("div", "sub", this.section);
-    this.keyLine = element("div", "key", this.section);
-    this.canvas = element("canvas", name, this.section);
+    Object.assign(this, { sides: SIDES_PX, ...VIEWS[name] });
+    const section = element("section", "", parent);
+    this.titleLine = element("h4", "", section);
+    this.subLine = element("div", "sub", section);
+    this.keyLine = element("div", "key", section);
+    this.canvas = element("canvas", name, section);
     this.canvas.setAttribute("role", "img");
     if (this.drag) this.canvas.dataset.drag = "";
     if (this.upper) this.canvas.tabIndex = 0;
-    this.plotPx = this.upper ? MAP_PX : LOW_PX;
-    this.height = TOP_PX + this.plotPx + AXIS_PX;
-    this.canvas.style.height = `${this.height}px`;
     this.kept = document.createElement("canvas");
   }
 
   size(dpr) {
-    const [x, barPx] = this.sides;
-    this.width = this.canvas.clientWidth; // as the style sheet has it
-    this.plot = { x, y: TOP_PX, w: this.width - x - barPx, h: this.plotPx, barPx };
+    const [x, barPx] = this.sides, { clientWidth, clientHeight } = this.canvas;
+    const h = clientHeight - TOP_PX - AXIS_PX;
+    this.plot = { x, y: TOP_PX, w: clientWidth - x - barPx, h, barPx, dpr };
     for (const one of [this.canvas, this.kept]) {
-      one.width = Math.round(this.width * dpr);
-      one.height = Math.round(this.height * dpr);
+      one.width = Math.round(clientWidth * dpr);
+      one.height = Math.round(clientHeight * dpr);
     }
-    this.dpr = dpr;
     this.keptFor = null;
   }
 
-  pen(canvas, theme) {
-    const ctx = canvas.getContext("2d");
-    ctx.setTransform(this.dpr, 0, 0, this.dpr, 0, 0);
-    ctx.clearRect(0, 0, this.width, this.height);
-    return new Pen(ctx, this.plot, theme, this.dpr);
-  }
-
-  paint(study, state, theme, version) {
-    const still = `${version} ${theme.text} ${this.turns?.(state)}`;
-    if (this.keptFor !== still) this.still(this.pen(this.kept, theme), study, state);
+  paint(study, state, theme) {
+    const still = `${theme.text} ${theme.paper} ${this.turns?.(state)}`;
+    if (this.keptFor !== still) this.still(new Pen(this.kept, this.plot, theme), study, state);
     else if (this.marked === state) return;
     this.keptFor = still;
     this.marked = state;
-    const pen = this.pen(this.canvas, theme);
-    pen.ctx.drawImage(this.kept, 0, 0, this.width, this.height);
+    const pen = new Pen(this.canvas, this.plot, theme);
+    pen.ctx.drawImage(this.kept, 0, 0, this.canvas.clientWidth, this.canvas.clientHeight);
     if (state.rate >= study.low && state.rate <= study.high) this.mark(pen, study, state);
     this.say(study, state);
   }
 
   say(study, state) {
     const [title, sub] = this.heading(study, state);
-    for (const [one, words] of [[this.titleLine, title], [this.subLine, sub]]) {
-      if (one.textContent !== words) one.textContent = one.title = words;
-    }
+    this.titleLine.textContent = this.titleLine.title = title;
+    this.subLine.textContent = this.subLine.title = sub;
     const entries = this.key(study, state), says = JSON.stringify(entries);
     this.canvas.setAttribute("aria-label", `${title}: ${sub}. ${state.answer}`);
     if (this.keyLine.dataset.says === says) return;
@@ -167,40 +154,30 @@ class View {
     this.lost.setAttribute("role", "status");
     this.lost.textContent = LOST;
     this.lost.hidden = true;
-    this.upper = element("div", "row", this.root);
-    this.lower = element("div", "row low", this.root);
-    this.panels = Object.entries(VIEWS)
-      .map(([name, { upper }]) => new Panel(upper ? this.upper : this.lower, name));
+    const upper = element("div", "row", this.root), lower = element("div", "row low", this.root);
+    this.panels = Object.keys(VIEWS)
+      .map((name) => new Panel(VIEWS[name].upper ? upper : lower, name));
     this.caption = element("div", "caption", this.root);
     this.tip = element("div", "tip", this.root);
     this.tip.hidden = true;
     this.draws = 0;
-    this.version = 0;
     this.listen();
     this.read();
   }
 
   listen() {
     this.gone = new AbortController(); // takes every listener below with it
-    const { signal } = this.gone;
+    const { signal } = this.gone, schedule = () => this.schedule();
     // After the widget is made, a change of its comm says one thing only: its kernel has gone.
     this.heard = {
       change: () => this.read(),
       "comm_live_update": () => { this.lost.hidden = false; },
-      "change:at": () => { this.lost.hidden = true; },
-      "change:scene": () => { this.lost.hidden = true; },
     };
     for (const [name, handler] of Object.entries(this.heard)) this.model.on(name, handler);
-    this.sizes = new ResizeObserver(() => this.schedule());
+    this.sizes = new ResizeObserver(schedule);
     this.sizes.observe(this.root);
-    window.addEventListener("resize", () => this.schedule(), { signal }); // also another screen
-    const themed = () => { this.theme = null; this.schedule(); };
-    this.themes = new MutationObserver(themed);
-    this.themes.observe(document.body, { attributes: true,
-      attributeFilter: ["class", "style", "data-jp-theme-name", "data-jp-theme-light"] });
-    // A theme's style sheet may arrive after its name.
-    document.addEventListener("load", ({ target }) => target.tagName === "LINK" && themed(),
-      { capture: true, signal });
+    window.addEventListener("resize", schedule, { signal }); // also another screen
+    this.root.addEventListener("transitionend", schedule, { signal }); // of a theme's colours
     for (const panel of this.panels) this.listenTo(panel, signal);
     this.root.dscwb = { at: (batchSize, rate) => this.study.reading(batchSize, rate) };
   }
@@ -224,7 +201,6 @@ class View {
     this.gone.abort();
     for (const [name, handler] of Object.entries(this.heard)) this.model.off(name, handler);
     this.sizes.disconnect();
-    this.themes.disconnect();
     cancelAnimationFrame(this.frame);
     this.root.remove();
   }
@@ -236,9 +212,11 @@ class View {
     if (scene !== this.scene) {
       this.scene = scene;
       this.study = new Study(this.model);
-      this.version += 1;
       this.caption.textContent = scene.caption;
+      for (const panel of this.panels) panel.keptFor = null;
     }
+    if (at !== this.at) this.lost.hidden = true;
+    this.at = at;
     const row = this.study.rowOf(at.batch_size), rate = at.data_rate_bps;
     if (row < 0) return; // of a study that comes in a moment
     this.state = { ...at, row, rate, best: this.study.bestAt(row, rate) };
@@ -248,26 +226,19 @@ class View {
   }
 
   schedule() {
-    if (this.frame || !this.study) return;
-    this.frame = requestAnimationFrame(() => {
+    this.frame ??= requestAnimationFrame(() => {
       this.frame = null;
-      if (this.layOut()) this.paint();
+      this.paint();
     });
   }
 
-  // Sizes all panels if the place or the screen has changed; false where there is no place.
-  layOut() {
-    const width = this.root.clientWidth, dpr = window.devicePixelRatio || 1;
-    if (!width) return false; // a hidden tab; the observer calls again
-    if (width === this.width && dpr === this.dpr) return true;
-    Object.assign(this, { width, dpr });
-    for (const panel of this.panels) panel.size(dpr);
-    return true;
-  }
-
   paint() {
-    this.theme ??= themeOf(this.root);
-    for (const panel of this.panels) panel.paint(this.study, this.state, this.theme, this.version);
+    const width = this.root.clientWidth, dpr = window.devicePixelRatio || 1;
+    if (!width || !this.state) return; // a hidden tab, whose observer calls again
+    if (width !== this.width || dpr !== this.dpr) this.panels.forEach((panel) => panel.size(dpr));
+    Object.assign(this, { width, dpr });
+    const theme = themeOf(this.root);
+    for (const panel of this.panels) panel.paint(this.study, this.state, theme);
     this.draws += 1;
     this.root.dataset.draws = this.draws;
     this.root.dataset.at = `${this.state.batch_size} ${this.state.rate}`;

@@ -19,17 +19,13 @@ const axisY = (pen, { low, high }) => (value) => {
 
 // Every how many-th label fits, so that no two touch.
 function every(pen, places, labels) {
-  const widths = labels.map((words) => pen.widthOf(words) + 6);
-  for (let step = 1; ; step += 1) {
-    const shown = places.map((_, k) => k).filter((k) => k % step === 0);
-    if (shown.length < 2 || shown.slice(1).every((k, i) => places[k] - places[shown[i]]
-      >= (widths[k] + widths[shown[i]]) / 2)) return step;
-  }
+  const widest = Math.max(...labels.map((words) => pen.widthOf(words)));
+  const nearest = Math.min(...places.slice(1).map((x, k) => x - places[k]));
+  return Math.max(1, Math.ceil((widest + 6) / nearest));
 }
 
 function footTitle(pen, words, y) {
-  const half = pen.widthOf(words, TITLE) / 2; // never over the edge of a narrow view
-  pen.text(words, Math.max(half + 1, pen.x + pen.w / 2), pen.foot + y, { size: TITLE });
+  pen.text(words, pen.x + pen.w / 2, pen.foot + y, { size: TITLE });
 }
 
 function sideTitle(pen, words) {
@@ -42,8 +38,7 @@ function sideTitle(pen, words) {
 
 function rateAxis(pen, study) {
   const { ticks, labels, below, title } = study.rates, places = ticks.map(rateX(pen, study));
-  const step = every(pen, places, labels.map((words, k) =>
-    (words.length > below[k].length ? words : below[k])));
+  const step = every(pen, places, [...labels, ...below]);
   places.forEach((x, k) => {
     pen.line([[x, pen.foot], [x, pen.foot + 4]], pen.theme.quiet);
     if (k % step) return;

@@ -14,9 +14,13 @@ function themeOf(element) {
   };
 }
 
-// Draws on one canvas; x, y, w, h is the plot within its axes.
+// Draws on one canvas, cleared; x, y, w, h is the plot within its axes.
 class Pen {
-  constructor(ctx, plot, theme, dpr) { Object.assign(this, plot, { ctx, theme, dpr }); }
+  constructor(canvas, plot, theme) {
+    Object.assign(this, plot, { ctx: canvas.getContext("2d"), theme });
+    this.ctx.setTransform(this.dpr, 0, 0, this.dpr, 0, 0);
+    this.ctx.clearRect(0, 0, canvas.width, canvas.height);
+  }
 
   snap = (value) => Math.round(value * this.dpr) / this.dpr; // to a whole pixel of the screen
 

@@ -73,11 +73,10 @@ class SplitWorkbench:
         if backend not in BACKENDS:
             raise ValueError(f"Unknown backend {backend!r}; choose one of {', '.join(BACKENDS)}.")
         self._library, self._view = Library(profiles), BACKENDS[backend]()
-        self._past: list[State] = []
-        self._future: list[State] = []
         self._moving: set[str] = set()
         state = State(model or self._library.models[0], server_speedup=server_speedup)
         self._shown = shown(self._library, self._view, state)
+        self._history, self._at = [self.state], 0  # where undo and redo lead, and the state now
         self._start = self.state
         self._controls = Controls(
             self._library.families(),
@@ -142,19 +141,18 @@ class SplitWorkbench:
         # A number on its way, or the mark in a map, is one step to undo; choices are one each.
         numbers = [name for name in changed if KNOBS[name].high is not None]
         on_its_way = changed <= {"data_rate_bps", "batch_size"} or len(changed) == len(numbers) == 1
-        if not (on_its_way and changed == self._moving):
-            self._past.append(before)
+        self._at += not (on_its_way and changed == self._moving)
+        self._history[self._at :] = [self.state]
         self._moving = changed
-        self._future.clear()
         self._allow_steps()
 
     def undo(self) -> None:
         """Back to the state before the last change; moves of one slider count as one change."""
-        self._step(self._past, self._future)
+        self._step(-1)
 
     def redo(self) -> None:
         """Forth again."""
-        self._step(self._future, self._past)
+        self._step(1)
 
     def reset(self) -> None:
         """Back to the state at the start."""
@@ -202,17 +200,15 @@ class SplitWorkbench:
         self._show(shown(self._library, self._view, state, asked=asked, before=self._shown))
         self._text.value = self.state.to_json()
 
-    def _step(self, back: list[State], forth: list[State]) -> None:
-        if back:
-            here = self.state
-            self._go_to(back[-1])
-            back.pop()
-            forth.append(here)
-            self._moving = set()
+    def _step(self, by: int) -> None:
+        at = self._at + by
+        if 0 <= at < len(self._history):
+            self._go_to(self._history[at])
+            self._at, self._moving = at, set()
             self._allow_steps()
 
     def _allow_steps(self) -> None:
-        self._undo.disabled, self._redo.disabled = not self._past, not self._future
+        self._undo.disabled, self._redo.disabled = not self._at, self._at + 1 == len(self._history)
 
     def _layout(self) -> widgets.VBox:
         reset = self._button("Reset", "Back to the start", self.reset)

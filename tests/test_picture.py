@@ -12,8 +12,8 @@ from dscwb.workbench.picture import (
     LINES,
     MAX_LINES,
     UNDECIDED,
-    ModelPicture,
     mark,
+    model_picture,
     picture,
 )
 from dscwb.workbench.state import State
@@ -34,7 +34,7 @@ def study(batches=(1, 4), sizes=None, **more):
 
 
 def sent(study, baseline="no offloading", confidence=None):
-    model = ModelPicture.of(study.edge.graph, study.scenario.granularity)
+    model = model_picture(study.edge.graph, study.scenario.granularity)
     return picture(study, model, baseline, confidence)
 
 
@@ -132,7 +132,7 @@ def test_places_are_the_input_the_bottlenecks_and_the_output():
         (2, 0.8, "natural", "0.8"),
         (3, 0.1, "compressive", "0.1"),
     ]
-    assert inner[1]["words"] == "after b\nc = 0.8\nnatural bottleneck: c < 1"
+    assert inner[1]["words"] == "after b\nc = 0.8\nnatural: c < 1"
     assert (first["ratio"], last["words"]) == (1, "output\nno offloading: nothing is sent")
     assert [one["place"] for one in shown["candidates"]] == [0, 1, 2, 4]
     # A split has its colour in all views.

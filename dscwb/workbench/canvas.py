@@ -15,7 +15,7 @@ import traitlets
 
 from dscwb.study import Study
 from dscwb.study.confidence import Confidence
-from dscwb.workbench.picture import ModelPicture, mark, picture
+from dscwb.workbench.picture import mark, model_picture, picture
 from dscwb.workbench.state import State
 
 HERE = Path(__file__).parent
@@ -43,7 +43,8 @@ class Canvas(anywidget.AnyWidget):
     at = traitlets.Dict().tag(sync=True)
     clicked = traitlets.Dict().tag(sync=True)
 
-    _model: ModelPicture | None = None
+    _model: tuple[Any, ...] = (None, "", {})
+    """Graph, granularity and picture of the model shown last."""
 
     def picture(
         self,
@@ -66,7 +67,7 @@ class Canvas(anywidget.AnyWidget):
         at = mark(study, state, answer)
         if moved:
             return {"at": at}
-        graph, granularity, model = study.edge.graph, study.granularity, self._model
-        if model is None or model.graph is not graph or model.granularity != granularity:
-            model = self._model = ModelPicture.of(graph, granularity)
-        return picture(study, model, state.baseline, confidence) | {"at": at}
+        graph, granularity = study.edge.graph, study.granularity
+        if self._model[0] is not graph or self._model[1] != granularity:
+            self._model = graph, granularity, model_picture(graph, granularity)
+        return picture(study, self._model[2], state.baseline, confidence) | {"at": at}

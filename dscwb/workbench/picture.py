@@ -7,18 +7,18 @@ T = a + s/r at the rate under the hand.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from plotly.colors import sample_colorscale
 
-from dscwb.cuts import Cut, Granularity, all_cuts, bottlenecks
+from dscwb.cuts import Granularity, all_cuts, bottlenecks
 from dscwb.envelope import lower_envelope
 from dscwb.figures.best_split import about_lines, best_split_heading
 from dscwb.figures.colours import split_colours
+from dscwb.figures.compression import MARKS, MAX_LABELS
 from dscwb.figures.gain import GAIN_COLOURS
 from dscwb.figures.latency_breakdown import PARTS
 from dscwb.figures.latency_vs_rate import WORDS
@@ -40,74 +40,49 @@ ABOVE_BEST = 4.0  # the axis of costs ends at so many times the dearest best spl
 BELOW_BEST = 1.5  # and starts so many times under the cheapest
 ABOVE_LOCAL = 1.25  # bars up to so many times the time without offloading are shown whole
 LINEAR_TICKS = 6
-FEW_RATIOS = 12  # more compressive bottlenecks than these have no room for their ratios
-
-KINDS = {
-    "none": "no bottleneck: c ≥ 1",
-    "natural": "natural bottleneck: c < 1",
-    "compressive": "compressive bottleneck: c below all before",
-}
-"""What a tip says of the kinds of cuts."""
 
 
-@dataclass(frozen=True, eq=False)
-class ModelPicture:
+def model_picture(graph: ModelGraph, granularity: Granularity) -> dict[str, Any]:
     """What no scenario changes in the picture of a model: it takes longer to find than a study.
 
-    Attributes:
-        graph: The model.
-        granularity: As asked for.
-        colours: Colour of each cut, by its number of layers in the head.
-        places: The input, where the model can be split, and the output, for the compression plot.
+    ``places`` of the compression plot are the input, where the model can be split, and the output;
+    ``cuts``, by their number of layers in the head, are what can be a candidate.
     """
-
-    graph: ModelGraph
-    granularity: Granularity
-    colours: Mapping[int, str]
-    places: Sequence[dict[str, Any]]
-
-    @classmethod
-    def of(cls, graph: ModelGraph, granularity: Granularity) -> ModelPicture:
-        """Find it."""
-        shown: Granularity = "auto" if granularity == "compressive" else granularity
-        cuts = {cut.index: cut for cut in (*all_cuts(graph, shown), *all_cuts(graph, granularity))}
-        colours = dict(zip(cuts, split_colours(graph, list(cuts.values())), strict=True))
-        table = bottlenecks(graph, shown)
-        labelled = table["compressive"].sum() <= FEW_RATIOS
-        places: list[dict[str, Any]] = [
-            {"cut": 0, "ratio": 1.0, "words": "input\nfull offloading: c = 1 by definition"}
-        ]
-        columns = ["cut", "name", "ratio", "natural", "compressive"]
-        for cut, name, ratio, natural, compressive in table[columns].to_numpy(object).tolist():
-            kind = "compressive" if compressive else "natural" if natural else "none"
-            words = f"{shown_name(name)}\nc = {format_number(ratio)}\n{KINDS[kind]}"
-            look = {"kind": kind, "colour": colours[cut], "words": words}
-            label = f"{ratio:.2g}" if labelled else ""
-            places.append({"cut": cut, "ratio": ratio, "label": label, **look})
-        places.append({"cut": -1, "words": "output\nno offloading: nothing is sent"})
-        return cls(graph, granularity, colours, places)
-
-    @property
-    def in_blocks(self) -> bool:
-        """Whether depth is counted in blocks, not in layers."""
-        return bool(self.graph.blocks) and self.granularity != "op"
-
-    def candidate(self, cut: Cut, name: str) -> dict[str, Any]:
-        """A candidate as the browser knows it; ``place`` is that of the compression plot."""
-        depth, runs = cut.index, f"{cut.index} of {len(self.graph.layers)} layers"
-        if self.in_blocks:
-            depth = sum(block.end <= cut.index for block in self.graph.blocks)
-            runs = f"{depth} of {len(self.graph.blocks)} blocks, {runs}"
-        places = {one["cut"]: i for i, one in enumerate(self.places)}
-        return {
-            "name": name,
-            "shown": shown_name(name),
-            "short": shown_name(shortened(name)),
-            "colour": self.colours[cut.index],
-            "place": places[-1] if cut.is_output else places.get(cut.index, places[-1]),
-            "depth_label": "all" if cut.is_output else f"{depth}",
-            "runs": runs,
+    shown: Granularity = "auto" if granularity == "compressive" else granularity
+    cuts = {cut.index: cut for cut in (*all_cuts(graph, shown), *all_cuts(graph, granularity))}
+    colours = dict(zip(cuts, split_colours(graph, list(cuts.values())), strict=True))
+    table = bottlenecks(graph, shown)
+    labelled = table["compressive"].sum() <= MAX_LABELS
+    full = "input\nfull offloading: c = 1 by definition"
+    places: list[dict[str, Any]] = [{"cut": 0, "ratio": 1.0, "words": full}]
+    columns = ["cut", "name", "ratio", "natural", "compressive"]
+    for cut, name, ratio, natural, compressive in table[columns].to_numpy(object).tolist():
+        kind = "compressive" if compressive else "natural" if natural else "none"
+        words = f"{shown_name(name)}\nc = {format_number(ratio)}\n{MARKS[kind][-1]}"
+        label = f"{ratio:.2g}" if labelled else ""
+        look = {"kind": kind, "colour": colours[cut], "words": words, "label": label}
+        places.append({"cut": cut, "ratio": ratio, **look})
+    places.append({"cut": -1, "words": "output\nno offloading: nothing is sent"})
+    place = {one["cut"]: i for i, one in enumerate(places)}
+    layers, blocks = len(graph.layers), [block.end for block in graph.blocks]
+    in_blocks = bool(blocks) and granularity != "op"
+    found = {}
+    for index, cut in cuts.items():
+        done = sum(end <= index for end in blocks)
+        of_blocks = f"{done} of {len(blocks)} blocks, " if in_blocks else ""
+        found[index] = {
+            "colour": colours[index],
+            "place": place[-1] if cut.is_output else place.get(index, place[-1]),
+            "depth_label": "all" if cut.is_output else f"{done if in_blocks else index}",
+            "runs": f"{of_blocks}{index} of {layers} layers",
         }
+    depth = f"{'Blocks' if in_blocks else 'Layers'} on the device"
+    return {"places": places, "cuts": found, "depth_title": depth}
+
+
+def _candidate(name: str, cut: Mapping[str, Any]) -> dict[str, Any]:
+    names = {"name": name, "shown": shown_name(name), "short": shown_name(shortened(name))}
+    return {**names, **cut}
 
 
 def mark(study: Study, state: State, answer: str) -> dict[str, Any]:
@@ -135,7 +110,7 @@ def mark(study: Study, state: State, answer: str) -> dict[str, Any]:
 
 
 def picture(
-    study: Study, model: ModelPicture, baseline: str, confidence: Confidence | None
+    study: Study, model: Mapping[str, Any], baseline: str, confidence: Confidence | None
 ) -> dict[str, Any]:
     """A study as five linked views show it: traits of the canvas.
 
@@ -154,11 +129,11 @@ def picture(
     place = {index: i for i, index in enumerate(kept)}
     arrays = (lines.head_s, lines.tail_s, lines.link_s, lines.bits, study.intercepts, study.slopes)
     measured = (~lines.interpolated).tolist()
-    kinds = [one["kind"] for one in model.places[1:-1]]
+    kinds = [one["kind"] for one in model["places"][1:-1]]
     natural = len(kinds) - kinds.count("none")
     unused = {"wait": not lines.wait_s.any(), "link": not lines.link_s.any()}
     probability, doubt, doubt_edges = _doubt(study, confidence)
-    ratios = [one["ratio"] for one in model.places[:-1]]
+    ratios = [one["ratio"] for one in model["places"][:-1]]
     costs = study.at_rates((low, high)).cost  # of the best splits of all batch sizes
     dearest = float(costs.max()) * ABOVE_BEST or 1.0  # nothing may cost anything
     cheapest = max(float(costs.min()) / BELOW_BEST, dearest * 1e-12)
@@ -180,7 +155,7 @@ def picture(
         "gain_over": shown_name(study.splits[split]),
         "cost": WORDS[study.unit],
         "unit": study.unit,
-        "depth_title": f"{'Blocks' if model.in_blocks else 'Layers'} on the device",
+        "depth_title": model["depth_title"],
         "origins": (
             f"device {study.edge.provenance.origin}, server {study.server.provenance.origin}"
         ),
@@ -189,7 +164,9 @@ def picture(
             f"{few if len(kept) < len(study.splits) else ''}c: elements sent, over those of the "
             "input."
         ),
-        "candidates": [model.candidate(lines.splits[i], study.splits[i]) for i in kept],
+        "candidates": [
+            _candidate(study.splits[i], model["cuts"][lines.splits[i].index]) for i in kept
+        ],
         "rows": [_row(study, row, place) for row in range(len(measured))],
         "row_ticks": row_ticks(study.batch_sizes, measured, MAP_PX / len(measured)),
         "baseline": place[split],
@@ -201,7 +178,7 @@ def picture(
         },
         "costs": _axis(cheapest, dearest, WORDS[study.unit], study.unit),
         "ratios": _axis(min(ratios) / 1.8, max(ratios) * 1.3, "Compression ratio c", ""),
-        "places": model.places,
+        "places": model["places"],
         "parts": {name: PARTS[name] for name in PARTS if not unused.get(name)},
         "gain_colours": GAIN_SHADES,
         "doubt_edges_bps": doubt_edges,

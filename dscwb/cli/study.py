@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 import shlex
 from argparse import ArgumentTypeError
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,30 +90,25 @@ def _study(edge: str, *, data_rates_bps: Any, batch_sizes: Any, **options: Any) 
     """The study that the options ask for."""
     given = {name: value for name, value in options.items() if value is not None}
     device = dscwb.as_profile(edge)
-    server = _server(
-        device, *(given.pop(one, None) for one in ("server", "speedup", "server_device"))
-    )
+    servers: dict[str, Callable[[Any], Profile]] = {
+        "server": dscwb.as_profile,
+        "speedup": partial(dscwb.scale_profile, device),
+        "server_device": lambda name: dscwb.model_profile(
+            device.graph, name, device.batch_sizes, dtype=device.provenance.dtype
+        ),
+    }
+    named = [name for name in servers if name in given]
+    if len(named) != 1:
+        raise ValueError(
+            "Give one server: a profile after that of the device, or --speedup 20, or "
+            "--server-device NAME."
+        )
+    server = servers[named[0]](given.pop(named[0]))
     if given.get("objective") == "energy" and "power" not in given:
         raise ValueError("--objective energy needs --power COMPUTE,SEND,WAIT in W: 5,1.5,0.8.")
     link = Link(**{one.name: given.pop(one.name) for one in fields(Link) if one.name in given})
     grid = {"data_rates_bps": data_rates_bps, "batch_sizes": batch_sizes}
     return dscwb.sweep(device, server, Scenario(link=link, **given), **grid)
-
-
-def _server(
-    edge: Profile, server: str | None, speedup: float | None, device: str | None
-) -> Profile:
-    if sum(given is not None for given in (server, speedup, device)) != 1:
-        raise ValueError(
-            "Give one server: a profile after that of the device, or --speedup 20, or "
-            "--server-device NAME."
-        )
-    if server is not None:
-        return dscwb.as_profile(server)
-    if speedup is not None:
-        return dscwb.scale_profile(edge, speedup)
-    dtype = edge.provenance.dtype
-    return dscwb.model_profile(edge.graph, f"{device}", edge.batch_sizes, dtype=dtype)
 
 
 @command(*STUDY, option("-o --output", "File to write: every point.", Path))

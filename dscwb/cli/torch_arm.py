@@ -8,11 +8,13 @@ from argparse import ArgumentTypeError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 import dscwb
 from dscwb.cli.options import command, number, option, say, table, whole_numbers
 
 if TYPE_CHECKING:
-    from dscwb import Cut, ModelGraph, Profile
+    from dscwb import Profile
     from dscwb.profiles.records import Passes
     from dscwb.profiles.transfers import Transfers
 
@@ -99,20 +101,14 @@ def verify(model: str, cuts: int | None, batch_size: int, image_size: int | None
       dscwb verify vit_tiny_patch16_224 --cuts all --batch-size 5
     """
     captured = dscwb.capture(model, image_size, check=False)
-    tried = _sample(captured.graph, cuts)
+    every, ends = dscwb.all_cuts(captured.graph), [one.end for one in captured.graph.blocks]
+    spread = np.linspace(0, len(every) - 1, cuts or len(every)).round().astype(int)
+    tried = [every[k] for k in sorted({*spread, *ends})]
     unequal = dscwb.verify(captured, tried, batch_size)
     for cut, difference in unequal:
         say(f"cut {cut.index} after {cut.name}: differs by {difference:.3g} of the largest value")
     say(f"{len(tried) - len(unequal)} of {len(tried)} cuts equal")
     return UNEQUAL if unequal else 0
-
-
-def _sample(graph: ModelGraph, count: int | None) -> list[Cut]:
-    """This many cuts evenly from input to output, and those after blocks; None for all."""
-    every = dscwb.all_cuts(graph)
-    last = len(every) - 1
-    spread = {round(i * last / (count - 1)) for i in range(count)} if count else range(last + 1)
-    return [every[k] for k in sorted({*spread, *(block.end for block in graph.blocks)})]
 
 
 @command(
@@ -127,15 +123,11 @@ def _sample(graph: ModelGraph, count: int | None) -> list[Cut]:
     option("--tf32", "Let float32 on an NVIDIA GPU round to TF32.", bool, False),
     option("--multiprocessors", "Measure on a slice of the GPU: so many of its own.", some),
     option("--copies", "Measure copies between GPU and host; else of a whole GPU only.", bool),
-    option(
-        "--compile", "Run only halves at the likeliest cuts, through torch.compile.", bool, False
-    ),
+    option("--compile", "Run only the likeliest halves, through torch.compile.", bool, False),
     option("--passes", "Least number of passes at a batch size.", some, 30),
     option("--budget", "Seconds a batch size may take.", number(0), 15.0, dest="budget_s"),
     option("--check", "Also run some heads and tails on their own.", bool, True, dest="verify"),
-    option(
-        "--stamps", "Stamp every cut in a pass; else only the likeliest halves run.", bool, True
-    ),
+    option("--stamps", "Stamp every cut in a pass; else run the likeliest halves.", bool, True),
     option("--gap-ms", "Idle before every pass, ms.", number(0, unit=1e-3), "0", dest="gap_s"),
 )
 def profile(
@@ -264,8 +256,6 @@ def _row(profile: Profile, passes: Passes) -> tuple[object, ...]:
 
 def _copies(transfers: Transfers) -> str:
     """Median times of the smallest and the largest copy, in both directions."""
-    import numpy as np
-
     from dscwb.profiles.records import NS
     from dscwb.units import format_bytes, format_seconds
 

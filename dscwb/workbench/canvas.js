@@ -177,7 +177,10 @@ class View {
     this.sizes = new ResizeObserver(schedule);
     this.sizes.observe(this.root);
     window.addEventListener("resize", schedule, { signal }); // also another screen
-    this.root.addEventListener("transitionend", schedule, { signal }); // of a theme's colours
+    this.themes = new MutationObserver(schedule);
+    this.themes.observe(document.body, { attributes: true });
+    // A theme's style sheet may arrive after its name.
+    document.addEventListener("load", schedule, { capture: true, signal });
     for (const panel of this.panels) this.listenTo(panel, signal);
     this.root.dscwb = { at: (batchSize, rate) => this.study.reading(batchSize, rate) };
   }
@@ -201,6 +204,7 @@ class View {
     this.gone.abort();
     for (const [name, handler] of Object.entries(this.heard)) this.model.off(name, handler);
     this.sizes.disconnect();
+    this.themes.disconnect();
     cancelAnimationFrame(this.frame);
     this.root.remove();
   }

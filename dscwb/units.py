@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from html import escape
 
 BITS_PER_BYTE = 8
+# `float` also reads 1_000 and the digits of other scripts.
+NUMBER = re.compile(r"\+?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 NO_OFFLOADING = "no offloading"
 FULL_OFFLOADING = "full offloading"
 FLOAT_DTYPES = ("float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")

@@ -23,15 +23,13 @@ from dscwb.profiles.files import read_file
 from dscwb.profiles.placing import INPUT, LARGEST, OUTPUT, splits
 from dscwb.profiles.records import NS, Passes, Profile, ProfileError, Provenance, Separate
 from dscwb.profiles.tools import LayerTimes, layer_times, scission_models
-from dscwb.units import AS_SENT, DTYPE_BYTES, plain_text
+from dscwb.units import AS_SENT, DTYPE_BYTES, NUMBER, plain_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e-9}
 LARGEST_TABLE_BYTES = 10**8
-# `float` also reads 1_000 and the digits of other scripts.
-NUMBER = re.compile(r"\+?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 COLUMNS = ("split", "batch_size", "head_s", "tail_s", "payload_bytes")
 WIRE = "uint8"
 """Name by which people say that payloads are bytes as they went over the wire."""

@@ -10,6 +10,7 @@ import re
 import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -47,17 +48,8 @@ def read_program(
 ) -> tuple[fx.GraphModule, ModelGraph]:
     """The program as a plain FX module that shares its weights, and as records.
 
-    Args:
-        module: Where the blocks are looked for.
-        name: The model's.
-        program: What torch.export made.
-        resident: See `capture`.
-        owners: The argument of each input tensor.
-        exchanged: Names of what the module changes in each call.
-
-    Raises:
-        CaptureError: The model keeps state between calls or uses what cannot be cut; there is no
-            such argument or output, or an input that stays is written in place.
+    Blocks are looked for in `module`; `owners` are the arguments that the input tensors stand in,
+    `exchanged` names what the module changes in each call, `resident` is as in `capture`.
     """
     signature = program.graph_signature
     sources = {
@@ -85,13 +77,13 @@ def read_program(
         )
     staying = dict.fromkeys(node for node, place in places if place in resident)
     clean = Runnable(weights, code, "Captured")
-    reader = _Reader(code, name, fixed.union(staying))
+    layers, specs = _layers(code, name, fixed.union(staying))
     graph = ModelGraph(
         model=name,
-        inputs=tuple(reader.specs[n.name] for n in inputs),
-        layers=tuple(reader.layers),
+        inputs=tuple(specs[n.name] for n in inputs),
+        layers=tuple(layers),
         # A weight among the results is on both sides, and a number is no tensor.
-        outputs=tuple(n.name for n in returned if n.name in reader.specs),
+        outputs=tuple(n.name for n in returned if n.name in specs),
         resident=tuple(n.name for n in staying),
     )
     graph = replace(graph, blocks=find_blocks(module, graph))
@@ -193,13 +185,13 @@ def _return_structure(graph: fx.Graph, spec: Any) -> dict[fx.Node, str | int]:
                 flat[i].meta = {"val": given.meta["val"]}
     value = pytree.tree_unflatten(flat, spec) if spec is not None else tuple(flat)
 
-    def put_together(*leaves: Any) -> Any:
-        return pytree.tree_unflatten(leaves, spec)
-
     def is_plain(spec: Any) -> bool:
         """Whether FX can write this structure as code."""
         plain = spec.type in (tuple, list, dict) and all(map(is_plain, spec.children()))
         return spec.is_leaf() or plain
+
+    def put_together(*leaves: Any) -> Any:
+        return pytree.tree_unflatten(leaves, spec)
 
     as_written = spec is None or is_plain(spec)
     graph.output(value if as_written else graph.call_function(put_together, tuple(flat)))
@@ -213,59 +205,45 @@ def _return_structure(graph: fx.Graph, spec: Any) -> dict[fx.Node, str | int]:
 # --- its layers as records ------------------------------------------------------------------------
 
 
-class _Reader:
-    """Reads a flat graph, in which every node that runs layer k gets k as ``meta["layer"]``.
+def _layers(
+    graph: fx.Graph, model: str, held: Collection[fx.Node]
+) -> tuple[list[Layer], dict[str, TensorSpec]]:
+    """The operations in execution order, and every tensor by its name.
 
-    Attributes:
-        layers: The operations in execution order.
-        specs: Every tensor by its name.
+    A node that runs layer k gets k as ``meta["layer"]``. Inputs that are `held` on both sides are
+    as good as weights.
     """
-
-    def __init__(self, graph: fx.Graph, model: str, held: Collection[fx.Node]) -> None:
-        """Read all of it; inputs that are `held` on both sides are as good as weights.
-
-        Raises:
-            CaptureError: A shape depends on values or does not grow in proportion to the batch
-                size, or an operation returns nothing.
-        """
-        self.layers: list[Layer] = []
-        self.specs: dict[str, TensorSpec] = {}
-        self._model = model
-        self._sizes: dict[Any, tuple[int, int]] = {}
-        self._owner: dict[Any, str] = {}  # storage to the tensor that owns it
-        self._rewritten = rewritten(graph)
-        self._constants = constants(graph, held)
-        for node in graph.nodes:
-            if node.op == "placeholder":
-                self.specs[node.name] = self._spec(node)
-                self._owner[storage(node)] = node.name
-            elif _runs_layer(node):
-                self._layer(node)
-            elif written(node):
+    layers: list[Layer] = []
+    specs: dict[str, TensorSpec] = {}
+    owners: dict[Any, str] = {}  # storage to the tensor that owns it
+    changing, fixed = rewritten(graph), constants(graph, held)
+    for node in graph.nodes:
+        if node.op == "placeholder":
+            specs[node.name] = _spec(node, model)
+            owners[storage(node)] = node.name
+        if not _runs_layer(node):
+            if written(node):
                 raise CaptureError(
                     f"{model}: {node.target} writes into a tensor and returns none"
                     f"{line_of(node)}; let it return its result instead."
                 )
-
-    def _layer(self, node: fx.Node) -> None:
+            continue
         made = [node] if isinstance(node.meta["val"], torch.Tensor) else list(node.users)
         made = [n for n in made if isinstance(n.meta.get("val"), torch.Tensor)]
         if not made:
-            return
-        read = tensors_read(node)
+            continue
+        read, writes = tensors_read(node), bool(written(node))
         active = [n.name for n in read if n.op != "get_attr"]
-        writes, memory = bool(written(node)), storage(made[0])
-        kept = memory in self._rewritten  # later read by a name that it had before
-        owner = self._owner.get(memory)
-        outputs = tuple(map(self._spec, made))
+        kept = storage(made[0]) in changing  # later read by a name that it had before
+        owner = owners.get(storage(made[0]))
+        outputs = tuple(_spec(n, model) for n in made)
         for n, spec in zip(made, outputs, strict=True):
-            self.specs[n.name] = spec
+            specs[n.name] = spec
             if writes and not kept:
-                self._owner[storage(n)] = n.name
-            else:
-                self._owner.setdefault(storage(n), n.name)
-        args, kwargs = pytree.tree_map_only(fx.Node, self._meta, (node.args, node.kwargs))
-        self.layers.append(
+                owners[storage(n)] = n.name
+            owners.setdefault(storage(n), n.name)
+        args, kwargs = pytree.tree_map_only(fx.Node, _on_meta, (node.args, node.kwargs))
+        layers.append(
             Layer(
                 op=getattr(node.target, "_opname", getattr(node.target, "__name__", "op")),
                 module=module_path(node),
@@ -273,56 +251,49 @@ class _Reader:
                 outputs=outputs,
                 view_of=None if writes else owner,
                 writes=owner if writes and kept else None,
-                constant=node in self._constants,
-                flops=flops(node.target, args, kwargs, self._meta(made[0])),
+                constant=node in fixed,
+                flops=flops(node.target, args, kwargs, _on_meta(made[0])),
                 weight_bytes=sum(_stored(n.meta["val"]) for n in read if n.op == "get_attr"),
-                read_bytes=sum(int(self.specs[name].nbytes()) for name in active),
-                written_bytes=sum(
-                    int(spec.nbytes()) for spec in outputs if writes or owner is None
-                ),
+                read_bytes=sum(int(specs[name].nbytes()) for name in active),
+                written_bytes=sum(int(x.nbytes()) for x in outputs if writes or owner is None),
             )
         )
-        node.meta["layer"] = len(self.layers)
+        node.meta["layer"] = len(layers)
+    return layers, specs
 
-    def _spec(self, node: fx.Node) -> TensorSpec:
-        shape = node.meta["val"].shape
-        if any(isinstance(n, torch.SymInt) and free_unbacked_symbols(n) for n in shape):
-            raise CaptureError(
-                f"{self._model}: a length of {node.name} depends on values, not on shapes alone"
-                f"{line_of(node)}, so nobody knows what would cross a cut behind it. Keep the "
-                "length fixed (multiply by the mask, or torch.where with three arguments), or "
-                "capture the part of the model before that line."
-            )
-        sizes = list(map(self._size, shape))
-        if any(two not in (one, 2 * one) for one, two in sizes):
-            raise CaptureError(
-                f"{node.name}: shape {tuple(shape)} does not grow in proportion to the "
-                "batch size; such models are not supported."
-            )
-        batch_axes = tuple(axis for axis, (one, two) in enumerate(sizes) if one != two)
-        dtype = str(node.meta["val"].dtype).removeprefix("torch.")
-        return TensorSpec(node.name, tuple(one for one, _ in sizes), batch_axes, dtype)
 
-    def _size(self, length: Any) -> tuple[int, int]:
-        """A length at batch sizes 1 and 2."""
-        if isinstance(length, int):
-            return length, length
-        if length.node.expr not in self._sizes:
-            self._sizes[length.node.expr] = length_at_one_and_two(length)
-        return self._sizes[length.node.expr]
+def _spec(node: fx.Node, model: str) -> TensorSpec:
+    shape = node.meta["val"].shape
+    if any(isinstance(n, torch.SymInt) and free_unbacked_symbols(n) for n in shape):
+        raise CaptureError(
+            f"{model}: a length of {node.name} depends on values, not on shapes alone"
+            f"{line_of(node)}, so nobody knows what would cross a cut behind it. Keep the "
+            "length fixed (multiply by the mask, or torch.where with three arguments), or "
+            "capture the part of the model before that line."
+        )
+    sizes = list(map(length_at_one_and_two, shape))
+    if any(two not in (one, 2 * one) for one, two in sizes):
+        raise CaptureError(
+            f"{node.name}: shape {tuple(shape)} does not grow in proportion to the "
+            "batch size; such models are not supported."
+        )
+    batch_axes = tuple(axis for axis, (one, two) in enumerate(sizes) if one != two)
+    dtype = str(node.meta["val"].dtype).removeprefix("torch.")
+    return TensorSpec(node.name, tuple(one for one, _ in sizes), batch_axes, dtype)
 
-    def _meta(self, node: fx.Node) -> Any:
-        """What a node holds at batch size 1, tensors without their values."""
 
-        def meta(value: Any) -> Any:
-            if isinstance(value, torch.Tensor):
-                shape = [self._size(length)[0] for length in value.shape]
-                return torch.empty(shape, dtype=value.dtype, device="meta")
-            if isinstance(value, torch.SymInt) and not free_unbacked_symbols(value):
-                return self._size(value)[0]
-            return 1 if isinstance(value, torch.SymInt | torch.SymFloat | torch.SymBool) else value
+def _on_meta(node: fx.Node) -> Any:
+    """What a node holds at batch size 1, tensors without their values."""
 
-        return pytree.tree_map(meta, node.meta["val"])
+    def meta(value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            shape = [length_at_one_and_two(length)[0] for length in value.shape]
+            return torch.empty(shape, dtype=value.dtype, device="meta")
+        if isinstance(value, torch.SymInt) and not free_unbacked_symbols(value):
+            return length_at_one_and_two(value)[0]
+        return 1 if isinstance(value, torch.SymInt | torch.SymFloat | torch.SymBool) else value
+
+    return pytree.tree_map(meta, node.meta["val"])
 
 
 def _stored(weight: torch.Tensor) -> int:
@@ -342,10 +313,16 @@ def _runs_layer(node: fx.Node) -> bool:
     return node.op == "call_function" and node.target is not operator.getitem and makes
 
 
-def length_at_one_and_two(length: torch.SymInt) -> tuple[int, int]:
-    """A symbolic length at batch sizes 1 and 2."""
-    symbols = length.node.expr.free_symbols
-    one, two = (int(length.node.expr.subs(dict.fromkeys(symbols, size))) for size in (1, 2))
+def length_at_one_and_two(length: int | torch.SymInt) -> tuple[int, int]:
+    """A length, also a symbolic one, at batch sizes 1 and 2."""
+    return (length, length) if isinstance(length, int) else _evaluated(length.node.expr)
+
+
+@lru_cache(maxsize=1024)
+def _evaluated(expression: Any) -> tuple[int, int]:
+    one, two = (
+        int(expression.subs(dict.fromkeys(expression.free_symbols, size))) for size in (1, 2)
+    )
     return one, two
 
 

@@ -30,7 +30,6 @@ _UNKNOWN = re.compile(
 _QUANTIZING = re.compile(r"quantize|choose_qparams")
 _TAPS = {"nearest": 0, "linear": 2, "bilinear": 4, "trilinear": 8, "bicubic": 16}
 _REACH = {"bilinear": 1, "bicubic": 2, "lanczos": 3}  # input pixels to either side
-_PER_POINT = 5  # of a complex transform: half of it for a real one
 
 Size = Sequence[int]
 
@@ -53,7 +52,7 @@ def flops(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], made: Any)
         return 0 if _QUANTIZING.search(name) else None
     for pattern, formula in _FORMULAS.items():
         if re.fullmatch(pattern, name):
-            return formula(name, args, made)
+            return int(formula(name, args, made))
     if _UNKNOWN.search(name):
         return None
     if not _COUNTED.search(name):
@@ -72,73 +71,61 @@ def _counted(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int 
     return int(counter.get_total_flops())
 
 
-def _recurrent(name: str, args: tuple[Any, ...], made: torch.Tensor) -> int:
-    steps = args[0].numel() // args[0].shape[-1]
-    given = args[2:4] if name.endswith("cell") else args[1:]
-    tensors = [x for x in pytree.tree_leaves(given) if isinstance(x, torch.Tensor)]
-    return int(2 * steps * sum(x.numel() for x in tensors if x.ndim == 2))
+def _recurrent(name: str, args: tuple[Any, ...], made: torch.Tensor) -> Any:
+    given = pytree.tree_leaves(args[2:4] if name.endswith("cell") else args[1:])
+    weights = sum(x.numel() for x in given if isinstance(x, torch.Tensor) and x.ndim == 2)
+    return 2 * weights * (args[0].numel() // args[0].shape[-1])
 
 
-def _resampled(name: str, args: tuple[Any, ...], made: torch.Tensor) -> int:
+def _resampled(name: str, args: tuple[Any, ...], made: torch.Tensor) -> Any:
     kind = re.sub(r"_?upsample_|_exact|\dd|_aa", "", name)
     if not name.endswith("_aa"):
-        return int(2 * _TAPS[kind] * made.numel())
+        return 2 * _TAPS[kind] * made.numel()
     (height, width), (high, wide) = args[0].shape[-2:], made.shape[-2:]
-    images = made.numel() // (high * wide)
     along_width = math.ceil(2 * _REACH[kind] * max(1, width / wide)) * height * wide
     along_height = math.ceil(2 * _REACH[kind] * max(1, height / high)) * high * wide
-    return int(2 * images * (along_width + along_height))
+    return 2 * (made.numel() // (high * wide)) * (along_width + along_height)
 
 
-def _sampled(name: str, args: tuple[Any, ...], made: torch.Tensor) -> int:
-    mode, axes = args[2], made.ndim - 2
-    taps = {0: 2**axes, 1: 0, 2: 4**axes}[mode]  # linear, nearest, cubic
-    return int(2 * taps * made.numel())
+def _sampled(_: str, args: tuple[Any, ...], made: torch.Tensor) -> Any:
+    axes = made.ndim - 2
+    return 2 * (2**axes, 0, 4**axes)[args[2]] * made.numel()  # linear, nearest, cubic
 
 
-def _bilinear(name: str, args: tuple[Any, ...], made: torch.Tensor) -> int:
+def _bilinear(_: str, args: tuple[Any, ...], made: torch.Tensor) -> Any:
     """x1 A, then its product with x2."""
-    rows = args[0].numel() // args[0].shape[-1]
-    outs, _, second = args[2].shape
-    return int(2 * rows * (args[2].numel() + outs * second))
+    rows, (outs, _first, second) = args[0].numel() // args[0].shape[-1], args[2].shape
+    return 2 * rows * (args[2].numel() + outs * second)
 
 
-_FORMULAS: dict[str, Callable[[str, tuple[Any, ...], Any], int]] = {
+_FORMULAS: dict[str, Callable[[str, tuple[Any, ...], Any], Any]] = {
     r"(lstm|gru|rnn_tanh|rnn_relu)(_cell)?": _recurrent,
     r"_?upsample_.*": _resampled,
     r"grid_sampler(_2d|_3d)?": _sampled,
     r"bilinear": _bilinear,
     # A difference, its power and a sum for each coordinate.
-    r"_?cdist(_forward)?": lambda _, args, made: int(3 * made.numel() * args[0].shape[-1]),
-    r"affine_grid_generator": lambda _, args, made: int(2 * made.numel() * (made.shape[-1] + 1)),
+    r"_?cdist(_forward)?": lambda _, args, made: 3 * made.numel() * args[0].shape[-1],
+    r"affine_grid_generator": lambda _, args, made: 2 * made.numel() * (made.shape[-1] + 1),
 }
 
 
-def _transform(per_point: float, *, of_result: bool = False) -> Callable[..., int]:
-    """Counts a Fourier transform over some axes, of its argument's shape or of its result's."""
-
-    def formula(given: Size, axes: Size, *_: Any, out_shape: Any = None, **__: Any) -> int:
-        shape = out_shape if of_result else given
-        lengths = math.prod(shape[axis] for axis in axes)
-        return round(per_point * math.prod(shape) * math.log2(lengths))
-
-    return formula
+def _transform(shape: Size, axes: Size) -> float:
+    """A complex Fourier transform over some axes; one of real numbers takes half of it."""
+    return 5 * math.prod(shape) * math.log2(math.prod(shape[axis] for axis in axes))
 
 
-def _product(of: int = 0) -> Callable[..., int]:
-    """Counts a product: each element made takes a row of this argument."""
-
-    def formula(*shapes: Any, out_shape: Any = None, **_: Any) -> int:
-        return int(2 * math.prod(out_shape) * shapes[of][-1])
-
-    return formula
+def _product(shape: Size, *_: Any, out_shape: Any, **__: Any) -> int:
+    """Each element made takes a row of the first argument."""
+    return int(2 * math.prod(out_shape) * shape[-1])
 
 
+# Of shapes, as torch's counter wants them.
 _MAPPING: dict[Any, Any] = {
-    _aten._fft_c2c: _transform(_PER_POINT),
-    _aten._fft_r2c: _transform(_PER_POINT / 2),
-    _aten._fft_c2r: _transform(_PER_POINT / 2, of_result=True),
-    **dict.fromkeys((_aten.mv, _aten.dot, _aten.vdot), _product()),
-    **dict.fromkeys((_aten._int_mm, _aten._weight_int8pack_mm), _product()),
-    _aten.addmv: _product(of=1),
+    _aten._fft_c2c: lambda x, axes, *_, **__: round(_transform(x, axes)),
+    _aten._fft_r2c: lambda x, axes, *_, **__: round(_transform(x, axes) / 2),
+    _aten._fft_c2r: lambda _, axes, *__, out_shape, **___: round(_transform(out_shape, axes) / 2),
+    _aten.addmv: lambda _, x, *__, out_shape, **___: _product(x, out_shape=out_shape),
 }
+_MAPPING |= dict.fromkeys(
+    (_aten.mv, _aten.dot, _aten.vdot, _aten._int_mm, _aten._weight_int8pack_mm), _product
+)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from dscwb.units import BITS_PER_BYTE, DTYPE_BYTES, Encoding, as_lines, as_table, format_flops
+from dscwb.units import DTYPE_BYTES, Encoding, Told, format_flops
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Block:
 
 
 @dataclass(frozen=True, repr=False)
-class ModelGraph:
+class ModelGraph(Told):
     """A model as its layers in execution order.
 
     Attributes:
@@ -121,9 +121,9 @@ class ModelGraph:
     inputs: tuple[TensorSpec, ...]
     layers: tuple[Layer, ...]
     outputs: tuple[str, ...]
-    blocks: tuple[Block, ...] = field(default=())
-    narrow: tuple[Block, ...] = field(default=())
-    resident: tuple[str, ...] = field(default=())
+    blocks: tuple[Block, ...] = ()
+    narrow: tuple[Block, ...] = ()
+    resident: tuple[str, ...] = ()
 
     def summary(self) -> dict[str, str]:
         """What it is, in a few words each."""
@@ -137,13 +137,6 @@ class ModelGraph:
             "blocks": f"{len(self.blocks)}{row}",
             "FLOPs for one sample": format_flops(self.flops),
         }
-
-    def __repr__(self) -> str:
-        """The summary, a line each."""
-        return as_lines(self.summary())
-
-    def _repr_html_(self) -> str:
-        return as_table(self.summary())
 
     def label(self) -> str:
         """The model and the size of its input, for captions."""
@@ -168,14 +161,13 @@ class ModelGraph:
         return sum(spec.elements() for spec in self.sent)
 
     @property
-    def input_bits(self) -> float:
-        """Bits of one input sample in its own dtype; what is not sent is left out."""
-        return sum(spec.nbytes() for spec in self.sent) * BITS_PER_BYTE
-
-    @property
     def flops(self) -> int | None:
         """Floating-point operations of the whole model for one sample; None: see `Layer.flops`."""
-        return _sum_of_known(self.layers)
+        return self._flops_of(self.layers)
+
+    def _flops_of(self, layers: Sequence[Layer]) -> int | None:
+        known = [layer.flops for layer in layers if layer.flops is not None]
+        return sum(known) if len(known) == len(layers) else None
 
     def tensors(self) -> Iterator[TensorSpec]:
         """All tensors: the inputs, then each layer's outputs."""
@@ -194,10 +186,5 @@ class ModelGraph:
         parts += [f"{by_name[name].shape}" for name in self.outputs] + [f"{self.flops}"]
         parts += self.resident
         for block in self.blocks:
-            parts.append(f"{block.name}:{_sum_of_known(self.layers[: block.end])}")
+            parts.append(f"{block.name}:{self._flops_of(self.layers[: block.end])}")
         return hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]
-
-
-def _sum_of_known(layers: Sequence[Layer]) -> int | None:
-    flops = [layer.flops for layer in layers if layer.flops is not None]
-    return sum(flops) if len(flops) == len(layers) else None

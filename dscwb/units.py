@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
 
@@ -250,22 +250,6 @@ def format_flops(flops: int | None) -> str:
     return _prefixed(flops, "FLOP", ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, "")))
 
 
-def as_lines(summary: Mapping[str, str]) -> str:
-    """What an object says of itself as text: a line for each entry, the last ones in the sixth."""
-    lines = [f"{name}: {words}" for name, words in summary.items()]
-    return "\n".join([*lines[:5], *filter(None, ["; ".join(lines[5:])])])
-
-
-def as_table(summary: Mapping[str, str]) -> str:
-    """What an object says of itself as a small table in HTML."""
-    cell = "style='text-align: left'"
-    rows = (
-        f"<tr><th {cell}>{escape(name)}</th><td {cell}>{escape(words)}</td></tr>"
-        for name, words in summary.items()
-    )
-    return f"<table>{''.join(rows)}</table>"
-
-
 class Told:
     """An object that prints its `summary`, a few words for each name."""
 
@@ -274,8 +258,14 @@ class Told:
         raise NotImplementedError
 
     def __repr__(self) -> str:
-        """The summary in six lines at most."""
-        return as_lines(self.summary())
+        """The summary in six lines at most, the last ones in the sixth."""
+        lines = [f"{name}: {words}" for name, words in self.summary().items()]
+        return "\n".join([*lines[:5], *filter(None, ["; ".join(lines[5:])])])
 
     def _repr_html_(self) -> str:
-        return as_table(self.summary())
+        cell = "style='text-align: left'"
+        rows = (
+            f"<tr><th {cell}>{escape(name)}</th><td {cell}>{escape(words)}</td></tr>"
+            for name, words in self.summary().items()
+        )
+        return f"<table>{''.join(rows)}</table>"

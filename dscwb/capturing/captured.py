@@ -41,7 +41,7 @@ from dscwb.capturing.models import (
 from dscwb.capturing.precision import readable
 from dscwb.cuts import Cut
 from dscwb.graph import ModelGraph
-from dscwb.units import as_lines, as_table
+from dscwb.units import Told
 
 # On CUDA torch's batch norm takes at most 65,535 rows, and torch.export refuses a dimension that
 # promises more than an operation allows; where a sample has several rows (windows, frames), less is
@@ -51,7 +51,7 @@ _BOUNDED = re.compile(r"\bbatch\b[^,\n]* <= |got <= for batch")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class CapturedModel:
+class CapturedModel(Told):
     """A model as torch.export sees it: the plain graph, and code for the whole or any half.
 
     Attributes:
@@ -78,13 +78,6 @@ class CapturedModel:
             "element type": self.dtype,
             "device": str(self.device),
         }
-
-    def __repr__(self) -> str:
-        """The summary in six lines."""
-        return as_lines(self.summary())
-
-    def _repr_html_(self) -> str:
-        return as_table(self.summary())
 
     @property
     def example_inputs(self) -> Inputs:

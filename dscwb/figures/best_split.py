@@ -19,6 +19,16 @@ from dscwb.units import format_percent
 MAP, SWITCHING = "best split", "switching rate"  # names of the traces
 UNDECIDED, FRAGILE = "undecided", "only if the model is right"
 NAME_HEIGHT = 15  # pixels: names at a colour bar nearer than this would touch
+TOLD = {
+    "latency_s": "latency {:.3~s}s",
+    "head_s": "<br>= device {:.3~s}s",
+    "transfer_s": " + transfer {:.3~s}s",
+    "tail_s": " + server {:.3~s}s",
+    "wait_s": " + wait {:.3~s}s",
+    "device_energy_j": "<br>the device spends {:.3~s}J",
+    "payload_bytes": "<br>payload {:.3~s}B",
+}
+"""What a cell tells of these columns of `Study.to_pandas` and of the transfer."""
 FEW_SPLITS = 12  # the lines around more splits are thin, or they would cover narrow ones
 # The veil keeps the hatch readable on the lightest and the darkest colour; the lines are near to
 # each other since most undecided regions are a few pixels wide.
@@ -93,23 +103,19 @@ def plot_best_split(
 def _told(shown: Study, sure: Confidence | None) -> dict[str, ArrayLike]:
     """What a cell says under the mouse: numbers by their words."""
     table, graph = shown.to_pandas(), shown.edge.graph
-    column = {name: table[name].to_numpy().reshape(shown.best.shape) for name in table}
-    head, tail, wait = (column[f"{name}_s"] for name in ("head", "tail", "wait"))
+    parts = table["wait_s"] + table["head_s"] + table["tail_s"]
+    table["transfer_s"] = table["latency_s"] - parts
+    if shown.scenario.arrival_rate_hz is None:
+        del table["wait_s"]
+    told: dict[str, Any] = {
+        words: table[name].to_numpy().reshape(shown.best.shape)
+        for name, words in TOLD.items()
+        if name in table
+    }
     layers = np.array([cut.index for cut in shown.lines.splits])[shown.best]
     blocks = np.searchsorted([block.end for block in graph.blocks], layers, "right")
-    told: dict[str, Any] = {
-        "latency {:.3~s}s": column["latency_s"],
-        "<br>= device {:.3~s}s": head,
-        " + transfer {:.3~s}s": column["latency_s"] - wait - head - tail,
-        " + server {:.3~s}s": tail,
-    }
-    if shown.scenario.arrival_rate_hz is not None:
-        told[" + wait {:.3~s}s"] = wait
-    told["<br>payload {:.3~s}B"] = column["payload_bytes"]
     told[f"<br>device runs {{:d}} of {len(graph.blocks)} blocks"] = blocks
     told[f", {{:d}} of {len(graph.layers)} layers"] = layers
-    if shown.unit == "J":
-        told["<br>the device spends {:.3~s}J"] = shown.cost
     if sure is not None:
         told["<br>best in {:.1%} of the replicates"] = sure.probability
     return told

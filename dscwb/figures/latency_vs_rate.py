@@ -166,7 +166,8 @@ def _between(low_bps: float, high_bps: float, ends: list[float]) -> str:
 
 
 def _switches(study: Study, rates: Floats, costs: Floats, pieces: list[int]) -> dict[str, Any]:
-    names = [layout.full_name(study.splits[i]) for i in pieces]
+    both = pairwise(layout.full_name(study.splits[i]) for i in pieces)
+    told = "<b>switching rate %{x:.3~s}bit/s</b><br>%{hovertext}<br>both: %{y:.3~s}"
     return {
         "name": SWITCHING,
         "meta": SWITCHING,
@@ -174,9 +175,8 @@ def _switches(study: Study, rates: Floats, costs: Floats, pieces: list[int]) -> 
         "y": costs,
         "mode": "markers",
         "marker": {"size": 8, "color": "white", "line": {"color": "black", "width": 1.5}},
-        "hovertext": [f"below: {below}<br>above: {above}" for below, above in pairwise(names)],
-        "hovertemplate": "<b>switching rate %{x:.3~s}bit/s</b><br>%{hovertext}<br>"
-        f"both: %{{y:.3~s}}{study.unit}<extra></extra>",
+        "hovertext": [f"below: {below}<br>above: {above}" for below, above in both],
+        "hovertemplate": f"{told}{study.unit}<extra></extra>",
         "legendrank": 2100,
         "showlegend": len(rates) > 0,
     }

@@ -135,15 +135,16 @@ def hover(told: Mapping[str, ArrayLike], head: str = "", tail: str = "") -> dict
 
 def log_ticks(low: float, high: float) -> tuple[float, ...]:
     """Round numbers from `low` to `high` for a logarithmic axis, as few as will do."""
-    inside: list[float] = []
-    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    decades = 10.0 ** np.arange(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    inside = decades[:0]
     for mantissas in MANTISSAS:
-        ticks = [m * 10.0**decade for decade in range(first, last + 1) for m in mantissas]
+        ticks = np.outer(decades, mantissas).ravel()
         # Ends that differ from a round number by rounding only deserve their tick.
-        inside = [tick for tick in ticks if low * (1 - 1e-9) <= tick <= high * (1 + 1e-9)]
+        inside = ticks[(low * (1 - 1e-9) <= ticks) & (ticks <= high * (1 + 1e-9))]
         if len(inside) >= MIN_TICKS:
-            return tuple(inside[:: math.ceil(len(inside) / MAX_TICKS)])
-    return tuple(inside) or (math.sqrt(low * high),)
+            break
+    some = inside[:: math.ceil(len(inside) / MAX_TICKS) or 1]
+    return tuple(some.tolist()) or (math.sqrt(low * high),)
 
 
 def linear_axis(unit: str, words: str) -> dict[str, Any]:

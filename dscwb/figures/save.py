@@ -53,10 +53,7 @@ def save_figure(
     path = Path(path)
     kind = path.suffix.lower()
     if kind not in ENDINGS:
-        raise ValueError(
-            f"{path.name!r}: cannot write a figure as {kind or 'a file without ending'}; "
-            f"choose one of {', '.join(ENDINGS)}."
-        )
+        raise ValueError(f"{path.name!r} is no figure; choose one of {', '.join(ENDINGS)}.")
     with atomically(path) as file:
         if kind == ".html":
             figure.write_html(file, include_plotlyjs=True, config=CONFIG)

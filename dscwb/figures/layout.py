@@ -15,16 +15,8 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import ArrayLike
 
+from dscwb import units
 from dscwb.study import Study
-from dscwb.units import (
-    BITS_PER_BYTE,
-    format_bytes,
-    format_cost,
-    format_number,
-    format_percent,
-    plain_text,
-    shown_name,
-)
 
 CAPTION = "caption"
 """Name of the annotation that holds a figure's caption."""
@@ -80,7 +72,7 @@ MANTISSAS: tuple[tuple[float, ...], ...] = (
 
 def full_name(split: str) -> str:
     """What people read for a split: ``after blocks.3.0``."""
-    return plain_text(shown_name(split))
+    return units.plain_text(units.shown_name(split))
 
 
 def label(split: str) -> str:
@@ -103,12 +95,10 @@ def shortened(name: str, longest: int = LONGEST_NAME) -> str:
 
 def best_in_words(study: Study, batch_size: int, data_rate_bps: float) -> str:
     """The best split at a point, and by how much: ``after a is best: 31 ms, 7 ms ahead of …``."""
-    best, unit = study.at(batch_size, data_rate_bps), study.unit
-    cost = np.nanmin(study.cost_at(batch_size, data_rate_bps))
-    words = f"{shown_name(best.split)} is best: {format_cost(cost, unit)}"
-    if best.runner_up:
-        words += f", {format_cost(best.margin, unit)} ahead of {shown_name(best.runner_up)}"
-    return words
+    best, least = study.at(batch_size, data_rate_bps), study.cost_at(batch_size, data_rate_bps)
+    cost, margin = (units.format_cost(one, study.unit) for one in (np.nanmin(least), best.margin))
+    ahead = f", {margin} ahead of {units.shown_name(best.runner_up)}" if best.runner_up else ""
+    return f"{units.shown_name(best.split)} is best: {cost}{ahead}"
 
 
 def left_out(count: int) -> str:
@@ -118,7 +108,7 @@ def left_out(count: int) -> str:
 
 def percents(shares: Iterable[float]) -> str:
     """From the least to the greatest: ``2.3 to 45 %``."""
-    low, *_, high = map(format_percent, sorted([*shares] * 2))
+    low, *_, high = map(units.format_percent, sorted([*shares] * 2))
     return f"{low.removesuffix(' %')} to {high}"
 
 
@@ -167,8 +157,8 @@ def log_axis(low: float, high: float, unit: str, words: str) -> dict[str, Any]:
 def in_unit(value: float, unit: str) -> str:
     """A tick as plotly writes it, in ``s``, ``J``, ``B`` or no unit: ``10ms``."""
     if not unit:
-        return format_number(value)
-    text = format_bytes(value) if unit == "B" else format_cost(value, unit)
+        return units.format_number(value)
+    text = units.format_bytes(value) if unit == "B" else units.format_cost(value, unit)
     return text.replace(" ", "")
 
 
@@ -177,9 +167,10 @@ def rate_axis(low_bps: float, high_bps: float) -> dict[str, Any]:
     # Seven decades side by side in half of a narrow window leave 36 pixels to "0.00125".
     small = "<span style='font-size:9px'>{}</span>".format
     axis = log_axis(low_bps, high_bps, "", f"Data rate in Mbit/s{small(', below in MB/s')}")
-    mbit = np.array(axis["tickvals"]) / 1e6
-    both = zip(map(format_number, mbit), map(format_number, mbit / BITS_PER_BYTE), strict=True)
-    names = [f"{above}<br>{small(below)}" for above, below in both]
+    names = [
+        f"{units.format_number(mbit)}<br>{small(units.format_number(mbit / units.BITS_PER_BYTE))}"
+        for mbit in np.array(axis["tickvals"]) / 1e6
+    ]
     return axis | {"showgrid": False, "tickangle": 0, "ticktext": names}
 
 
@@ -222,21 +213,15 @@ def page(
     left_px: float = MARGIN_LEFT,
     **layout: Any,
 ) -> go.Figure:
-    """A figure with its look, title, margins, height and caption.
+    """A figure of traces, or one with panels, with its look, title and subtitle, and caption.
 
-    Args:
-        traces: What is drawn, or a figure with it.
-        title: As plain text, and a line below it.
-        caption: Sentences, wrapped here; empty ones are left out.
-        plot_px: Height of the plot itself.
-        axis_px: Height of tick labels and title under the plot; that of a `depth_axis` is known.
-        left_px: Width of tick labels and title beside it.
-        layout: Axes, legend and what else plotly should know.
+    The caption's empty sentences are left out. The plot is `plot_px` high, what stands under it
+    `axis_px` (known for a `depth_axis`), and what stands beside it is `left_px` wide.
     """
     figure = go.Figure(traces).update_layout(LOOK).update_layout(layout)
     if names := figure.layout.xaxis.labelalias:
         axis_px = NAME_CHARACTER * max(map(len, names.values())) + AXIS_TITLE
-    heading, subtitle = map(plain_text, title)
+    heading, subtitle = map(units.plain_text, title)
     above = LEGEND_ROW * (figure.layout.legend.orientation == "h")
     top, bottom = MARGIN_TOP + above, axis_px + CAPTION_LINE + 12
     figure.update_layout(
@@ -246,7 +231,7 @@ def page(
     )
     below = {"xref": "paper", "x": 0, "xanchor": "left", "xshift": 12 - left_px, "align": "left"}
     below |= {"yref": "paper", "y": 0, "yanchor": "top", "yshift": -axis_px}
-    text = plain_text(" ".join(filter(None, caption)))
+    text = units.plain_text(" ".join(filter(None, caption)))
     font = {"size": CAPTION_SIZE}
     figure.add_annotation(name=CAPTION, text=text, font=font, showarrow=False, **below)
     return wrapped(figure, WIDTH)

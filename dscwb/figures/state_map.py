@@ -43,8 +43,7 @@ class StateMap:
         shown: The same study at the middle of each cell.
         edges_bps: Data rates where one cell ends and the next begins, ascending, ``(rate + 1,)``:
             `COLUMNS` steps of equal ratio, and every rate at which a split switches.
-        rows: Rows of the study in ascending order of batch size, ``(batch,)``; the i-th is drawn
-            at y = i.
+        rows: Rows of the study, ascending in batch size; the i-th is drawn at y = i.
     """
 
     study: Study
@@ -139,18 +138,9 @@ def lines(name: str, x: ArrayLike, y: ArrayLike, **look: Any) -> go.Scatter:
 def compared(
     study: Study, baseline: str, name: str, point: Point, *, scale: Any = np.asarray, **look: Any
 ) -> go.Figure:
-    """The map of `Study.gain` or `Study.regret`; where the baseline is impossible, hatched.
+    """The map of `Study.gain` or `Study.regret`, by its name; hatched where that is impossible.
 
-    Args:
-        study: What to draw.
-        baseline: The split or what stands for one; the best static one is that of the study.
-        name: ``gain`` or ``regret``.
-        point: Batch size and data rate to mark.
-        scale: What of a value is coloured.
-        look: Colours.
-
-    Raises:
-        ValueError: The baseline is not a candidate of this study.
+    The best static split is that of the study; `scale` gives what of a value is coloured.
     """
     cells, split, unit = StateMap.of(study), study.baseline_split(baseline), study.unit
     own, drawn = (getattr(one, name)(split).to_numpy() for one in (study, cells.shown))

@@ -17,27 +17,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from dscwb import figures
+from dscwb import figures, units
 from dscwb.figures.layout import CONFIG, best_in_words, caption_of, wrapped
 from dscwb.reporting.recipe import recipe
-from dscwb.study import Study, sweep
-from dscwb.study.captions import outages
+from dscwb.study import Study, captions, conventions, sureness, sweep, worth
 from dscwb.study.confidence import Confidence
-from dscwb.study.conventions import conventions
 from dscwb.study.study import BASELINES
-from dscwb.study.sureness import about_models
 from dscwb.study.thresholds import few_batch_sizes, fingerprint
-from dscwb.study.worth import verdict
-from dscwb.units import (
-    FULL_OFFLOADING,
-    NO_OFFLOADING,
-    format_cost,
-    format_number,
-    format_percent,
-    format_rate,
-    format_seconds,
-    shown_name,
-)
 from dscwb.writing import atomically
 
 MOST_POINTS = 20_000
@@ -117,7 +103,7 @@ def within_bounds(study: Study) -> Study:
 
 def _telling_point(study: Study) -> tuple[int, float]:
     """Where a split gains most over the better end; the middle of the grid if none ever does."""
-    ends = [name for name in (NO_OFFLOADING, FULL_OFFLOADING) if name in study.splits]
+    ends = [name for name in (units.NO_OFFLOADING, units.FULL_OFFLOADING) if name in study.splits]
     gained = np.nan_to_num(np.fmin.reduce([study.gain(name) for name in ends]))
     row, column = divmod(int(np.argmax(gained)), gained.shape[1])
     if not gained.max() > 0:
@@ -137,19 +123,19 @@ def _values(
     return {
         "study": study,
         "stamp": study.stamp(),
-        "verdict": verdict(study),
-        "outages": outages(study),
+        "verdict": worth.verdict(study),
+        "outages": captions.outages(study),
         "plots": figures,
         "at": at,
         "rates": sorted((ends | {point[0]: at}).items()),
         "decision": study.at(*point),
         "best": best_in_words(study, *point),
         "why": study.how_sure(*point, confidence).why,
-        "models": about_models(study),
+        "models": sureness.about_models(study),
         "thresholds": [policy.at(size) for size in sizes],
         "few": len(sizes) < len(study.batch_sizes),
         "chosen": {name: split for name in BASELINES if (split := _split_of(study, name))},
-        "conventions": conventions(study),
+        "conventions": conventions.conventions(study),
         "machines": {"Device": study.edge, "Server": study.server},
         "fingerprint": fingerprint,
         "recipe": recipe(study, confidence),
@@ -191,12 +177,12 @@ def _filters(study: Study) -> dict[str, Callable[..., str]]:
     return {
         "drawn": drawn,
         "caption": caption,
-        "shown": shown_name,
-        "seconds": format_seconds,
-        "percent": known(format_percent),
-        "cost": known(partial(format_cost, unit=study.unit)),
-        "rate": format_rate,
-        "bits": partial(format_rate, in_bytes=False),
-        "kB": lambda size: format_number(size / 1e3),
-        "mbit": lambda rate: "∞" if rate == math.inf else format_number(rate / 1e6),
+        "shown": units.shown_name,
+        "seconds": units.format_seconds,
+        "percent": known(units.format_percent),
+        "cost": known(partial(units.format_cost, unit=study.unit)),
+        "rate": units.format_rate,
+        "bits": partial(units.format_rate, in_bytes=False),
+        "kB": lambda size: units.format_number(size / 1e3),
+        "mbit": lambda rate: "∞" if rate == math.inf else units.format_number(rate / 1e6),
     }

@@ -113,6 +113,11 @@ def test_a_split_without_all_batch_sizes_is_left_out_where_it_lacks(tmp_path):
     assert study.best_static() == "a"
 
 
+def test_ten_seconds_in_nanoseconds_are_no_number_too_large(tmp_path):
+    text = TABLE.replace("head_s", "head_ns").replace("0.060", "1e10")
+    assert imported(tmp_path, text).head_s(1)[-1] == pytest.approx(10)
+
+
 def test_repeated_rows_are_repeats(tmp_path):
     profile = imported(tmp_path, TABLE + "a,1,0.014,0.005,200,9\na,1,0.011,0.005,200,9\n")
     assert profile.head_s(1)[1] == pytest.approx(0.011)

@@ -1,7 +1,6 @@
 """Profiles of numbers from elsewhere: a user's own table of heads and tails, or layer times.
 
-TensorRT, TFLite, a power meter's log: whatever timed them, it becomes a table with one row a
-measurement: `COLUMNS` in seconds, samples and bytes of the batch, and its ``place`` in the file.
+TensorRT, TFLite, a power meter's log: whatever timed them, one row a measurement.
 """
 
 from __future__ import annotations
@@ -10,10 +9,11 @@ import csv
 import math
 import os
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,14 +25,22 @@ from dscwb.profiles.records import NS, Passes, Profile, ProfileError, Provenance
 from dscwb.profiles.tools import LayerTimes, layer_times, scission_models
 from dscwb.units import AS_SENT, DTYPE_BYTES, NUMBER, plain_text
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e-9}
 LARGEST_TABLE_BYTES = 10**8
 COLUMNS = ("split", "batch_size", "head_s", "tail_s", "payload_bytes")
 WIRE = "uint8"
 """Name by which people say that payloads are bytes as they went over the wire."""
+
+
+class Row(NamedTuple):
+    """A measurement and its place in the file; the payload is that of the whole batch."""
+
+    place: str
+    split: str
+    batch_size: int
+    head_s: float
+    tail_s: float
+    payload_bytes: float
 
 
 def profile_from_csv(
@@ -80,10 +88,16 @@ def profile_from_csv(
     text = _text(path)
     try:
         layers = layer_times(text, model)
-        rows, note = _of_layers(layers, graph, batch_size) if layers else (_table(text), "")
+        rows, note = _of_layers(layers, graph, batch_size) if layers else (list(_table(text)), "")
+        whole = {row.batch_size for row in rows if row.split == OUTPUT}
+        for size in (row.batch_size for row in rows if row.batch_size not in whole):
+            raise ValueError(
+                f"no row for split 'output' at batch size {size}; add one whose head is the time "
+                "of the whole model on the device, with tail and payload 0"
+            )
         if graph is None:
             graph = _graph(rows, plain_text(model or path.stem), dtype)
-        rows["cut"] = _cuts(rows, graph)
+        cuts = _cuts(rows, graph)
     except (ValueError, csv.Error) as error:
         raise ProfileError(f"{path}: {error}.") from None
     provenance = Provenance(
@@ -95,15 +109,17 @@ def profile_from_csv(
         note=note or _note(rows, dtype),
     )
     none = np.zeros((0, len(graph.layers) + 1), dtype=np.int64)
-    repeats: dict[int, dict[int, list[tuple[float, float]]]] = {}
-    for row in rows.sort_values(["batch_size", "cut"], kind="stable").to_dict("records"):
-        cuts = repeats.setdefault(row["batch_size"], {})
-        cuts.setdefault(row["cut"], []).append((row["head_s"], row["tail_s"]))
     passes = []
-    for size, cuts in repeats.items():
-        ns = {cut: np.rint(np.array(some).T / NS).astype(np.int64) for cut, some in cuts.items()}
-        separate = tuple(Separate(cut, *times) for cut, times in ns.items())
-        passes.append(Passes(size, none[:, 0], none, separate))
+    for size in sorted({row.batch_size for row in rows}):
+        repeats: dict[int, list[tuple[float, float]]] = {}
+        for row in rows:
+            if row.batch_size == size:
+                repeats.setdefault(cuts[row.split], []).append((row.head_s, row.tail_s))
+        separate = (
+            Separate(cut, *np.rint(np.array(times).T / NS).astype(np.int64))
+            for cut, times in sorted(repeats.items())
+        )
+        passes.append(Passes(size, none[:, 0], none, tuple(separate)))
     return Profile(graph, provenance, tuple(passes))
 
 
@@ -131,25 +147,20 @@ def _text(path: Path) -> str:
 
 def _of_layers(
     layers: LayerTimes, graph: ModelGraph | None, batch_size: int
-) -> tuple[pd.DataFrame, str]:
+) -> tuple[list[Row], str]:
     """A row for each cut and run, and how the layers were found in the graph."""
-    import pandas as pd
-
     layers, found, how = splits(layers, graph, batch_size)
     ends = np.insert(np.cumsum(layers.seconds, axis=1), 0, 0, axis=1)
     rows = [
-        ("a layer", name, batch_size, run[i], run[-1] - run[i], payload)
+        Row("its layers", name, batch_size, float(run[i]), float(run[-1] - run[i]), payload)
         for name, i, payload in found
         for run in ends
     ]
-    note = f"layer times of {layers.tool.split(' ', 1)[1]}, {how}"
-    return pd.DataFrame(rows, columns=["place", *COLUMNS]), note
+    return rows, f"layer times of {layers.tool.split(' ', 1)[1]}, {how}"
 
 
-def _table(text: str) -> pd.DataFrame:
-    """The rows of a user's own table, once every cell of theirs is known to make sense."""
-    import pandas as pd
-
+def _table(text: str) -> Iterator[Row]:
+    """The rows of a user's own table, each once its cells are known to make sense."""
     lines = [
         (f"line {number}", line)
         for number, line in enumerate(text.splitlines(), start=1)
@@ -164,35 +175,25 @@ def _table(text: str) -> pd.DataFrame:
     )
     if len(records) < len(lines) - 1:
         raise ValueError("a quotation mark opens a cell of several lines; close it")
-    places = [place for place, _ in lines[1:]]
-    for place, record in zip(places, records, strict=True):
+    columns = _columns(lines[0][0], header)
+    for (place, _), record in zip(lines[1:], records, strict=True):
         if len(record) != len(header):
             hint = "numbers with decimal commas need semicolons between them" * (part == ",")
             raise ValueError(
                 f"{place}: {len(record)} values for {len(header)} columns; "
                 f"{hint or 'give one for each column'}"
             )
-    rows = pd.DataFrame({"place": places})
-    for name, (i, factor) in _columns(lines[0][0], header).items():
-        cells = [record[i].strip() for record in records]
-        what = [f"{place}: {header[i].strip()}" for place in places]
-        if name == "split":
-            rows[name] = [_split(*one) for one in zip(what, cells, strict=True)]
-        else:
-            rows[name] = [
-                _number(*one, part != ",") * factor for one in zip(what, cells, strict=True)
-            ]
-    if (wrong := rows[(rows["batch_size"] < 1) | (rows["batch_size"] % 1 > 0)]).size:
-        place, size = wrong.iloc[0][["place", "batch_size"]]
-        raise ValueError(f"{place}: batch_size is {size:g}; give a whole number from 1")
-    rows["batch_size"] = rows["batch_size"].astype(np.int64)
-    ends = rows.loc[rows["split"] == OUTPUT, "batch_size"]
-    if (without := rows.loc[~rows["batch_size"].isin(ends), "batch_size"]).size:
-        raise ValueError(
-            f"no row for split 'output' at batch size {without.iloc[0]}; add one whose head is the "
-            "time of the whole model on the device, with tail and payload 0"
+        split = plain_text(record[columns["split"][0]].strip())
+        if not split:
+            raise ValueError(f"{place}: split is empty; name the split")
+        size, head_s, tail_s, payload = (
+            _number(f"{place}: {header[i].strip()}", record[i].strip(), factor, part != ",")
+            for i, factor in (columns[name] for name in COLUMNS[1:])
         )
-    return rows
+        if size < 1 or size % 1:
+            raise ValueError(f"{place}: batch_size is {size:g}; give a whole number from 1")
+        ends = split.lower() in (INPUT, OUTPUT)
+        yield Row(place, split.lower() if ends else split, int(size), head_s, tail_s, payload)
 
 
 def _columns(place: str, header: list[str]) -> dict[str, tuple[int, float]]:
@@ -217,77 +218,72 @@ def _columns(place: str, header: list[str]) -> dict[str, tuple[int, float]]:
     return found
 
 
-def _split(place: str, text: str) -> str:
-    if not text:
-        raise ValueError(f"{place} is empty; name the split")
-    name = plain_text(text)
-    return name.lower() if name.lower() in (INPUT, OUTPUT) else name
-
-
-def _number(place: str, text: str, commas: bool) -> float:
+def _number(place: str, text: str, factor: float, commas: bool) -> float:
+    """A cell in seconds, bytes or samples."""
     number = text.replace(",", ".", 1) if commas and "." not in text else text
-    value = float(number) if NUMBER.fullmatch(number) else math.nan
-    if not 0 <= value < math.inf:
+    value = float(number) * factor if NUMBER.fullmatch(number) else math.nan
+    if not value >= 0:
         raise ValueError(f"{place} is {text!r}; give a finite number, zero or more, such as 0.0125")
     if value > LARGEST:
         raise ValueError(f"{place} is {text!r}, more than anyone measures ({LARGEST:g})")
     return value
 
 
-def _graph(rows: pd.DataFrame, model: str, dtype: str) -> ModelGraph:
+def _graph(rows: list[Row], model: str, dtype: str) -> ModelGraph:
     """A chain of one layer a split, with tensors of the stated payloads."""
-    first = rows.drop_duplicates("split").set_index("split")
-    if INPUT not in first.index:
+    first = {row.split: row for row in reversed(rows)}
+    names = dict.fromkeys(row.split for row in rows)
+    if INPUT not in first:
         raise ValueError("no row for split 'input'; its payload is the model's input")
-    first["elements"] = first["payload_bytes"] / first["batch_size"] / DTYPE_BYTES[dtype]
-    sent = first[first.index != OUTPUT]
-    if (wrong := sent[(sent["elements"] < 1) | (sent["elements"] % 1 > 0)]).size:
-        place, size, payload = wrong.iloc[0][["place", "batch_size", "payload_bytes"]]
-        raise ValueError(
-            f"{place}: payload_bytes {payload:.12g} is not a whole number of {dtype} elements for "
-            f"each of {size} samples; give the bytes of the tensors themselves, or uint8 as dtype "
-            "where they are bytes on the wire"
-        )
-    kind = AS_SENT if dtype == WIRE else dtype
-    names = [INPUT, *(name for name in first.index if name not in (INPUT, OUTPUT)), OUTPUT]
-    specs = [TensorSpec(name, (1, int(first.loc[name, "elements"])), (0,), kind) for name in names]
+    specs = []
+    for name in (INPUT, *(name for name in names if name not in (INPUT, OUTPUT)), OUTPUT):
+        row = first[name]
+        count = row.payload_bytes / row.batch_size / DTYPE_BYTES[dtype]
+        if name != OUTPUT and (count < 1 or count % 1):
+            raise ValueError(
+                f"{row.place}: payload_bytes {row.payload_bytes:.12g} is not a whole number of "
+                f"{dtype} elements for each of {row.batch_size} samples; give the bytes of the "
+                "tensors themselves, or uint8 as dtype where they are bytes on the wire"
+            )
+        kind = AS_SENT if dtype == WIRE else dtype
+        specs.append(TensorSpec(name, (1, int(count)), (0,), kind))
     layers = tuple(
         Layer("imported", spec.name, (before.name,), (spec,)) for before, spec in pairwise(specs)
     )
-    blocks = tuple(Block(name, "imported", k) for k, name in enumerate(names[1:], start=1))
+    blocks = tuple(Block(x.name, "imported", k) for k, x in enumerate(layers, start=1))
     return ModelGraph(model, (specs[0],), layers, (OUTPUT,), blocks)
 
 
-def _cuts(rows: pd.DataFrame, graph: ModelGraph) -> list[int]:
-    """Index of the cut that each row's split means, with the payload that crosses it there."""
+def _cuts(rows: list[Row], graph: ModelGraph) -> dict[str, int]:
+    """Index of the cut that each split means, once rows and payloads are known to agree with it."""
     known: dict[str, Cut] = {cut.name: cut for cut in all_cuts(graph)}
     if graph.blocks:
         known |= {cut.name: cut for cut in all_cuts(graph, "block")}
         known[graph.blocks[-1].name] = all_cuts(graph)[graph.blocks[-1].end]
-    for row in rows.to_dict("records"):
-        place, split, payload = row["place"], row["split"], row["payload_bytes"]
+    for place, split, size, _, _, payload in rows:
         if split not in known:
             raise ValueError(
                 f"{place}: {graph.model!r} has no block or layer {split!r}; its blocks are "
                 f"{', '.join(block.name for block in graph.blocks)}"
             )
-        expected = sum(spec.nbytes(row["batch_size"]) for spec in known[split].frontier)
+        expected = sum(spec.nbytes(size) for spec in known[split].frontier)
         if not known[split].is_output and payload != expected:
             raise ValueError(
                 f"{place}: payload_bytes is {payload:g}, but {expected:g} bytes cross {split!r} "
                 f"of {graph.model!r} in its own dtype"
             )
-    return [known[split].index for split in rows["split"]]
+    return {name: cut.index for name, cut in known.items()}
 
 
-def _note(rows: pd.DataFrame, dtype: str) -> str:
+def _note(rows: list[Row], dtype: str) -> str:
     """Whether payloads can be encoded otherwise; by how much heads and tails leave the whole."""
     notes = ["payloads as they were sent, whatever the encoding"] if dtype == WIRE else []
-    whole = rows[rows["split"] == OUTPUT].drop_duplicates("batch_size", keep="last")
-    inner = rows[~rows["split"].isin((INPUT, OUTPUT))]
-    totals = inner["batch_size"].map(whole.set_index("batch_size")["head_s"])
-    sums = ((inner["head_s"] + inner["tail_s"]) / totals)[totals > 0]
-    if len(sums):
-        low, high = sums.min(), sums.max()
-        notes.append(f"head + tail = {low:.2f} to {high:.2f} × the whole on the device")
+    whole = {row.batch_size: row.head_s for row in rows if row.split == OUTPUT}
+    sums = [
+        (row.head_s + row.tail_s) / whole[row.batch_size]
+        for row in rows
+        if row.split not in (INPUT, OUTPUT) and whole[row.batch_size]
+    ]
+    if sums:
+        notes.append(f"head + tail = {min(sums):.2f} to {max(sums):.2f} × the whole on the device")
     return ", ".join(notes)

@@ -7,7 +7,14 @@ import torch
 from dscwb.graph import ModelGraph
 from dscwb.measuring import gpu
 from dscwb.measuring.clocks import CudaClock
-from dscwb.measuring.gpu import REPEATS, WARM_REPEATS, fitting_copies, ladder, measure_copies
+from dscwb.measuring.gpu import (
+    REPEATS,
+    WARM_REPEATS,
+    copies_of_payloads,
+    ladder,
+    measure_copies,
+    pinned_copies,
+)
 from tests.machine import Event, Machine
 from tests.tiny import tiny_graph
 
@@ -58,32 +65,38 @@ def test_events_of_a_gpu_time_them_too():
     assert found.to_host_ns.tolist() == [[14] * REPEATS]
 
 
-@pytest.mark.parametrize(("fits", "number"), [(10, 2), (4, 1), (3, 0)])
-def test_the_ladder_ends_where_memory_does(monkeypatch, fits, number):
-    def pinned(device, largest_bytes):
+def payloads_copied(monkeypatch, pinned):
+    """Of the tiny model's 200, 256 and 400 bytes, on a machine without a GPU."""
+    machine = Machine()
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    monkeypatch.setattr(gpu, "pinned_copies", lambda _, largest: pinned(largest) or copies(machine))
+    return copies_of_payloads(tiny_graph(), (1,), torch.device("cuda"), machine.clock(), 0)
+
+
+@pytest.mark.parametrize(("fits", "sizes"), [(400, [200, 256, 400]), (399, [200, 256]), (3, None)])
+def test_the_ladder_ends_where_memory_does(monkeypatch, caplog, fits, sizes):
+    def pinned(largest_bytes):
         if largest_bytes > fits:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return largest_bytes
 
-    monkeypatch.setattr(gpu, "pinned_copies", pinned)
-    expected = {0: None, 1: 4, 2: 8}[number]
-    assert fitting_copies(torch.device("cuda"), [4, 8]) == (expected, number)
+    found = payloads_copied(monkeypatch, pinned)
+    assert (found and found.sizes_bytes.tolist()) == sizes
+    told = f"No memory to measure copies of more than {len(sizes or [])} of 3 sizes."
+    assert (told in caplog.text) == (fits < 400)
 
 
 def test_other_failures_are_not_taken_for_lack_of_memory(monkeypatch):
-    def pinned(device, largest_bytes):
+    def pinned(largest_bytes):
         raise RuntimeError("no such device")
 
-    monkeypatch.setattr(gpu, "pinned_copies", pinned)
     with pytest.raises(RuntimeError, match="no such device"):
-        fitting_copies(torch.device("cuda"), [4])
+        payloads_copied(monkeypatch, pinned)
 
 
 @pytest.mark.gpu
 def test_real_copies_take_time_and_more_for_more():
     sizes = [1 << 10, 1 << 20, 1 << 27]
-    directions, number = fitting_copies(torch.device("cuda"), sizes)
-    assert number == 3
+    directions = pinned_copies(torch.device("cuda"), max(sizes))
     found = measure_copies(directions, sizes, CudaClock(4), 4, np.random.default_rng(0))
     for times in (found.to_host_ns, found.to_device_ns):
         assert times.min() > 0

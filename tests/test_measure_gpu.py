@@ -33,9 +33,7 @@ def gpu(monkeypatch):
     uuid = SimpleNamespace(uuid="0123")
     monkeypatch.setattr(cuda, "get_device_properties", lambda device: uuid)
     monkeypatch.setattr(cuda, "empty_cache", lambda: None)
-    monkeypatch.setattr(
-        measuring_gpu, "fitting_copies", lambda device, sizes: (copies(machine), len(sizes))
-    )
+    monkeypatch.setattr(measuring_gpu, "pinned_copies", lambda device, size: copies(machine))
     monkeypatch.setitem(sys.modules, "pynvml", None)
     return machine
 
@@ -129,11 +127,18 @@ def test_a_batch_size_that_did_not_fit_has_no_copies(gpu):
 
 
 def test_copies_too_large_for_memory_are_said_and_left_out(gpu, monkeypatch, caplog):
-    monkeypatch.setattr(measuring_gpu, "fitting_copies", lambda device, sizes: (copies(gpu), 1))
+    fits = 200
+
+    def pinned(device, largest_bytes):
+        if largest_bytes > fits:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return copies(gpu)
+
+    monkeypatch.setattr(measuring_gpu, "pinned_copies", pinned)
     found = measured(gpu)
     assert "No memory to measure copies of more than 1 of 3 sizes" in caplog.text
     np.testing.assert_array_equal(found.to_host_s(1), [0, 210e-9, np.nan, 0])
-    monkeypatch.setattr(measuring_gpu, "fitting_copies", lambda device, sizes: (None, 0))
+    fits = 0
     assert measured(gpu).transfers is None
 
 

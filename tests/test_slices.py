@@ -45,9 +45,7 @@ class Gpu:
         monkeypatch.setattr(cuda, "synchronize", lambda device: self.waited.append("device"))
         monkeypatch.setattr(cuda, "stream", self._stream)
         monkeypatch.setattr(
-            measuring_gpu,
-            "fitting_copies",
-            lambda device, sizes: (copies(self.machine), len(sizes)),
+            measuring_gpu, "pinned_copies", lambda device, size: copies(self.machine)
         )
         monkeypatch.setitem(sys.modules, "pynvml", None)
         contexts = SimpleNamespace(GreenContext=SimpleNamespace(create=self._create))

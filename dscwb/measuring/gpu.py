@@ -233,8 +233,15 @@ def copies_of_payloads(
     if device.type != "cuda" or not batch_sizes:
         return None
     torch.cuda.empty_cache()
-    steps = ladder(graph, batch_sizes)
-    directions, fitting = fitting_copies(device, steps)
+    steps, directions = ladder(graph, batch_sizes), None
+    fitting = len(steps)
+    while fitting and directions is None:
+        try:
+            directions = pinned_copies(device, steps[fitting - 1])
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            fitting -= 1
     if fitting < len(steps):
         words = "No memory to measure copies of more than %d of %d sizes."
         _LOG.warning(words, fitting, len(steps))
@@ -256,19 +263,6 @@ def ladder(graph: ModelGraph, batch_sizes: Sequence[int]) -> list[int]:
     low, high = min(payloads), max(payloads)
     powers = (2**k for k in range(low.bit_length(), high.bit_length()))
     return sorted({low, *(n for n in powers if low < n < high), high})
-
-
-def fitting_copies(
-    device: torch.device, sizes: Sequence[int]
-) -> tuple[tuple[Copy, Copy] | None, int]:
-    """Copies of as many of the sizes as memory allows, ascending, and their number."""
-    for number in range(len(sizes), 0, -1):
-        try:
-            return pinned_copies(device, sizes[number - 1]), number
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-    return None, 0
 
 
 def measure_copies(

@@ -271,8 +271,8 @@ class Rounds:
         at = (record.batch_size if self._compiling else 0, cut)
         if at not in self._halves:
             head, tail = self._captured.split(all_cuts(self._captured.graph)[cut])
-            compiling = self._compiling or _as_it_is
-            self._halves[at] = compiling(head), compiling(tail)
+            compiling = self._compiling
+            self._halves[at] = (compiling(head), compiling(tail)) if compiling else (head, tail)
         return self._halves[at]
 
     def _timed(
@@ -335,7 +335,3 @@ class Rounds:
         a_round = record.spent_ns / max(1, record.rounds)
         left = (self._plan.rounds - record.rounds) * a_round
         return max(left, self._plan.budget_s / NS - record.spent_ns, 0.0)
-
-
-def _as_it_is(code: Callable[..., Any]) -> Callable[..., Any]:
-    return code

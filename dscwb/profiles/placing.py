@@ -84,46 +84,41 @@ def _places(times: LayerTimes, graph: ModelGraph, batch_size: int) -> tuple[dict
     Cuts that lie inside a fused layer are left out, as are the two ends.
     """
     if times.tool == TRACE:
-        return _by_operation(times, graph), "matched by operation"
+        both = [layer.op for layer in graph.layers], times.kinds
+        ours, theirs = map(Counter, both)
+        same = {op for op in ours if ours[op] == theirs[op]}
+        here, there = ([(k, op) for k, op in enumerate(some) if op in same] for some in both)
+        known = all(layer.op in same for layer in graph.layers if layer.flops)
+        if not known or [op for _, op in here] != [op for _, op in there]:
+            raise ValueError(
+                f"it is {TRACE} whose operations are not those of {graph.model!r}; give the model "
+                "that was traced, in inference, with inputs of that size"
+            )
+        return _between(here, there, all_cuts(graph)), "matched by operation"
     if by_name := _by_name(times, graph):
         return by_name, "matched by the modules in their names"
-    here = [
+    made = [
         (k, layer.outputs[0].elements(batch_size))
         for k, layer in enumerate(graph.layers)
         if layer.op.startswith(PRODUCTS) and layer.flops
     ]
     sizes = times.elements or [0] * len(times.names)
     layers = zip(times.names, times.kinds, sizes, strict=True)
-    there = [
+    seen = [
         (i, n) for i, (name, kind, n) in enumerate(layers) for _ in range(_products(name, kind))
     ]
-    ours, theirs = ([n for _, n in some] for some in (here, there))
-    if len(ours) != len(theirs) or (all(theirs) and ours != theirs):
-        sized = " of its size at this batch size" if len(here) == len(there) else ""
+    unlike = all(n for _, n in seen) and [n for _, n in made] != [n for _, n in seen]
+    if len(made) != len(seen) or unlike:
+        sized = " of its size at this batch size" if len(made) == len(seen) else ""
         raise ValueError(
-            f"it is {times.tool}, with {len(there)} convolutions and products where "
-            f"{graph.model!r} has {len(here)}{sized}, and its names hold no module paths such as "
+            f"it is {times.tool}, with {len(seen)} convolutions and products where "
+            f"{graph.model!r} has {len(made)}{sized}, and its names hold no module paths such as "
             "torch.onnx.export writes; give the model that was timed, and its batch size"
         )
     return (
-        _between(here, there, all_cuts(graph, "block" if graph.blocks else "op")),
+        _between(made, seen, all_cuts(graph, "block" if graph.blocks else "op")),
         "matched by the order of convolutions and products (what lies between two: in the head)",
     )
-
-
-def _by_operation(times: LayerTimes, graph: ModelGraph) -> dict[int, int]:
-    """By the operations that occur equally often in both, in the same order."""
-    both = [layer.op for layer in graph.layers], times.kinds
-    ours, theirs = map(Counter, both)
-    same = {op for op in ours if ours[op] == theirs[op]}
-    here, there = ([(k, op) for k, op in enumerate(some) if op in same] for some in both)
-    alike = [op for _, op in here] == [op for _, op in there]
-    if not alike or not all(layer.op in same for layer in graph.layers if layer.flops):
-        raise ValueError(
-            f"it is {TRACE} whose operations are not those of {graph.model!r}; give the model that "
-            "was traced, in inference, with inputs of that size"
-        )
-    return _between(here, there, all_cuts(graph))
 
 
 def _between(

@@ -78,21 +78,18 @@ def plot_best_split(
         ],
         colorbar=BAR | {"tickvals": list(range(steps)), "ticktext": names},
     )
-    doubts: list[go.Scatter] = []
+    traces: list[Any] = [heatmap]
     if sure is not None:
         unsure = undecided(cells.shown, sure.undecided)
-        fragile = ~robust(cells.shown) & ~unsure
-        doubts = [
-            cells.hatch(UNDECIDED, unsure, UNDECIDED_HATCH),
-            cells.hatch(FRAGILE, fragile, FRAGILE_HATCH),
-        ]
+        traces.append(cells.hatch(UNDECIDED, unsure, UNDECIDED_HATCH))
+        traces.append(cells.hatch(FRAGILE, ~robust(cells.shown) & ~unsure, FRAGILE_HATCH))
     # A line through its row at every exact switching rate.
     rates = [study.envelopes[row].switching_rates_bps for row in cells.rows]
     x = np.repeat(np.concatenate(rates), 3)
     y = np.repeat(np.arange(len(rates)), [len(row) for row in rates])[:, None] + [-0.5, 0.5, np.nan]
     line = {"color": "white", "width": 1 if steps <= FEW_SPLITS else 0.5}
     return cells.figure(
-        [heatmap, *doubts, lines(SWITCHING, x, y.ravel(), line=line)],
+        [*traces, lines(SWITCHING, x, y.ravel(), line=line)],
         best_split_heading(study),
         about_lines(confidence),
         (batch_size, data_rate_bps),
@@ -123,11 +120,8 @@ def _told(shown: Study, sure: Confidence | None) -> dict[str, ArrayLike]:
 
 def best_split_heading(study: Study) -> tuple[str, str]:
     """Title and subtitle of the map."""
-    share = format_percent(study.usefulness())
-    return (
-        f"Best split of {study.edge.graph.model}",
-        f"a split is best in {share} of the states shown",
-    )
+    model, share = study.edge.graph.model, format_percent(study.usefulness())
+    return f"Best split of {model}", f"a split is best in {share} of the states shown"
 
 
 def about_lines(confidence: Confidence | None) -> str:

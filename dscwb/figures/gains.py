@@ -60,6 +60,7 @@ def plot_gains(gains: pd.DataFrame, *, pair: str | None = None) -> go.Figure:
         f"{_within(panels, column)} over {BASELINES[column][0]}"
         for column in ("no_offloading", "mean_static")
     )
+    widest = layout.NAME_CHARACTER * first.index.str.len().max()
     # Under each model its batch sizes, with a star where its times are not ok.
     beside = {}
     for model, sizes, not_ok in first[["batch_sizes", "not_ok"]].itertuples():
@@ -91,9 +92,7 @@ def plot_gains(gains: pd.DataFrame, *, pair: str | None = None) -> go.Figure:
         ],
         plot_px=ROW * len(first) + HEADS,
         axis_px=CLEAR,
-        left_px=max(
-            layout.MARGIN_LEFT, layout.NAME_CHARACTER * first.index.str.len().max() + 2 * CLEAR
-        ),
+        left_px=max(layout.MARGIN_LEFT, widest + 2 * CLEAR),
         legend=layout.LEGEND_ABOVE | {"title": {"text": "mean gain over "}},
     )
 
@@ -111,10 +110,9 @@ def _panels(panels: dict[str, pd.DataFrame]) -> go.Figure:
             figure.add_trace(marks, row=1, col=column)
         shares = f"split best in {layout.percents(part['usefulness'])}"
         figure.update_xaxes(title_text=f"{heading}<br>{shares}<br>Mean gain in %", col=column)
-    claimed = {"name": f"claimed: {CLAIMED}", "showlegend": True, "legendgroup": "claim"}
+    claimed = {"name": f"claimed: {CLAIMED}", "legendgroup": "claim"}
     figure.add_vrect(*CLAIMED_GAIN, fillcolor=BAND, line_width=0, layer="below", **claimed)
-    for shape in figure.layout.shapes[1:]:
-        shape.showlegend = False
+    figure.layout.shapes[0].showlegend = True
     scale = {"range": [-LEFT_OF_ZERO, 1], "dtick": 0.2, "tickformat": ".0%", "showgrid": True}
     return figure.update_xaxes(layout.AXIS, side="top", **scale)
 

@@ -63,7 +63,8 @@ def plot_latency_vs_rate(
         for k, i in enumerate(never[:MOST_GREY])
     ]
     traces += _winners(study, size, rates, pieces, ends)
-    traces.append(_switches(study, switching, best[np.searchsorted(rates, switching)], pieces))
+    dear = best[np.searchsorted(rates, switching)]
+    traces.append(_switches(study, switching, dear, pieces))
     subheading = f"{len(pieces)} of {len(timed)} candidates are best at some rate shown"
     if data_rate_bps is not None and low <= data_rate_bps <= high:
         words = layout.best_in_words(study, size, data_rate_bps)
@@ -88,10 +89,7 @@ def plot_latency_vs_rate(
         yaxis=layout.log_axis(*_y_range(best, cost), unit, WORDS[unit]),
         legend={"title": {"text": "best split"}},
         hovermode="closest",
-        shapes=[
-            dotted | {"x0": rate, "x1": rate, "y1": best[np.searchsorted(rates, rate)]}
-            for rate in switching
-        ],
+        shapes=[dotted | {"x0": x, "x1": x, "y1": y} for x, y in zip(switching, dear, strict=True)],
     )
 
 

@@ -85,12 +85,8 @@ def shortened(name: str, longest: int = LONGEST_NAME) -> str:
 
     ``features.denseblock2.denselayer10`` gives ``…denseblock2.denselayer10``.
     """
-    if len(name) <= longest:
-        return name
-    parts = name.split(".")
-    while len(parts) > 1 and len(".".join(parts)) >= longest:
-        parts.pop(0)
-    return "…" + ".".join(parts)[1 - longest :]
+    whole = name[-longest:].partition(".")[2] or name[1 - longest :]
+    return name if len(name) <= longest else f"…{whole}"
 
 
 def best_in_words(study: Study, batch_size: int, data_rate_bps: float) -> str:

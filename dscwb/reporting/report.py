@@ -68,16 +68,15 @@ def report(
     shown = within_bounds(study)
     if shown is not study and confidence is not None:
         confidence = shown.confidence(confidence.replicates, confidence.seed)
-    point = (
-        _telling_point(shown)
-        if batch_size is None or data_rate_bps is None
-        else (batch_size, data_rate_bps)
-    )
+    if batch_size is None or data_rate_bps is None:
+        batch_size, data_rate_bps = _telling_point(shown)
     loader = PackageLoader("dscwb.reporting", ".")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
     environment.filters |= _filters(shown)
     page = environment.get_template("report.html").render(
-        _values(shown, point, confidence), command=command, confidence=confidence
+        _values(shown, batch_size, data_rate_bps, confidence),
+        command=command,
+        confidence=confidence,
     )
     with atomically(path) as file:
         file.write_text(page, encoding="utf-8")
@@ -114,11 +113,15 @@ def _telling_point(study: Study) -> tuple[int, float]:
 
 
 def _values(
-    study: Study, point: tuple[int, float], confidence: Confidence | None
+    study: Study, batch_size: int, data_rate_bps: float, confidence: Confidence | None
 ) -> dict[str, Any]:
     """What `report.html` shows, by the names that it has there."""
     sizes, policy = few_batch_sizes(study), study.policy(confidence)
-    at = {"batch_size": point[0], "data_rate_bps": point[1]}
+    at: dict[str, Any] = {"batch_size": batch_size, "data_rate_bps": data_rate_bps}
+    chosen = {}
+    for name in BASELINES:
+        with suppress(ValueError):  # this scenario has none
+            chosen[name] = study.baseline_split(name)
     ends = {size: {"batch_size": size} for size in (min(study.batch_sizes), max(study.batch_sizes))}
     return {
         "study": study,
@@ -127,14 +130,14 @@ def _values(
         "outages": captions.outages(study),
         "plots": figures,
         "at": at,
-        "rates": sorted((ends | {point[0]: at}).items()),
-        "decision": study.at(*point),
-        "best": best_in_words(study, *point),
-        "why": study.how_sure(*point, confidence).why,
+        "rates": sorted((ends | {batch_size: at}).items()),
+        "decision": study.at(**at),
+        "best": best_in_words(study, **at),
+        "why": study.how_sure(**at, confidence=confidence).why,
         "models": sureness.about_models(study),
         "thresholds": [policy.at(size) for size in sizes],
         "few": len(sizes) < len(study.batch_sizes),
-        "chosen": {name: split for name in BASELINES if (split := _split_of(study, name))},
+        "chosen": chosen,
         "conventions": conventions.conventions(study),
         "machines": {"Device": study.edge, "Server": study.server},
         "fingerprint": fingerprint,
@@ -142,13 +145,6 @@ def _values(
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "plotly": Markup(get_plotlyjs()),
     }
-
-
-def _split_of(study: Study, baseline: str) -> str:
-    """The split that a baseline stands for; empty where this scenario has none."""
-    with suppress(ValueError):
-        return study.baseline_split(baseline)
-    return ""
 
 
 def _filters(study: Study) -> dict[str, Callable[..., str]]:

@@ -142,7 +142,7 @@ class SplitClient:
         known = [name for name in cuts if name != NO_OFFLOADING]
         self._hello = self._end.hello.model_copy(update={"cuts": tuple(known)})
         self._encodings = encoding(input_encoding), encoding(feature_encoding)
-        self._compression, self._deadline_s = compression, deadline_s
+        self.compression, self._deadline_s = compression, deadline_s
         self._request = 0
         self._changed = threading.Condition()
         self._closed = False
@@ -168,6 +168,14 @@ class SplitClient:
     def connected(self) -> bool:
         """Whether there is a connection to the server now."""
         return self._link is not None
+
+    def halves(self, split: str) -> tuple[torch.fx.GraphModule, torch.fx.GraphModule]:
+        """Head and tail as this client runs them; ValueError where there is no such split."""
+        return self._end.halves(split)
+
+    def encoding_of(self, split: str) -> Encoding:
+        """How what crosses this cut is written."""
+        return self._encodings[split != FULL_OFFLOADING]
 
     def run(self, *args: Any, split: str | None = None, **kwargs: Any) -> Answer:
         """Run the model on one batch.
@@ -226,14 +234,14 @@ class SplitClient:
         link = self._link
         if link is None:
             raise ConnectionError("no connection to the server")
-        headers, parts = encode(sent, self._encodings[name != FULL_OFFLOADING], self._compression)
+        headers, parts = encode(sent, self.encoding_of(name), self.compression)
         encoded = time.perf_counter()
         self._request += 1
         run = frames.Run(
             request=self._request,
             cut=name,
             tensors=tuple(headers),
-            compression=self._compression,
+            compression=self.compression,
         )
         deadline_s = time.monotonic() + self._deadline_s
         sent_bytes = frames.send(link, run, parts, deadline_s)

@@ -52,8 +52,8 @@ class Validation(Told):
     Attributes:
         requests: One row a request: batch size, data rate, idle gap, split; ``head_s``,
             ``codec_s``, ``link_s``, ``tail_s``, ``total_s`` as executed and each with
-            ``predicted_`` in front; ``sent_bytes``, ``where`` it was finished, ``why`` the device had
-            to do it (such a request counts in no median); ``same_class`` (share of
+            ``predicted_`` in front; ``sent_bytes``, ``where`` it was finished, ``why`` the device
+            had to (such a request counts in no median); ``same_class`` (share of
             samples whose first class is that of the whole model) and ``relative_error`` of the
             output.
         origin: Model, both machines, the link, the scenario, versions and date, in words. The

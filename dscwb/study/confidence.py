@@ -9,15 +9,15 @@ that is off would change, `sureness` says.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dscwb.cost import Floats, checked_rates, cost_at, gain, neighbour_shares
+from dscwb.cost import Floats, cost_at, gain, neighbour_shares
 from dscwb.cuts import all_cuts
 from dscwb.envelope import ROUNDING
 from dscwb.profiles.records import NS
@@ -46,20 +46,17 @@ class Confidence(Told):
         seed: The same seed gives the same numbers.
         exact: Machines, or batch sizes of a machine, whose times enter as exact because there are
             no repeats of them: ``edge``, ``server``, ``edge at batch size 4``.
-        winners: Indices into ``study.lines.splits`` of the splits that win at some data rate in
-            some replicate, ascending, ``(winner,)``.
-        shares: Share of the replicates in which each of them wins, ``(batch, rate, winner)``.
-        intercepts: What each of them costs at an endless data rate in each replicate, as
-            ``study.intercepts``, ``(batch, replicate, winner)``.
+        noise: What each split costs more than in the study because of the device's times, and
+            because of the server's, by measured batch size, ``(replicate, split)``.
+        known: At which rates splits win, by row of the grid, once somebody asked.
     """
 
     study: Study
     replicates: int
     seed: int
     exact: tuple[str, ...]
-    winners: NDArray[np.intp]
-    shares: Floats
-    intercepts: Floats
+    noise: tuple[dict[int, Floats], dict[int, Floats]]
+    known: dict[int, dict[int, tuple[Floats, Floats]]] = field(default_factory=dict)
 
     def summary(self) -> dict[str, str]:
         """What a notebook shows of it, a line each."""
@@ -77,17 +74,47 @@ class Confidence(Told):
         exact = f"; without repeats, taken as exact: {', '.join(self.exact)}" if self.exact else ""
         return f"{self.replicates:,} bootstrap replicates of the raw passes{exact}"
 
-    @property
-    def splits(self) -> tuple[str, ...]:
-        """Names of the winners, ``(winner,)``."""
-        return tuple(self.study.splits[i] for i in self.winners)
+    def intercepts(self, row: int) -> Floats:
+        """As ``study.intercepts[row]`` in each replicate, ``(replicate, split)``."""
+        # Without noise the sum is zero, and the study's own numbers remain to the last bit.
+        total = np.zeros((self.replicates, len(self.study.splits)))
+        for profile, noise in zip((self.study.edge, self.study.server), self.noise, strict=True):
+            for size, share in neighbour_shares(profile, self.study.batch_sizes[row]):
+                total += share * noise[size]
+        costs: Floats = self.study.intercepts[row] + total
+        return costs
+
+    @cached_property
+    def shares(self) -> Floats:
+        """Share of the replicates in which each split wins, ``(batch, rate, split)``."""
+        return np.stack([self._shares(row, self.study) for row in range(len(self.study.best))])
+
+    def _won(self, row: int) -> dict[int, tuple[Floats, Floats]]:
+        """Lowest and highest rates at which a split wins, each in order, for all that ever do."""
+        if row not in self.known:
+            starts, ends = _ranges(self.intercepts(row), self.study.slopes[row])
+            wins = starts < ends
+            self.known[row] = {
+                k: (np.sort(starts[wins[:, k], k]), np.sort(ends[wins[:, k], k]))
+                for k in np.flatnonzero(wins.any(axis=0)).tolist()
+            }
+        return self.known[row]
+
+    def _shares(self, row: int, study: Study) -> Floats:
+        rates = study.data_rates_bps
+        shares = np.zeros((len(rates), len(study.splits)))
+        for split, (starts, ends) in self._won(row).items():
+            won = np.searchsorted(starts, rates) - np.searchsorted(ends, rates)
+            shares[:, split] = won / self.replicates
+        down = np.flatnonzero(rates == 0)  # then no time plays a part
+        shares[down] = 0
+        shares[down, study.best[row, down]] = 1
+        return shares
 
     @cached_property
     def probability(self) -> Floats:
         """Share of the replicates in which the study's own best split wins, ``(batch, rate)``."""
-        own = self.study.best[..., None] == self.winners
-        shares: Floats = (self.shares * own).sum(axis=-1)
-        return shares
+        return np.take_along_axis(self.shares, self.study.best[..., None], axis=-1)[..., 0]
 
     @cached_property
     def undecided(self) -> NDArray[np.bool_]:
@@ -101,12 +128,7 @@ class Confidence(Told):
         Raises:
             ValueError: A rate is not finite, or below zero.
         """
-        study = self.study.at_rates(data_rates_bps)
-        rates = study.data_rates_bps
-        shares = np.stack([self._shares(row, rates) for row in range(len(self.intercepts))])
-        down = rates == 0  # then no time plays a part
-        shares[:, down] = study.best[:, down, None] == self.winners
-        return replace(self, study=study, shares=shares)
+        return replace(self, study=self.study.at_rates(data_rates_bps))
 
     def at(self, batch_size: int, data_rate_bps: float) -> float:
         """Share of the replicates in which the best split of one state wins.
@@ -114,22 +136,8 @@ class Confidence(Told):
         Raises:
             ValueError: The batch size is not on the grid, or the rate is below zero.
         """
-        row, rate = self.study.row(batch_size), checked_rates(data_rate_bps)
-        if rate[0] == 0:
-            return 1.0
-        best = self.study.envelopes[row].best_split(rate)[0]
-        return float(self._shares(row, rate)[0] @ (self.winners == best))
-
-    def _shares(self, row: int, rates: Floats) -> Floats:
-        """Share of the replicates that each winner wins at each rate, ``(rate, winner)``."""
-        starts, ends = _ranges(self.intercepts[row], self.study.slopes[row, self.winners])
-        shares = np.zeros((len(rates), len(self.winners)))
-        for winner, (start, end) in enumerate(zip(starts.T, ends.T, strict=True)):
-            wins = start < end
-            begun = np.searchsorted(np.sort(start[wins]), rates, side="left")
-            over = np.searchsorted(np.sort(end[wins]), rates, side="left")
-            shares[:, winner] = (begun - over) / self.replicates
-        return shares
+        row, study = self.study.row(batch_size), self.study.at_rates(data_rate_bps)
+        return float(self._shares(row, study)[0, study.best[row, 0]])
 
     def switching_rates(self) -> pd.DataFrame:
         """95 % intervals of the rates at which the best split changes.
@@ -145,10 +153,9 @@ class Confidence(Told):
         """
         ends = []
         for row, one in enumerate(self.study.envelopes):
-            slopes = self.study.slopes[row]
-            costs = [self._intercepts_of(split)[row] for split in one.splits.tolist()]
-            for k, rise in enumerate(np.diff(slopes[one.splits])):
-                ends.append(_interval(_meeting(costs[k], costs[k + 1], rise)))
+            costs = self.intercepts(row)[:, one.splits]
+            rises = np.diff(self.study.slopes[row, one.splits])
+            ends += [*map(_interval, _meeting(costs[:, :-1], costs[:, 1:], rises).T)]
         low, high = np.array(ends).reshape(-1, 2).T
         columns = ["batch_size", "below", "above", "data_rate_bps"]
         return self.study.switching_rates()[columns].assign(low_bps=low, high_bps=high)
@@ -161,24 +168,14 @@ class Confidence(Told):
         stands for in the study: ``best static`` is not chosen anew.
         """
         study, rates = self.study, self.study.data_rates_bps
-        split = study.splits.index(study.baseline_split(baseline))
-        fixed, means = self._intercepts_of(split), np.zeros(self.replicates)
+        fixed, means = study.splits.index(study.baseline_split(baseline)), np.zeros(self.replicates)
         for row, slopes in enumerate(study.slopes):
-            least = np.full((self.replicates, len(rates)), np.inf)
-            for costs, slope in zip(self.intercepts[row].T, slopes[self.winners], strict=True):
-                np.fmin(least, cost_at(costs[:, None], slope, rates), out=least)  # NaN: not here
-            always = cost_at(fixed[row][:, None], slopes[split], rates)
+            costs, least = self.intercepts(row), np.full((self.replicates, len(rates)), np.inf)
+            for split in {*self._won(row), *study.best[row].tolist()}:
+                np.fmin(least, cost_at(costs[:, [split]], slopes[split], rates), out=least)
+            always = cost_at(costs[:, [fixed]], slopes[fixed], rates)
             means += gain(least, always).mean(axis=1)
         return _interval(means / len(study.batch_sizes))
-
-    def _intercepts_of(self, split: int) -> Floats:
-        """As `intercepts` for one split, a winner or not, ``(batch, replicate)``."""
-        known = np.flatnonzero(self.winners == split)
-        if len(known):
-            own: Floats = self.intercepts[:, :, known[0]]
-            return own
-        of_row, _ = _drawn(self.study, self.replicates, self.seed, [split])
-        return np.stack([of_row(row)[:, 0] for row in range(len(self.intercepts))])
 
 
 def bootstrap(
@@ -206,51 +203,25 @@ def bootstrap(
     for name, value, least in (("replicates", replicates, FEWEST_REPLICATES), ("seed", seed, 0)):
         if value != int(value) or value < least:
             raise ValueError(f"{name} is {value}; give a whole number from {least} up.")
-    of_row, exact = _drawn(study, replicates, seed, range(len(study.splits)))
-    count = len(study.batch_sizes)
-
-    def rows(before: int) -> Iterator[int]:
-        for row in range(count):
-            if progress is not None:
-                progress(before + row, 2 * count)
-            yield row
-
-    won = [study.best[:, study.data_rates_bps == 0].ravel()]
-    for row in rows(0):
-        starts, ends = _ranges(of_row(row), study.slopes[row])
-        won.append(np.flatnonzero((starts < ends).any(axis=0)))
-    winners = np.unique(np.concatenate(won))
-    intercepts = np.stack([of_row(row)[:, winners] for row in rows(count)])
-    nothing = np.empty((count, 0, len(winners)))
-    found = Confidence(study, replicates, seed, exact, winners, nothing, intercepts)
-    return found.at_rates(study.data_rates_bps)
-
-
-def _drawn(
-    study: Study, replicates: int, seed: int, splits: Sequence[int]
-) -> tuple[Callable[[int], Floats], tuple[str, ...]]:
-    """Draw those passes of both machines that the study rests on.
-
-    Returns:
-        What these splits cost at an endless rate in a row of the grid, ``(replicate, split)``, NaN
-        as in the study; and what has no repeats, as in `Confidence`.
-    """
+    scenario, profiles = study.scenario, (study.edge, study.server)
     # Another version of torch may have numbered the server's layers otherwise.
-    there = {
-        cut.name: cut.index for cut in all_cuts(study.server.graph, study.scenario.granularity)
-    }
-    wanted, places = [study.lines.splits[i] for i in splits], np.array(splits)
-    cuts = np.array([[cut.index, there[cut.name]] for cut in wanted]).T
-    device, server = study.scenario.second_costs
-    factors = study.scenario.device_slowdown * device, study.scenario.server_load * server
-    profiles = study.edge, study.server
+    there = {cut.name: cut.index for cut in all_cuts(study.server.graph, scenario.granularity)}
+    cuts = np.array([[cut.index, there[cut.name]] for cut in study.lines.splits]).T
+    factors = np.multiply(
+        (scenario.device_slowdown, scenario.server_load), scenario.second_costs
+    ).tolist()
     passes = [{one.batch_size: one for one in profile.passes} for profile in profiles]
-    noise: list[dict[int, Floats]] = [{}, {}]  # how far the replicates lie from the medians
+    near = [
+        sorted({n for size in study.batch_sizes for n, _ in neighbour_shares(profile, size)})
+        for profile in profiles
+    ]
+    noise: tuple[dict[int, Floats], dict[int, Floats]] = ({}, {})
     exact: list[str] = []
     for k, (profile, name) in enumerate(zip(profiles, ("edge", "server"), strict=True)):
-        near = {n for size in study.batch_sizes for n, _ in neighbour_shares(profile, size)}
         single = []
-        for size in sorted(near):
+        for size in near[k]:
+            if progress is not None:
+                progress(sum(map(len, noise)), sum(map(len, near)))
             one, other = passes[k][size], passes[0].get(size)
             copied = k == 1 and other is not None and same_passes(other, one)
             key = seed, 0 if copied else k, size
@@ -259,18 +230,8 @@ def _drawn(
             noise[k][size] = factors[k] * (times - median)
             if fewest_repeats(one, cuts[k]) < 2:
                 single.append(f"{name} at batch size {size}")
-        exact += [name] if len(single) == len(near) else single
-
-    def of_row(row: int) -> Floats:
-        # Without noise the sum is zero, and the study's own numbers remain to the last bit.
-        total = np.zeros((replicates, len(places)))
-        for profile, of_size in zip(profiles, noise, strict=True):
-            for size, share in neighbour_shares(profile, study.batch_sizes[row]):
-                total += share * of_size[size]
-        costs: Floats = study.intercepts[row, places] + total
-        return costs
-
-    return of_row, tuple(exact)
+        exact += [name] if len(single) == len(near[k]) else single
+    return Confidence(study, replicates, seed, tuple(exact), noise)
 
 
 def _ranges(costs: Floats, slopes: Floats) -> tuple[Floats, Floats]:

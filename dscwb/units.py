@@ -22,25 +22,15 @@ COMPLEX_DTYPES = ("complex128", "complex64", "complex32")
 AS_SENT = "bytes"
 """Element type of payloads that were measured on the wire: no encoding changes them any more."""
 DTYPE_BYTES = {
-    "complex128": 16,
-    "float64": 8,
-    "complex64": 8,
-    "int64": 8,
-    "uint64": 8,
-    "float32": 4,
-    "complex32": 4,
-    "int32": 4,
-    "uint32": 4,
-    "float16": 2,
-    "bfloat16": 2,
-    "int16": 2,
-    "uint16": 2,
-    "int8": 1,
-    "uint8": 1,
-    "bool": 1,
-    "float8_e4m3fn": 1,
-    "float8_e5m2": 1,
-    AS_SENT: 1,
+    name: size
+    for size, names in {
+        16: "complex128",
+        8: "float64 complex64 int64 uint64",
+        4: "float32 complex32 int32 uint32",
+        2: "float16 bfloat16 int16 uint16",
+        1: f"int8 uint8 bool float8_e4m3fn float8_e5m2 {AS_SENT}",
+    }.items()
+    for name in names.split()
 }
 
 
@@ -92,20 +82,10 @@ class Encoding:
         return f"{self.name} (assumed ratio)" if self.image else self.name
 
 
-ENCODINGS = {
-    encoding.name: encoding
-    for encoding in (
-        Encoding("float32", 4.0),
-        Encoding("float16", 2.0),
-        Encoding("bfloat16", 2.0),
-        Encoding("int8", 1.0),
-        Encoding("uint8", 1.0),
-        Encoding("int4", 0.5),
-        Encoding("int64", 8.0, integers=True),
-        Encoding("int32", 4.0, integers=True),
-        Encoding("int16", 2.0, integers=True),
-        Encoding("uint16", 2.0, integers=True),
-    )
+_SIZES = {"float32": 4.0, "float16": 2.0, "bfloat16": 2.0, "int8": 1.0, "uint8": 1.0, "int4": 0.5}
+_INTEGERS = {"int64": 8.0, "int32": 4.0, "int16": 2.0, "uint16": 2.0}
+ENCODINGS = {name: Encoding(name, size) for name, size in _SIZES.items()} | {
+    name: Encoding(name, size, integers=True) for name, size in _INTEGERS.items()
 }
 
 
@@ -165,16 +145,19 @@ def encoding(name: str | Encoding) -> Encoding:
     return ENCODINGS[name]
 
 
-def _prefixed(value: float, unit: str, prefixes: tuple[tuple[float, str], ...]) -> str:
+_PREFIXES = {"T": 1e12, "G": 1e9, "M": 1e6, "k": 1e3, "": 1.0, "m": 1e-3, "µ": 1e-6, "n": 1e-9}
+
+
+def _prefixed(value: float, unit: str, largest: str, smallest: str = "") -> str:
     """`value` in the largest prefix not above it, three significant digits."""
     if value == 0 or not math.isfinite(value):
         return f"{value:g} {unit}"
-    scale, prefix = next(
-        # 0.9995: a value that three digits would round up to the next prefix belongs there.
-        ((s, p) for s, p in prefixes if abs(value) >= s * 0.9995),
-        prefixes[-1],
-    )
-    scaled = value / scale
+    names = list(_PREFIXES)
+    offered = names[names.index(largest) : names.index(smallest) + 1]
+    # 0.9995: a value that three digits would round up to the next prefix belongs there.
+    fits = (name for name in offered if abs(value) >= _PREFIXES[name] * 0.9995)
+    prefix = next(fits, smallest)
+    scaled = value / _PREFIXES[prefix]
     digits = max(0, 2 - math.floor(math.log10(abs(scaled)) + 1e-9)) if scaled else 0
     text = f"{scaled:.{min(digits, 3)}f}"
     text = text.rstrip("0").rstrip(".") if "." in text else text
@@ -197,12 +180,12 @@ def plain_text(text: str) -> str:
 
 def format_seconds(seconds: float) -> str:
     """Seconds for people: ``0.0123`` gives ``'12.3 ms'``."""
-    return _prefixed(seconds, "s", ((1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n")))
+    return _prefixed(seconds, "s", "", "n")
 
 
 def format_bytes(size_bytes: float) -> str:
     """Bytes for people, decimal prefixes: ``150528`` gives ``'151 kB'``."""
-    return _prefixed(size_bytes, "B", ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, "")))
+    return _prefixed(size_bytes, "B", "G")
 
 
 def format_rate(rate_bps: float, *, in_bytes: bool = True) -> str:
@@ -212,11 +195,8 @@ def format_rate(rate_bps: float, *, in_bytes: bool = True) -> str:
         rate_bps: The rate in bit/s.
         in_bytes: Whether byte/s follow in brackets.
     """
-    prefixes = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
-    bits = _prefixed(rate_bps, "bit/s", prefixes)
-    if not in_bytes:
-        return bits
-    return f"{bits} ({_prefixed(rate_bps / BITS_PER_BYTE, 'B/s', prefixes)})"
+    bits = _prefixed(rate_bps, "bit/s", "G")
+    return f"{bits} ({_prefixed(rate_bps / BITS_PER_BYTE, 'B/s', 'G')})" if in_bytes else bits
 
 
 def format_number(value: float) -> str:
@@ -245,20 +225,18 @@ def format_cost(cost: float, unit: str) -> str:
 
 def format_flops(flops: int | None) -> str:
     """Floating-point operations for people: ``801e6`` gives ``'801 MFLOP'``; None is unknown."""
-    if flops is None:
-        return "unknown"
-    return _prefixed(flops, "FLOP", ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, "")))
+    return "unknown" if flops is None else _prefixed(flops, "FLOP", "T")
 
 
 class Told:
     """An object that prints its `summary`, a few words for each name."""
 
-    def summary(self) -> dict[str, str]:
+    def summary(self) -> Mapping[str, str]:
         """What a notebook shows of it, a line each."""
         raise NotImplementedError
 
     def __repr__(self) -> str:
-        """The summary in six lines at most, the last ones in the sixth."""
+        """The summary, the last lines in the sixth."""
         lines = [f"{name}: {words}" for name, words in self.summary().items()]
         return "\n".join([*lines[:5], *filter(None, ["; ".join(lines[5:])])])
 

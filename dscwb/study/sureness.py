@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,20 +38,16 @@ FAR = 100.0
 """A factor on a machine's times; nobody is off by more, so flips beyond it are left out."""
 
 
-@dataclass(frozen=True)
-class ModelError:
+class ModelError(NamedTuple):
     """How far the times of a machine may be off that were not measured on it.
 
-    Attributes:
-        machine: ``device`` or ``server``.
-        origin: ``modelled`` or ``assumed``.
-        factor: The true times are taken to lie between T / factor and T · factor.
-        known: True if nine in ten times modelled alike were within the factor where they could be
-            held against a measurement; False if nobody knows and it is only tried.
+    The true times are taken to lie between T / factor and T · factor. Known means that nine in ten
+    times modelled alike were within the factor where they could be held against a measurement; else
+    it is only tried.
     """
 
-    machine: str
-    origin: str
+    machine: str  # device or server
+    origin: str  # modelled or assumed
     factor: float
     known: bool
 
@@ -66,21 +62,13 @@ class ModelError:
         return f"{self.machine} {self.origin}, {error}"
 
 
-@dataclass(frozen=True)
-class Flip:
-    """Where another split takes over if modelled or assumed times are off.
+class Flip(NamedTuple):
+    """Where another split takes over if modelled or assumed times are off."""
 
-    Attributes:
-        device: Factor on the device's times, above 1 where it is slower than in the study.
-        server: The same of the server.
-        split: Name of the split that is best from there on.
-        inside: True if the times may be off by so much.
-    """
-
-    device: float
+    device: float  # factor on its times, above 1 where it is slower than in the study
     server: float
-    split: str
-    inside: bool
+    split: str  # best from there on
+    inside: bool  # whether the times may be off by so much
 
 
 @dataclass(frozen=True)

@@ -231,7 +231,7 @@ def format_flops(flops: int | None) -> str:
 class Told:
     """An object that prints its `summary`, a few words for each name."""
 
-    def summary(self) -> Mapping[str, str]:
+    def summary(self) -> dict[str, str]:
         """What a notebook shows of it, a line each."""
         raise NotImplementedError
 

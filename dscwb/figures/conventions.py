@@ -46,12 +46,8 @@ def plot_conventions(
     names, shares = table["input"] + " / " + table["features"], table["split_share"]
     own = int(np.argmax(table["own"]))
     figure = make_subplots(1, 2, shared_yaxes=True, horizontal_spacing=0.1)
-    static = [
-        f"mean gain over {layout.full_name(split)}, the best static: {format_percent(gain)}"
-        if split
-        else "no static split is possible"
-        for split, gain in zip(table["best_static"], table["over_best_static"], strict=True)
-    ]
+    static = table["best_static"].map(lambda split: layout.full_name(split) if split else "none")
+    told = f"%{{text}} of the {SHARE}<br>mean gain over the best static, %{{hovertext}}: "
     figure.add_bar(
         name=SHARE,
         x=shares,
@@ -63,7 +59,7 @@ def plot_conventions(
         insidetextfont={"color": "white"},
         cliponaxis=False,
         hovertext=static,
-        hovertemplate=f"%{{text}} of the {SHARE}<br>%{{hovertext}}<extra></extra>",
+        **layout.hover({"{:.1%}": table["over_best_static"]}, told),
         showlegend=False,
     )
     for column in GAINS:

@@ -56,10 +56,11 @@ def plot_gains(gains: pd.DataFrame, *, pair: str | None = None) -> go.Figure:
     }
     origin = str(first["origin"].iloc[0])
     measured = set(origin.split(" → ")) == {"measured"}
-    within = ", ".join(
-        f"{_within(panels, column)} over {BASELINES[column][0]}"
-        for column in ("no_offloading", "mean_static")
-    )
+    within = []  # a count for each convention: 2, 4 and 2
+    for column in ("no_offloading", "mean_static"):
+        counts = [part[column].dropna().map(claim).eq("within").sum() for part in panels.values()]
+        some = " and ".join(", ".join(map(str, counts)).rsplit(", ", 1))
+        within.append(f"{some} over {BASELINES[column][0]}")
     widest = layout.NAME_CHARACTER * first.index.str.len().max()
     # Under each model its batch sizes, with a star where its times are not ok.
     beside = {}
@@ -85,7 +86,7 @@ def plot_gains(gains: pd.DataFrame, *, pair: str | None = None) -> go.Figure:
             "Gains are means over all states, the best split in each against a fixed choice: "
             f"{RATES} and the batch sizes under each model, all alike; no round trip, no downlink.",
             f"Band: the {CLAIMED} that the paper claims on average, in most cases, over a static "
-            f"split or no offloading; within it are, of {len(first)} models, {within}.",
+            f"split or no offloading; within it are, of {len(first)} models, {', '.join(within)}.",
             f"{NOT_OK} Times there are noisy, or worse, on one of the machines."
             * any(first["not_ok"]),
             "Dotted rows: not measured on both machines." * (not measured),
@@ -125,12 +126,3 @@ def gain_over(name: str, gains: pd.Series[float], rows: Any, **more: Any) -> go.
     marker["line"] = {"width": width, "color": colour}
     more |= {"mode": "markers", "marker": marker, "cliponaxis": False, "legendgroup": name}
     return go.Scatter(name=words, meta=name, x=gains, y=rows, **more)
-
-
-def _within(panels: dict[str, pd.DataFrame], baseline: str) -> str:
-    """How many models lie within the claim, a count for each convention: ``2, 4 and 2``."""
-    *before, last = [
-        str(sum(claim(gain) == "within" for gain in part[baseline].dropna()))
-        for part in panels.values()
-    ]
-    return f"{', '.join(before)} and {last}" if before else last

@@ -64,6 +64,9 @@ def plot_latency_vs_rate(
     ]
     traces += _winners(study, size, rates, pieces, ends)
     dear = best[np.searchsorted(rates, switching)]
+    # All that is best is shown; energy may be free.
+    dearest, highest = best.max() or 1.0, np.nanmax(cost) or 1.0
+    y_range = max(best.min(), dearest * 1e-9) / 1.3, min(highest, dearest * ABOVE_BEST) * 1.15
     traces.append(_switches(study, switching, dear, pieces))
     subheading = f"{len(pieces)} of {len(timed)} candidates are best at some rate shown"
     if data_rate_bps is not None and low <= data_rate_bps <= high:
@@ -86,19 +89,11 @@ def plot_latency_vs_rate(
         ],
         plot_px=PLOT,
         xaxis=layout.rate_axis(low, high),
-        yaxis=layout.log_axis(*_y_range(best, cost), unit, WORDS[unit]),
+        yaxis=layout.log_axis(*y_range, unit, WORDS[unit]),
         legend={"title": {"text": "best split"}},
         hovermode="closest",
         shapes=[dotted | {"x0": x, "x1": x, "y1": y} for x, y in zip(switching, dear, strict=True)],
     )
-
-
-def _y_range(best: Floats, cost: Floats) -> tuple[float, float]:
-    """All that is best is shown."""
-    dearest = float(best.max()) or 1.0  # energy may be free
-    low = max(float(best.min()), dearest * 1e-9)
-    high = min(float(np.nanmax(cost)), dearest * ABOVE_BEST)
-    return low / 1.3, max(high, low * 1.5) * 1.15
 
 
 def _line(study: Study, size: int, rates: Floats, i: int, *, bold: bool = False) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -59,8 +58,7 @@ def plot_pareto(
     across, up = _axis(table, x, "across"), _axis(table, y, "up")
     table = table.sort_values("across", kind="stable")
     front, others = table[table["pareto"]], table[~table["pareto"]]
-    _make_room(across, front)
-    names = _names(front, across["range"], up["range"])
+    names = _names(front, across, up)
     colours = split_colours(study.edge.graph, [study.lines.splits[i] for i in front.index])
     # What can be had: to the upper right of the stairs.
     stairs = {"mode": "lines", "line": {"shape": "hv", "color": layout.GREY, "width": 1.5}}
@@ -124,28 +122,23 @@ def _axis(table: pd.DataFrame, objective: str, place: str) -> dict[str, Any]:
     return axis
 
 
-def _make_room(axis: dict[str, Any], front: pd.DataFrame) -> None:
-    """Move the left end of the axis so far that the first point's name fits beside it."""
-    (low, high), first = axis["range"], front.iloc[0]
-    share = _name_px(first["split"]) / layout.PLOT_WIDTH
-    axis["range"] = [min(low, (math.log10(first["across"]) - high * share) / (1 - share)), high]
+def _names(front: pd.DataFrame, across: dict[str, Any], up: dict[str, Any]) -> list[str]:
+    """Names at the lower left of their points, empty where one would overlap the one before.
 
-
-def _names(front: pd.DataFrame, x_range: list[float], y_range: list[float]) -> list[str]:
-    """Names on the front, empty where one would overlap the one before.
-
-    All stand at the lower left of their point. No other point is there, or it would dominate.
+    No other point is there, or it would dominate. The left end of the axis moves so far that the
+    first name has room.
     """
-    across = np.log10(front["across"]) / np.diff(x_range) * layout.PLOT_WIDTH
-    up = np.log10(front["up"]) / np.diff(y_range) * PLOT
-    names: list[str] = []
-    last = -math.inf, math.inf
-    for split, x, y in zip(front["split"], across, up, strict=True):
-        free = last[1] - y > layout.LABEL_HEIGHT or x - _name_px(split) > last[0]
-        names.append(layout.label(split) if free else "")
-        last = (x, y) if free else last
+    names = list(map(layout.label, front["split"]))
+    width = [layout.NAME_CHARACTER * len(name) + 12 for name in names]
+    x, y = np.log10(front["across"].to_numpy()), np.log10(front["up"].to_numpy())
+    (low, high), share = across["range"], width[0] / layout.PLOT_WIDTH
+    across["range"] = [min(low, (x[0] - high * share) / (1 - share)), high]
+    x *= layout.PLOT_WIDTH / np.ptp(across["range"])
+    y *= PLOT / np.ptp(up["range"])
+    last = 0
+    for k in range(1, len(names)):
+        if y[last] - y[k] > layout.LABEL_HEIGHT or x[k] - width[k] > x[last]:
+            last = k
+        else:
+            names[k] = ""
     return names
-
-
-def _name_px(split: str) -> float:
-    return layout.NAME_CHARACTER * len(layout.label(split)) + 12

@@ -36,7 +36,7 @@ class Hatching:
         self._wanted: Study | None = None
         self._unwanted: Study | None = None  # a person stopped it
         self.task: asyncio.Task[None] | None = None
-        self._bar = widgets.IntProgress(layout={"width": "120px"})
+        self._bar = widgets.FloatProgress(max=1.0, layout={"width": "120px"})
         label = widgets.Label("How sure is every state?")
         # Hidden, it keeps its place, so that nothing below jumps when it comes.
         self.widget = widgets.HBox([label, self._bar, button("Stop", "Leave it", self._stop)])
@@ -63,7 +63,7 @@ class Hatching:
             # Cancelling a task does not end the thread that it waits for.
             if self.task is not own or study is self._unwanted:
                 raise _StoppedError
-            loop.call_soon_threadsafe(self._say, done, steps)
+            loop.call_soon_threadsafe(setattr, self._bar, "value", done / steps)
 
         late = loop.call_later(PATIENCE_S, self._show)
         try:
@@ -75,9 +75,6 @@ class Hatching:
             if self.task is own:
                 self._show(False)
         self._found(study, found)
-
-    def _say(self, done: int, steps: int) -> None:
-        self._bar.max, self._bar.value = steps, done
 
     def _show(self, visible: bool = True) -> None:
         self.widget.layout.visibility = "visible" if visible else "hidden"

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dscwb import scenario
 from dscwb.scenario import DATA_RATES_BPS, Knob, PowerModel, Scenario
-from dscwb.units import ENCODINGS, NO_OFFLOADING, Encoding, encoding
+from dscwb.units import ENCODINGS, NO_OFFLOADING, encoding
 
 Value = str | int | float | bool
 
@@ -24,14 +24,12 @@ LOW_BPS, HIGH_BPS = DATA_RATES_BPS[[0, -1]].tolist()
 JPEG = encoding("jpeg 10:1").name
 
 KNOBS = {
-    "data_rate_bps": Knob("Data rate in Mbit/s", "Data rate", "Mbit/s", HIGH_BPS, LOW_BPS),
-    "batch_size": Knob("Samples in one pass", "Batch size", high=1e6, low=1),
     "model": Knob("Models of one family", "Variant"),
     "edge": Knob("Where the head runs", "Device"),
     "server": Knob("Where the tail runs", "Server"),
-    "server_speedup": Knob(
-        "Assumed server: so many times as fast", "Assumed speed-up", "", 1e5, 0.01
-    ),
+    "server_speedup": Knob("Of an assumed server", "Assumed speed-up", high=1e5, low=0.01),
+    "data_rate_bps": Knob("Data rate in Mbit/s", "Data rate", "Mbit/s", HIGH_BPS, LOW_BPS),
+    "batch_size": Knob("Samples in one pass", "Batch size", high=1e6, low=1),
     "baseline": Knob("What the gain is over", "Compare with"),
     **{name: knob for name, knob in scenario.KNOBS.items() if knob.label},
     "input_encoding": replace(scenario.KNOBS["input_encoding"], choices=(*ENCODINGS, JPEG)),
@@ -53,8 +51,6 @@ Assumptions: the first two are the mean uplinks of US networks in the split-comp
 (1.1 and 5.85 Mbit/s; Y. Kang et al., Neurosurgeon, doi 10.1145/3037697.3037698); the rest are round
 numbers."""
 
-NESTED = ("scenario", "link", "power")
-"""Fields that are records: their own fields stand in their place."""
 START = Scenario(
     input_encoding="float32",
     feature_encoding="float32",
@@ -105,12 +101,9 @@ class State:
 
         0 stands for what is not counted, an encoding's name for the encoding.
         """
-        found: dict[str, Any] = {}
-        for record in (self, self.scenario, self.scenario.link, self.scenario.power):
-            found |= {one.name: getattr(record, one.name) for one in fields(record)}  # type: ignore[arg-type]  # a state has a power
-        shown = {name: found[name] for name in found if name not in (*NESTED, "source")}
-        plain = {name: 0.0 if value is None else value for name, value in shown.items()}
-        return {k: v.name if isinstance(v, Encoding) else v for k, v in plain.items()}
+        records = self, self.scenario, self.scenario.link, self.scenario.power
+        found = {n: getattr(one, n) for one in records for n in KNOBS if hasattr(one, n)}
+        return {n: 0.0 if v is None else getattr(v, "name", v) for n, v in found.items()}
 
     def changed(self, changes: Mapping[str, Any]) -> State:
         """The state with these changes, checked as far as no profile is needed.
@@ -159,12 +152,8 @@ class State:
 
 def _replaced(record: Any, changes: Mapping[str, Any]) -> Any:
     """A record with those changes that are its own, or of a record within."""
-    new: dict[str, Any] = {}
-    for field in fields(record):
-        name, value = field.name, getattr(record, field.name)
-        if name in NESTED:
-            new[name] = _replaced(value, changes)
-        elif name in changes:
-            uncounted = field.default is None and changes[name] == 0
-            new[name] = None if uncounted else changes[name]
-    return replace(record, **new)
+    new = {name: value for name, value in changes.items() if hasattr(record, name)}
+    uncounted = [name for name in new if new[name] == 0 and getattr(type(record), name, 0) is None]
+    inner = (name for name in ("scenario", "link", "power") if hasattr(record, name))
+    inside = {name: _replaced(getattr(record, name), changes) for name in inner}
+    return replace(record, **new | dict.fromkeys(uncounted) | inside)

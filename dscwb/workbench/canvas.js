@@ -53,7 +53,7 @@ const VIEWS = {
   curves: {
     drag: true, still: drawCurves, turns: ({ row }) => row, mark: markCurve,
     heading: (study, state) => [`${study.cost} over data rate`,
-      `${here(study, state)}: ${study.candidates[state.best].short} is best`],
+      `${here(study, state)}: ${study.candidates[state.best].shown} is best`],
     key: () => [["", "bold: best split"], ["", "thin: other candidates"],
       ["", "dotted: switching rate"], ["", "dashed: this state"]],
     tip: rowWords,
@@ -61,7 +61,7 @@ const VIEWS = {
   bars: {
     still: () => {}, mark: drawBars,
     heading: (study, state) => ["Latency of every split", `${here(study, state)}, `
-      + `${state.rate_words}: ${study.candidates[state.best].short} is best`],
+      + `${state.rate_words}: ${study.candidates[state.best].shown} is best`],
     key: partsKey,
     tip: (study, { row }, { x }, { rate }) =>
       candidateWords(study, row, placeAt(study.candidates.length, x), rate),
@@ -98,9 +98,9 @@ class Panel {
   }
 
   size(dpr) {
-    const [x, barPx] = this.sides, { clientWidth, clientHeight } = this.canvas;
+    const [x, right] = this.sides, { clientWidth, clientHeight } = this.canvas;
     const h = clientHeight - TOP_PX - AXIS_PX;
-    this.plot = { x, y: TOP_PX, w: clientWidth - x - barPx, h, barPx, dpr };
+    this.plot = { x, y: TOP_PX, w: clientWidth - x - right, h, dpr };
     for (const one of [this.canvas, this.kept]) {
       one.width = Math.round(clientWidth * dpr);
       one.height = Math.round(clientHeight * dpr);

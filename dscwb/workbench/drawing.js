@@ -120,13 +120,6 @@ function drawDoubt(pen, study, mark, pattern) {
   });
 }
 
-function ellipsis(pen, words, width, weight) {
-  if (pen.widthOf(words, TICK, weight) <= width) return words;
-  let end = words; // the end of a name tells blocks apart, its beginning does not
-  while (end.length > 1 && pen.widthOf(`…${end}`, TICK, weight) > width) end = end.slice(1);
-  return `…${end}`;
-}
-
 function drawSplitBar(pen, study, best) {
   const names = study.chosen, height = pen.h / names.length, x = pen.right + BAR_GAP;
   const step = Math.ceil(14 / height);
@@ -135,8 +128,7 @@ function drawSplitBar(pen, study, best) {
     pen.box(x, top, BAR_PX, height + 0.5, colour);
     if (k % step && split !== best) return;
     const weight = split === best ? "bold" : "";
-    const words = ellipsis(pen, short, pen.barPx - BAR_GAP - BAR_PX - 7, weight);
-    pen.text(words, x + BAR_PX + 5, top + height / 2, { align: "left", weight });
+    pen.text(short, x + BAR_PX + 5, top + height / 2, { align: "left", weight });
   });
   pen.frame(x, BAR_PX);
 }

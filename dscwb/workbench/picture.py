@@ -40,6 +40,7 @@ ABOVE_BEST = 4.0  # the axis of costs ends at so many times the dearest best spl
 BELOW_BEST = 1.5  # and starts so many times under the cheapest
 ABOVE_LOCAL = 1.25  # bars up to so many times the time without offloading are shown whole
 LINEAR_TICKS = 6
+BESIDE_BAR = 15  # characters of a split's name that fit beside the bar of colours
 
 
 def model_picture(graph: ModelGraph, granularity: Granularity) -> dict[str, Any]:
@@ -81,8 +82,8 @@ def model_picture(graph: ModelGraph, granularity: Granularity) -> dict[str, Any]
 
 
 def _candidate(name: str, cut: Mapping[str, Any]) -> dict[str, Any]:
-    names = {"name": name, "shown": shown_name(name), "short": shown_name(shortened(name))}
-    return {**names, **cut}
+    short = shown_name(shortened(name, BESIDE_BAR))
+    return {"name": name, "shown": shown_name(name), "short": short, **cut}
 
 
 def mark(study: Study, state: State, answer: str) -> dict[str, Any]:

@@ -137,9 +137,17 @@ def handle(page):
 def reading(page, size, rate):
     """What JavaScript says of a state; NaN and infinity come as words."""
     told = page.evaluate(
-        """([size, rate]) => JSON.stringify(
-          document.querySelector('.dscwb-canvas').dscwb.at(size, rate),
-          (_, value) => typeof value === 'number' && !isFinite(value) ? `${value}` : value)""",
+        """([size, rate]) => {
+          const { study } = document.querySelector('.dscwb-canvas').dscwb;
+          const row = study.rowOf(size), best = study.bestAt(row, rate);
+          const { second, margin } = study.runnerUp(row, rate);
+          return JSON.stringify(
+            { best: study.candidates[best].name, parts: study.partsAt(row, best, rate), margin,
+              latency: study.latencyAt(row, best, rate), gain: study.gainAt(row, rate),
+              runnerUp: study.candidates[second]?.name ?? '',
+              latencies: study.candidates.map((_, split) => study.latencyAt(row, split, rate)) },
+            (_, value) => typeof value === 'number' && !isFinite(value) ? `${value}` : value);
+        }""",
         [size, rate],
     )
     return json.loads(told)

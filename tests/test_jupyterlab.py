@@ -56,7 +56,7 @@ def gains(page):
     """What JavaScript reads off the gain map at batch size 1, over all decades."""
     return page.evaluate(
         f"""() => [1e5, 1e6, 1e7, 1e8, 1e9].map(
-          (rate) => document.querySelector('{CANVAS}').dscwb.at(1, rate).gain)"""
+          (rate) => document.querySelector('{CANVAS}').dscwb.study.gainAt(0, rate))"""
     )
 
 

@@ -94,12 +94,9 @@ class Pen {
 
   hatch(colours, step = 7) {
     return this.tiled(step, (ctx, side) => colours.forEach((colour, k) => {
-      Object.assign(ctx, { strokeStyle: colour, lineWidth: this.dpr });
-      for (const shift of [-side, 0, side]) { // so that the tiles join
-        ctx.beginPath();
-        ctx.moveTo(shift + k * this.dpr * 1.4, side);
-        ctx.lineTo(shift + side + k * this.dpr * 1.4, 0);
-        ctx.stroke();
+      ctx.fillStyle = colour;
+      for (let y = 0; y < side; y += 1) {
+        ctx.fillRect((side - y + k * 1.4 * this.dpr) % side, y, this.dpr, 1);
       }
     }));
   }

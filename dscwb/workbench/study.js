@@ -108,19 +108,6 @@ class Study {
     const k = row * (edges.length - 1) + cell;
     return { probability: this.probability[k], mark: this.doubt[k] };
   }
-
-  // For tests and for those who want the numbers behind the picture.
-  reading(batchSize, rate) {
-    const row = this.rowOf(batchSize), best = this.bestAt(row, rate);
-    const { second, margin } = this.runnerUp(row, rate);
-    return {
-      best: this.candidates[best].name, parts: this.partsAt(row, best, rate), margin,
-      latency: this.latencyAt(row, best, rate), cost: this.costAt(row, best, rate),
-      runnerUp: this.candidates[second]?.name ?? "", gain: this.gainAt(row, rate),
-      doubt: this.doubtAt(row, rate),
-      latencies: this.candidates.map((_, split) => this.latencyAt(row, split, rate)),
-    };
-  }
 }
 
 // --- words of the tips ---------------------------------------------------------------------------

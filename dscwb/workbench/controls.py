@@ -22,28 +22,35 @@ RATE_STEP = 0.02  # of the exponent: a key press changes the rate by 5 %
 NO_PRESET = "choose …"
 LABELS = {**CANDIDATES, "energy": "device energy"}
 """What a list shows for values that are words of the code."""
-COMMON = ("edge", "server", "server_speedup", "round_trip_s", "input_encoding", "feature_encoding")
-"""Fields that are always in sight beside model, data rate, batch size and baseline."""
+SENT = ("input_encoding", "feature_encoding")
+COMMON = ("edge", "server", "server_speedup", "round_trip_s", *SENT, "baseline")
+"""Fields that are always in sight beside model, data rate and batch size."""
 
 
-def _widget(kind: Any, field: str, **more: Any) -> Any:
-    """A widget of this kind for a field, with its words and limits."""
+def _widget(field: str, value: Value) -> Any:
+    """The widget that suits a field: a check box, a list, a slider, or a number with its unit."""
+    knob, kind = KNOBS[field], widgets.Dropdown
+    more: dict[str, Any] = {}
+    unit, limits = f" ({knob.unit})" if knob.unit else "", _limits(field)
+    if field == "data_rate_bps":
+        kind, unit, more = widgets.FloatLogSlider, "", {"step": RATE_STEP, "readout": False}
+        more |= {end: math.log10(limit) for end, limit in limits.items()}
+    elif field in ("batch_size", "model"):
+        kind, more = widgets.SelectionSlider, {"options": [value]}
+    elif isinstance(value, bool):
+        kind = widgets.Checkbox
+    elif knob.high is None:
+        more = {"options": _labelled(knob.choices)}
+    else:  # without a step the arrow keys change it by 1
+        whole = isinstance(value, int)
+        kind, more = widgets.BoundedIntText if whole else widgets.BoundedFloatText, limits
+    words = {"description": f"{knob.label}{unit}", "tooltip": knob.help}
+    return kind(**words, style=DESCRIPTION, layout=FULL, **more)
+
+
+def _limits(field: str) -> dict[str, float]:
     knob = KNOBS[field]
-    unit = f" ({knob.unit})" if knob.unit and kind is not widgets.FloatLogSlider else ""
-    if knob.high is not None and "options" not in more:
-        more = {"min": knob.low / knob.scale, "max": knob.high / knob.scale} | more
-    words = {"description": f"{knob.label}{unit}", "tooltip": knob.help, "style": DESCRIPTION}
-    return kind(**words | {"layout": FULL} | more)
-
-
-def _suitable(field: str, value: Value) -> Any:
-    """A check box, a list or a number. Without a step the arrow keys change a number by 1."""
-    if isinstance(value, bool):
-        return _widget(widgets.Checkbox, field)
-    if KNOBS[field].high is None:
-        return _widget(widgets.Dropdown, field, options=_labelled(KNOBS[field].choices))
-    whole = isinstance(value, int)
-    return _widget(widgets.BoundedIntText if whole else widgets.BoundedFloatText, field)
+    return {"min": knob.low / knob.scale, "max": (knob.high or knob.low) / knob.scale}
 
 
 def _labelled(options: Iterable[Any]) -> tuple[tuple[str, Any], ...]:
@@ -79,25 +86,10 @@ class Controls:
         """
         self._families, self._changed, self._values = families, changed, dict(values)
         self._writing = False
-        knob = KNOBS["data_rate_bps"]
-        ends = {
-            "min": math.log10(knob.low / knob.scale),
-            "max": math.log10((knob.high or 1) / knob.scale),
-        }
-        wide = {**FULL, "flex": "1 1 auto", "min_width": "190px"}
-        slider, narrow = widgets.FloatLogSlider, {"width": "84px"}
-        rate = _widget(slider, "data_rate_bps", step=RATE_STEP, readout=False, layout=wide, **ends)
-        self.number = _widget(
-            widgets.BoundedFloatText, "data_rate_bps", description="", layout=narrow
-        )
+        self._widgets = {name: _widget(name, value) for name, value in values.items()}
+        narrow = {"tooltip": "Data rate in Mbit/s", "layout": {"width": "84px"}}
+        self.number = widgets.BoundedFloatText(**narrow, **_limits("data_rate_bps"))
         self.rate_words = widgets.Label()
-        lists = {"batch_size": [1], "model": next(iter(families.values()))}
-        self._widgets = {
-            "data_rate_bps": rate,
-            **{name: _widget(widgets.SelectionSlider, name, options=lists[name]) for name in lists},
-        }
-        rest = [name for name in KNOBS if name not in self._widgets]
-        self._widgets |= {name: _suitable(name, values[name]) for name in rest}
         self.family, self.preset = (
             widgets.Dropdown(description=words, options=options, style=DESCRIPTION, layout=FULL)
             for words, options in (
@@ -109,13 +101,14 @@ class Controls:
             widget.observe(lambda _, at=(field, widget): self._moved(*at), "value")
         self.family.observe(lambda _: self._chose_family(), "value")
         self.preset.observe(lambda _: self._chose_preset(), "value")
-        folded_away = [self[name] for name in rest if name not in (*COMMON, "baseline")]
-        first = [self.family, self["model"], self.preset, self["batch_size"]]
-        first += [self[name] for name in (*COMMON, "baseline")]
+        rate, *shown = (self[name] for name in ("data_rate_bps", "model", "batch_size", *COMMON))
+        rate.layout = {**FULL, "flex": "1 1 auto", "min_width": "190px"}
+        shown = [self.family, shown[0], self.preset, *shown[1:]]
+        rest = [one for one in self._widgets.values() if one not in (rate, *shown)]
         parts = [
             widgets.HBox([rate, self.number, self.rate_words], layout=FULL),
-            widgets.GridBox(first, layout=GRID),
-            folded("More of the scenario", [widgets.GridBox(folded_away, layout=GRID)]),
+            widgets.GridBox(shown, layout=GRID),
+            folded("More of the scenario", [widgets.GridBox(rest, layout=GRID)]),
         ]
         self.widget = widgets.VBox(parts, layout=FULL)
 

@@ -144,10 +144,14 @@ class SplitClient:
         self._encodings = encoding(input_encoding), encoding(feature_encoding)
         self.compression, self._deadline_s = compression, deadline_s
         self._request = 0
+        self._one_at_a_time = threading.Lock()
         self._changed = threading.Condition()
         self._closed = False
+        self._lost = ""
+        self._trying: socket.socket | None = None
         self._link: socket.socket | None = self._connect()
-        threading.Thread(target=self._keep, name="dscwb-keeper", daemon=True).start()
+        self._keeper = threading.Thread(target=self._keep, name="dscwb-keeper", daemon=True)
+        self._keeper.start()
 
     def __enter__(self) -> Self:
         """The client itself."""
@@ -158,11 +162,16 @@ class SplitClient:
         self.close()
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection; afterwards every batch is finished here."""
         with self._changed:
             self._closed = True
+            trying = self._trying
             self._changed.notify_all()
-        self._drop()
+        self._drop("the client is closed")
+        if trying:  # the keeper waits for an answer
+            with contextlib.suppress(OSError):
+                trying.shutdown(socket.SHUT_RDWR)
+        self._keeper.join()
 
     @property
     def connected(self) -> bool:
@@ -187,14 +196,16 @@ class SplitClient:
             kwargs: What the model takes by name.
 
         Raises:
-            ValueError: The model has no such split, or takes other inputs.
+            ValueError: The model has no such split, or takes other inputs. Whatever else the model
+                itself raises for these inputs.
         """
         inputs = self._end.captured.flatten(*args, **kwargs)
         size = self._batch_size(inputs)
         if split is None and self._choose is None:
             raise ValueError("No split is given; give split=, or choose= to the client.")
         name = split or self._choose(size)  # type: ignore[misc]  # one of them is there
-        answer = self._run(name, inputs)
+        with self._one_at_a_time:
+            answer = self._run(name, inputs)
         if self._seen:
             self._seen(size, answer)
         return answer
@@ -215,12 +226,15 @@ class SplitClient:
             answer, why = None, ""
             if not cut.is_output:
                 try:
-                    answer = self._offload(name, sent, headed)
+                    answer = self._offload(name, sent, headed, inputs)
                 except (OSError, frames.FrameError) as error:
-                    self._drop()
                     why = _told(error)
+                    self._drop(why)
                 except ValueError as error:  # nothing was sent, or the server could not do it
                     why = f"{error}"
+                except BaseException:  # Ctrl-C: the answer of this request must not be the next's
+                    self._drop("interrupted")
+                    raise
             if answer is None:
                 before = time.perf_counter()
                 output = tail(sent)
@@ -230,10 +244,20 @@ class SplitClient:
         rest = total_s - head_s - sum(getattr(answer, name) for name in ELSEWHERE)
         return replace(answer, total_s=total_s, head_s=head_s, link_s=max(0.0, rest))
 
-    def _offload(self, name: str, sent: Sequence[torch.Tensor], headed: float) -> Answer:
+    def _offload(
+        self,
+        name: str,
+        sent: Sequence[torch.Tensor],
+        headed: float,
+        inputs: Sequence[torch.Tensor],
+    ) -> Answer:
         link = self._link
         if link is None:
-            raise ConnectionError("no connection to the server")
+            raise ValueError(f"no connection to the server ({self._lost})")
+        if constant := self._end.changed_constant(inputs):
+            raise ValueError(
+                f"{constant} has no batch axis and differs from the capture's, which the server has"
+            )
         headers, parts = encode(sent, self.encoding_of(name), self.compression)
         encoded = time.perf_counter()
         self._request += 1
@@ -253,8 +277,8 @@ class SplitClient:
         data = frames.payload(link, size, deadline_s)
         arrived = time.perf_counter()
         device = self._end.captured.device
-        tensors = decode(result.tensors, data, result.compression)
-        output = self._end.rebuilt(result, [x.to(device) for x in tensors])
+        tensors = decode(result.tensors, data, result.compression, device)
+        output = self._end.rebuilt(result, tensors)
         decoded = settled(device)
         return Answer(
             output,
@@ -273,10 +297,14 @@ class SplitClient:
         deadline_s = time.monotonic() + CONNECT_S
         link = socket.create_connection(self._address, timeout=CONNECT_S)
         try:
-            link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            frames.prepare(link)
             if self._tls:
                 link = self._tls.wrap_socket(link, server_hostname=self._address[0])
-            greeting, _ = frames.receive(link, deadline_s, CONNECT_S)
+            with self._changed:
+                self._trying = link
+                if self._closed:
+                    raise ConnectionError("closed meanwhile")
+            greeting, _ = frames.receive(link, deadline_s)
             if not isinstance(greeting, frames.Greeting) or greeting.protocol != frames.PROTOCOL:
                 raise RefusedError(
                     f"this client speaks protocol {frames.PROTOCOL}; update one end."
@@ -288,19 +316,23 @@ class SplitClient:
             said, _ = frames.receive(link, deadline_s + 60)
             if isinstance(said, frames.Refused):
                 raise RefusedError(said.reason)
+            if not isinstance(said, frames.Welcome):
+                raise frames.FrameError(f"a {said.kind} where the welcome was due.")
         except BaseException:
             link.close()
             raise
+        finally:
+            self._trying = None
         return link
 
     def _was_closed(self) -> bool:
         with self._changed:
             return self._closed
 
-    def _drop(self) -> None:
+    def _drop(self, why: str) -> None:
         """Give the connection up; the background makes another."""
         with self._changed:
-            link, self._link = self._link, None
+            link, self._link, self._lost = self._link, None, why
             self._changed.notify_all()
         if link is not None:
             with contextlib.suppress(OSError):
@@ -315,14 +347,15 @@ class SplitClient:
                 return
             try:
                 link = self._connect()
-            except (OSError, frames.FrameError, RefusedError):
+            except (OSError, frames.FrameError, RefusedError) as error:
                 with self._changed:
+                    self._lost = _told(error)
                     self._changed.wait_for(lambda: self._closed, RETRY_S)
                 continue
             with self._changed:
                 self._link = link
             if self._was_closed():  # meanwhile
-                self._drop()
+                self._drop("the client is closed")
 
 
 def _told(error: Exception) -> str:

@@ -1,8 +1,8 @@
 """Tensors to bytes and back: every encoding that a scenario may name, really applied.
 
-Floats are cast (float32, float16, bfloat16) or rounded to integers by one scale and one zero point
-for the whole tensor (int8, uint8, int4); whole numbers are narrowed where every value fits; images
-go through JPEG. Bytes lie in the order of the tensor's memory, so that strides survive.
+Floats are cast (float32, float16, bfloat16) or rounded to integers by one scale and one minimum for
+the whole tensor (int8, uint8, int4); whole numbers are narrowed where every value fits; images go
+through JPEG. Bytes lie in the order of the tensor's memory, so that strides survive.
 """
 
 from __future__ import annotations
@@ -13,21 +13,31 @@ from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
-from dscwb.running.frames import Compression, FrameError, WireTensor, dense
+from dscwb.running.frames import (
+    Compression,
+    FrameError,
+    WireTensor,
+    dense,
+    extent,
+    wires_of,
+)
 from dscwb.units import AS_SENT, DTYPE_BYTES, Encoding
 
 LEVELS = {"int8": (-128, 127), "uint8": (0, 255), "int4": (0, 15)}
 """Lowest and highest integer of the affine encodings."""
 JPEG_QUALITY = 75  # Pillow's own default; a scenario's ratio is an assumption, the bytes are real
+FLOAT32_MAX = torch.finfo(torch.float32).max
+LEAST_STEP = torch.finfo(torch.float32).tiny
 TORCH = {name: getattr(torch, name) for name in DTYPE_BYTES if name != AS_SENT}
 
 
 class Affine(NamedTuple):
-    """What leads integers back to floats: x = (q - zero_point) · scale."""
+    """What leads integers back to floats: x = minimum + (q - lowest q) · scale."""
 
     scale: float = 1.0
-    zero_point: float = 0.0
+    minimum: float = 0.0
 
 
 Encoded = tuple[list[WireTensor], list[memoryview]]
@@ -60,9 +70,12 @@ def encode(
 
 
 def decode(
-    headers: Sequence[WireTensor], payload: memoryview, compression: Compression = "none"
+    headers: Sequence[WireTensor],
+    payload: memoryview,
+    compression: Compression = "none",
+    device: torch.device | None = None,
 ) -> list[torch.Tensor]:
-    """Read tensors from bytes, in their own element types and layouts.
+    """Read tensors from bytes, in their own element types and layouts, on the host or a device.
 
     Raises:
         FrameError: The bytes are none of what the headers say.
@@ -74,18 +87,21 @@ def decode(
         raise FrameError(f"{payload.nbytes} bytes for tensors of {size}.")
     tensors, start = [], 0
     for header in headers:
-        tensors.append(_decoded(header, payload[start : start + header.nbytes]))
+        tensors.append(_decoded(header, payload[start : start + header.nbytes], device))
         start += header.nbytes
     return tensors
 
 
 def _encoded(x: torch.Tensor, encoding: Encoding | None) -> tuple[WireTensor, memoryview]:
     dtype = str(x.dtype).removeprefix("torch.")
-    if not dense(x.shape, x.stride()):  # a view with gaps
+    x = x.detach().resolve_conj().resolve_neg()
+    stride = x.stride()
+    if not dense(x.shape, stride):  # a view with gaps, or one value repeated
         x = x.contiguous()
-    x, wire, how = x.detach(), "raw", Affine()
+        stride = x.stride() if extent(x.shape, stride) is None else stride
+    wire, how = "raw", Affine()
     data = x.as_strided((x.numel(),), (1,))
-    if encoding is None or encoding.bytes_of(dtype) is None or _same(encoding, dtype):
+    if not encoding or not x.numel() or not encoding.bytes_of(dtype) or _same(encoding, dtype):
         pass
     elif encoding.image:
         (data, how), wire = _jpegs(x), "jpeg"
@@ -101,11 +117,11 @@ def _encoded(x: torch.Tensor, encoding: Encoding | None) -> tuple[WireTensor, me
     header = WireTensor(
         dtype=dtype,
         shape=tuple(x.shape),
-        stride=x.stride(),
+        stride=stride,
         wire=wire,
         nbytes=view.nbytes,
         scale=how.scale,
-        zero_point=how.zero_point,
+        minimum=how.minimum,
     )
     return header, view
 
@@ -116,19 +132,18 @@ def _same(encoding: Encoding, dtype: str) -> bool:
 
 
 def _affine(x: torch.Tensor, wire: str) -> tuple[torch.Tensor, Affine]:
-    """Integers, and the scale and zero point that lead back: x = (q - zero_point) · scale."""
+    """Integers, and what leads back; differences from the smallest value lose least to rounding."""
     low, high = LEVELS[wire]
-    if not x.numel():
-        return x.to(torch.uint8), Affine()
     x = x.float()
     smallest, largest = (one.item() for one in x.aminmax())
-    scale = (largest - smallest) / (high - low) or abs(largest) or 1.0
-    if not (abs(smallest) < float("inf") and abs(largest) < float("inf")):
-        raise ValueError(f"NaN or infinity cannot be written as {wire}; send float32.")
-    # A tensor of one value is that value exactly: its zero point is one step below or above it.
-    zero = low - smallest / scale
-    q = x.mul(1 / scale).add_(zero).round_().clamp_(low, high)
-    how = Affine(scale, zero)
+    if not largest - smallest <= FLOAT32_MAX:
+        raise ValueError(
+            f"NaN, infinity or a range wider than float32's cannot be written as {wire}; send "
+            "float32."
+        )
+    scale = max((largest - smallest) / (high - low), LEAST_STEP)
+    q = x.sub(smallest).div_(scale).round_().add_(low).clamp_(low, high)
+    how = Affine(scale, smallest)
     if wire != "int4":
         return q.to(torch.int8 if low < 0 else torch.uint8), how
     nibbles = torch.nn.functional.pad(q.to(torch.uint8), (0, len(q) % 2))
@@ -137,18 +152,16 @@ def _affine(x: torch.Tensor, wire: str) -> tuple[torch.Tensor, Affine]:
 
 
 def _cast(x: torch.Tensor, wire: str) -> torch.Tensor:
-    """Another element type; whole numbers must fit."""
-    if wire == "int4":
-        raise ValueError(f"{x.dtype} cannot be written as int4, which is for floats.")
-    kind = TORCH[wire]
-    if kind.is_floating_point:
-        return x.to(kind)
-    if x.is_floating_point() or x.is_complex():
-        raise ValueError(f"{x.dtype} cannot be written as {wire}; choose float16 or int8.")
-    limits = torch.iinfo(kind)
-    if x.numel() and not (limits.min <= x.min().item() and x.max().item() <= limits.max):
+    """Another element type; whole numbers must come back as they are."""
+    dtype = str(x.dtype).removeprefix("torch.")
+    if wire not in wires_of(dtype):
+        raise ValueError(
+            f"{dtype} cannot be written as {wire}; choose {', '.join(wires_of(dtype))}."
+        )
+    found = x.to(TORCH[wire])
+    if not x.is_floating_point() and not torch.equal(found.to(x.dtype), x):
         raise ValueError(f"a value does not fit into {wire}; choose a wider encoding.")
-    return x.to(kind)
+    return found
 
 
 def _jpegs(x: torch.Tensor) -> tuple[torch.Tensor, Affine]:
@@ -171,47 +184,59 @@ def _jpegs(x: torch.Tensor) -> tuple[torch.Tensor, Affine]:
     return torch.frombuffer(bytearray(b"".join(parts)), dtype=torch.uint8), how
 
 
-def _decoded(header: WireTensor, data: memoryview) -> torch.Tensor:
+def _decoded(header: WireTensor, data: memoryview, device: torch.device | None) -> torch.Tensor:
     own = TORCH[header.dtype]
-    if header.wire == "jpeg":
-        return _from_jpegs(header, data)
     if not header.elements:
-        return torch.empty_strided(header.shape, header.stride, dtype=own)
-    part = own if header.wire == "raw" else own.to_real()
-    affine = header.wire in LEVELS and part.is_floating_point
-    name = (
-        header.dtype if header.wire == "raw" else "uint8" if header.wire == "int4" else header.wire
-    )
-    # Bytes are written over by some models' first layer, so the memory must be its own.
-    bits = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-    x = bits != 0 if name == "bool" else bits.view(TORCH[name])
-    if header.wire == "int4":
+        return torch.empty_strided(header.shape, header.stride, dtype=own, device=device)
+    wire, part = header.wire, own if header.wire == "raw" else own.to_real()
+    name = {"raw": header.dtype, "int4": "uint8", "jpeg": "uint8"}.get(wire, wire)
+    if wire == "jpeg":
+        x = _from_jpegs(header, data)
+    else:
+        # Bytes are written over by some models' first layer, so the memory must be its own.
+        bits = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+        x = bits != 0 if name == "bool" else bits.view(TORCH[name])
+    if wire == "int4":
         pairs = x.to(torch.int16)
         x = (pairs & 15 | pairs >> 4 << 8).view(torch.uint8)
         x = x[: header.elements * own.itemsize // part.itemsize]
-    if affine:
-        x = x.float().sub_(header.zero_point).mul_(header.scale)
-    return x.to(part).view(own).as_strided(header.shape, header.stride)
+    if wire in (*LEVELS, "jpeg") and part.is_floating_point:
+        low, _ = LEVELS.get(wire, LEVELS["uint8"])
+        x = x.float().sub_(low).mul_(header.scale).add_(header.minimum)
+    return _laid_out(x.to(part).view(own).to(device), header)
+
+
+def _laid_out(x: torch.Tensor, header: WireTensor) -> torch.Tensor:
+    """Elements in a row, with their shape and strides."""
+    shape, stride = header.shape, header.stride
+    if header.wire != "jpeg" and dense(shape, stride):
+        return x.as_strided(shape, stride)
+    once = [length if step else 1 for length, step in zip(shape, stride, strict=True)]
+    first = x.reshape(shape)[tuple(map(slice, once))]
+    placed = torch.empty_strided(once, stride, dtype=x.dtype, device=x.device)
+    return placed.copy_(first).as_strided(shape, stride)
 
 
 def _from_jpegs(header: WireTensor, data: memoryview) -> torch.Tensor:
+    """The images' values row by row; no memory is taken for an image of another size."""
     count, channels, height, width = header.shape
     images = torch.empty(header.shape, dtype=torch.uint8)
     start = 0
     for i in range(count):
         size = int.from_bytes(data[start : start + 4], "big")
         try:
-            image = Image.open(io.BytesIO(data[start + 4 : start + 4 + size]), formats=["JPEG"])
-            if image.size != (width, height) or image.mode != {1: "L", 3: "RGB"}.get(channels):
-                raise FrameError(f"a JPEG of another size or mode than {header.shape}.")
+            image = JpegImageFile(io.BytesIO(data[start + 4 : start + 4 + size]))
+            mode, many = {1: "L", 3: "RGB"}[channels], "progression" in image.info
+            if image.size != (width, height) or image.mode != mode or many:
+                raise FrameError(f"not a sequential JPEG of shape {header.shape[1:]}.")
             pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
         except (OSError, SyntaxError, ValueError) as error:
             raise FrameError(f"no JPEG: {error}") from None
         images[i] = pixels.reshape(height, width, channels).permute(2, 0, 1)
         start += 4 + size
-    own = TORCH[header.dtype]
-    x = images if own == torch.uint8 else images.float().sub_(header.zero_point).mul_(header.scale)
-    return torch.empty_strided(header.shape, header.stride, dtype=own).copy_(x)
+    if start != data.nbytes:
+        raise FrameError(f"{data.nbytes} bytes for JPEGs of {start}.")
+    return images.reshape(-1)
 
 
 def _zstd() -> Any:
@@ -229,6 +254,7 @@ def _decompressed(payload: memoryview, size: int) -> memoryview:
     try:
         if zstandard.frame_content_size(payload) != size:
             raise FrameError(f"compressed data that claims another size than {size}.")
-        return memoryview(zstandard.ZstdDecompressor().decompress(payload, max_output_size=size))
+        reader = zstandard.ZstdDecompressor()
+        return memoryview(reader.decompress(payload, max_output_size=size, allow_extra_data=False))
     except zstandard.ZstdError as error:
         raise FrameError(f"no zstd data: {error}") from None

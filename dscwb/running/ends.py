@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from threading import Lock
 from typing import Any
 
 import torch
+from torch import fx
 from torch.utils import _pytree as pytree
 
 from dscwb.capturing.captured import CapturedModel
 from dscwb.cost import split_name
 from dscwb.cuts import Cut, all_cuts
 from dscwb.graph import TensorSpec
-from dscwb.running.frames import TENSOR, FrameError, Hello, Result, WireTensor
+from dscwb.running.frames import CONSTANT, TENSOR, FrameError, Hello, Result, WireTensor
 from dscwb.units import FULL_OFFLOADING, NO_OFFLOADING
 
-Half = torch.fx.GraphModule
+Half = fx.GraphModule
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +32,8 @@ class End:
     """
 
     captured: CapturedModel
+    _halves: dict[str, tuple[Half, Half]] = field(default_factory=dict, init=False, repr=False)
+    _making: Lock = field(default_factory=Lock, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse what cannot be split between two machines."""
@@ -47,14 +50,6 @@ class End:
         graph = self.captured.graph
         return {split_name(cut): cut for kind in ("op", "auto") for cut in all_cuts(graph, kind)}
 
-    @cached_property
-    def _halves(self) -> dict[str, tuple[Half, Half]]:
-        return {}
-
-    @cached_property
-    def _making(self) -> Lock:
-        return Lock()
-
     def halves(self, name: str) -> tuple[Half, Half]:
         """Head and tail at a cut, made when they are first asked for.
 
@@ -63,7 +58,8 @@ class End:
         """
         if name not in self._halves:
             with self._making:
-                self._halves[name] = self.captured.split(self.cut(name))
+                if name not in self._halves:
+                    self._halves[name] = self.captured.split(self.cut(name))
         return self._halves[name]
 
     def cut(self, name: str) -> Cut:
@@ -104,9 +100,28 @@ class End:
         }
         return "; ".join(f"{what}: {b}, here {a}" for what, (a, b) in pairs.items() if a != b)
 
+    def changed_constant(self, inputs: Sequence[torch.Tensor]) -> str:
+        """An input without a batch axis that differs from the capture's, which the server holds."""
+        graph, held = self.captured.graph, self.captured.example_inputs
+        for spec, own, x in zip(graph.inputs, held, inputs, strict=True):
+            if not spec.batch_axes and not torch.equal(own, x):
+                return spec.name
+        return ""
+
     @cached_property
-    def _output(self) -> pytree.TreeSpec:
-        return pytree.tree_structure(list(self.captured.module.graph.nodes)[-1].args[0])
+    def _output(self) -> tuple[list[Any], Callable[..., Any]]:
+        """The output's leaves in the program, nodes among them, and what puts them together."""
+        given: Any = list(self.captured.module.graph.nodes)[-1].args[0]
+        if isinstance(given, fx.Node) and "val" not in given.meta:  # a structure of another kind
+            return list(given.args), given.target  # type: ignore[return-value]
+        leaves, structure = pytree.tree_flatten(_plain(given))
+        return leaves, lambda *leaves: pytree.tree_unflatten(leaves, structure)
+
+    def told(self, output: Any) -> tuple[list[torch.Tensor], tuple[Any, ...]]:
+        """The tensors of an output, and its leaves as `Result` has them."""
+        tensors, leaves = leaves_of(output)
+        pairs = zip(leaves, self._output[0], strict=True)
+        return tensors, tuple(x if isinstance(own, fx.Node) else CONSTANT for x, own in pairs)
 
     def rebuilt(self, result: Result, tensors: Sequence[torch.Tensor]) -> Any:
         """The model's output of what the server sent.
@@ -114,15 +129,29 @@ class End:
         Raises:
             FrameError: The model gives no such output.
         """
+        own, put_together = self._output
+        if (
+            [one == CONSTANT for one in result.leaves] != [not isinstance(x, fx.Node) for x in own]
+        ) or result.leaves.count(TENSOR) != len(tensors):
+            raise FrameError("an output of other parts than this model's.")
         rest = iter(tensors)
-        leaves = [next(rest, None) if one == TENSOR else one for one in result.leaves]
-        if len(leaves) != self._output.num_leaves or result.leaves.count(TENSOR) != len(tensors):
-            raise FrameError(f"an output of {len(leaves)} parts, which this model does not give.")
-        return pytree.tree_unflatten(leaves, self._output)
+        pairs = zip(result.leaves, own, strict=True)
+        return put_together(
+            *(next(rest) if x == TENSOR else held if x == CONSTANT else x for x, held in pairs)
+        )
+
+
+def _plain(value: Any) -> Any:
+    """FX's own lists and dictionaries as ordinary ones."""
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return (list if isinstance(value, list) else tuple)(map(_plain, value))
+    return value
 
 
 def leaves_of(output: Any) -> tuple[list[torch.Tensor], tuple[Any, ...]]:
-    """The tensors of an output, and its leaves as `Result` tells them."""
+    """The tensors of an output, and its leaves, each tensor as the word for one."""
     leaves = pytree.tree_leaves(output)
     tensors = [x for x in leaves if isinstance(x, torch.Tensor)]
     return tensors, tuple(TENSOR if isinstance(x, torch.Tensor) else x for x in leaves)

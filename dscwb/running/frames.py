@@ -17,11 +17,12 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from dscwb.units import AS_SENT, DTYPE_BYTES, ENCODINGS
+from dscwb.units import AS_SENT, COMPLEX_DTYPES, DTYPE_BYTES, ENCODINGS, FLOAT_DTYPES
 
 PROTOCOL = 1
 TENSOR: Literal["tensor"] = "tensor"
-"""What stands for a tensor among the leaves of an output."""
+CONSTANT: Literal["constant"] = "constant"
+"""What stands among the leaves of an output for a tensor, and for what both ends hold already."""
 MAGIC = b"DSCW"
 PREFIX = struct.Struct(">4sIQ")
 """Magic, length of the header, length of the payload; big-endian."""
@@ -29,14 +30,17 @@ HEADER_LIMIT = 64 * 1024
 PAYLOAD_LIMIT = 256 * 1024**2
 SILENCE_S = 60.0
 """A peer that sends nothing for so long in the middle of a frame is given up."""
+KEEPALIVE_S = 15
+"""An idle connection is tried so often by the kernel, which gives it up after some silence."""
 JOINED_BYTES = 64 * 1024
 """Smaller frames leave in one piece; larger payloads are not copied beside their header."""
 
 Count = Annotated[int, Field(ge=0, lt=2**53)]
+Whole = Annotated[int, Field(gt=-(2**53), lt=2**53)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Word = Annotated[str, Field(max_length=500)]
 Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{0,64}$")]
-Plain = bool | Count | Annotated[float, Field(allow_inf_nan=False)] | None
 Axes = Annotated[tuple[Count, ...], Field(max_length=16)]
 
 
@@ -55,14 +59,17 @@ class _Message(BaseModel):
 class WireTensor(_Message):
     """One tensor in the payload.
 
+    Its bytes lie in the order of its memory where it is dense, else row by row (the last axis
+    fastest), as images do.
+
     Attributes:
         dtype: Its element type in the model.
         shape: Its lengths.
-        stride: Its strides in elements, those of a dense tensor in any order of axes.
-        wire: How its elements are written: ``raw`` or the name of an encoding.
+        stride: Its strides in elements; 0 where an axis repeats one value.
+        wire: How its elements are written: ``raw``, ``jpeg`` or the name of an encoding.
         nbytes: Bytes in the payload, before compression.
-        scale: With affine integers, what a step is worth: x = (q - zero_point) · scale.
-        zero_point: The integer that stands for zero.
+        scale: With affine integers, what a step is worth: x = minimum + (q - lowest q) · scale.
+        minimum: With affine integers, the value of the lowest.
     """
 
     dtype: str
@@ -71,24 +78,26 @@ class WireTensor(_Message):
     wire: str
     nbytes: Count
     scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
-    zero_point: Annotated[float, Field(allow_inf_nan=False)] = 0.0
+    minimum: Finite = 0.0
 
     @model_validator(mode="after")
     def _makes_sense(self) -> WireTensor:
         """Refuse element types, layouts and lengths that no model has."""
         if self.dtype not in DTYPE_BYTES or self.dtype == AS_SENT:
             raise ValueError("unknown element type")
-        if self.wire not in ("raw", "jpeg", *ENCODINGS):
-            raise ValueError("unknown encoding")
-        if len(self.stride) != len(self.shape) or not dense(self.shape, self.stride):
-            raise ValueError("strides of no dense tensor")
-        elements = self.elements
-        if elements * DTYPE_BYTES[self.dtype] > PAYLOAD_LIMIT:
-            raise ValueError(f"larger than {PAYLOAD_LIMIT} bytes")
         if self.wire == "jpeg":
-            fits = self.nbytes <= 4 * elements + 4096 * (1 + self.shape[0] if self.shape else 1)
+            images = len(self.shape) == 4 and self.shape[1] in (1, 3) and self.elements
+            held = images and self.dtype in ("uint8", *FLOAT_DTYPES)
+            fits = self.nbytes <= 4 * self.elements + 4096 * (1 + self.shape[0] if held else 0)
         else:
-            fits = self.nbytes == bytes_on_wire(elements, self.dtype, self.wire)
+            held = self.wire == "raw" or self.wire in wires_of(self.dtype)
+            fits = held and self.nbytes == bytes_on_wire(self.elements, self.dtype, self.wire)
+        if not held:
+            raise ValueError(f"{self.dtype} is not written as {self.wire!r}")
+        if math.prod(length or 1 for length in self.shape) > PAYLOAD_LIMIT:
+            raise ValueError(f"larger than {PAYLOAD_LIMIT} bytes")
+        if len(self.stride) != len(self.shape) or extent(self.shape, self.stride) is None:
+            raise ValueError("strides that overlap")
         if not fits:
             raise ValueError("another number of bytes than the shape needs")
         return self
@@ -97,6 +106,11 @@ class WireTensor(_Message):
     def elements(self) -> int:
         """Number of elements."""
         return math.prod(self.shape)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes that it takes in its own element type and layout."""
+        return max(self.elements, extent(self.shape, self.stride) or 0) * DTYPE_BYTES[self.dtype]
 
 
 Tensors = Annotated[tuple[WireTensor, ...], Field(max_length=256)]
@@ -160,7 +174,8 @@ class Result(_Message):
 
     Attributes:
         tensors: The output's tensors in the order of torch's pytree.
-        leaves: Its leaves in that order: the word ``tensor``, or a plain value.
+        leaves: Its leaves in that order: ``tensor``, ``constant`` for what is part of the program,
+            or a number that follows from the batch size.
         queue_s: Seconds that the request waited for others.
         decode_s: Seconds from bytes to tensors.
         tail_s: Seconds of the tail.
@@ -170,7 +185,9 @@ class Result(_Message):
     kind: Literal["result"] = "result"
     request: Count
     tensors: Tensors
-    leaves: Annotated[tuple[Literal["tensor"] | Plain, ...], Field(max_length=256)]
+    leaves: Annotated[
+        tuple[Literal["tensor", "constant"] | bool | Whole | Finite, ...], Field(max_length=256)
+    ]
     compression: Compression = "none"
     queue_s: Seconds
     decode_s: Seconds
@@ -191,21 +208,57 @@ Message = Greeting | Hello | Welcome | Refused | Run | Result | Failed
 _ANY: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="kind")])
 
 
-def dense(shape: tuple[int, ...], stride: tuple[int, ...]) -> bool:
-    """Whether the strides fill memory without gaps, in some order of the axes."""
-    filled, elements = 1, math.prod(int(length) for length in shape)
+def extent(shape: Sequence[int], stride: Sequence[int]) -> int | None:
+    """Elements of memory from the first to the last; None if some but repeated ones share a place.
+
+    An axis of stride 0 repeats.
+    """
+    filled = 1
     for step, length in sorted(zip(stride, shape, strict=True)):
-        if length != 1:
-            if step != filled and elements:
-                return False
-            filled *= length
-    return True
+        if step and length > 1:
+            if step < filled:
+                return None
+            filled += step * (length - 1)
+    return filled if all(shape) else 0
+
+
+def dense(shape: Sequence[int], stride: Sequence[int]) -> bool:
+    """Whether the elements fill memory without gaps, in some order of the axes."""
+    repeats = any(length > 1 and not step for step, length in zip(stride, shape, strict=True))
+    return not repeats and extent(shape, stride) == math.prod(shape)
+
+
+def wires_of(dtype: str) -> list[str]:
+    """Encodings in which elements of this type may be written, other than ``raw`` and ``jpeg``.
+
+    Floats are never written as whole numbers of more than 8 bits, nothing but floats as int4.
+    """
+    floats = dtype in (*FLOAT_DTYPES, *COMPLEX_DTYPES)
+    return [
+        name
+        for name, one in ENCODINGS.items()
+        if one.bytes_of(dtype) is not None and (not one.integers if floats else name != "int4")
+    ]
 
 
 def bytes_on_wire(elements: int, dtype: str, wire: str) -> int:
     """Bytes of so many elements, as they are or in an encoding of fixed size."""
     size = DTYPE_BYTES[dtype] if wire == "raw" else ENCODINGS[wire].bytes_of(dtype)
-    return math.ceil(elements * (size or DTYPE_BYTES[dtype]))
+    return math.ceil(elements * (size or 0))
+
+
+def longest(size: int, compression: Compression) -> int:
+    """Most bytes that tensors of `size` bytes take: zstd adds a little to what it cannot shrink."""
+    return size if compression == "none" else size + size // 256 + 1024
+
+
+def prepare(link: socket.socket) -> None:
+    """Send small frames at once, and find out when the other end has vanished without a word."""
+    link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option in ("TCP_KEEPIDLE", "TCP_KEEPINTVL"):  # not everywhere
+        if hasattr(socket, option):
+            link.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), KEEPALIVE_S)
 
 
 def proof(token: str, nonce: str) -> str:
@@ -217,7 +270,7 @@ def pack(message: Message, payload_bytes: int = 0) -> bytes:
     """Prefix and header of a frame, whose payload follows."""
     header = message.model_dump_json().encode()
     if len(header) > HEADER_LIMIT or payload_bytes > PAYLOAD_LIMIT:
-        raise FrameError(
+        raise ValueError(
             f"A frame of {len(header)} + {payload_bytes} bytes is over the limits of "
             f"{HEADER_LIMIT} + {PAYLOAD_LIMIT}; send fewer samples at once."
         )
@@ -243,6 +296,7 @@ def send(
 
     Raises:
         OSError: The connection broke; TimeoutError: the deadline passed.
+        ValueError: The frame is over the limits; nothing was sent.
     """
     size = sum(part.nbytes for part in payload)
     head = pack(message, size)
@@ -294,10 +348,15 @@ def receive(
         raise FrameError(
             f"a header that is none of protocol {PROTOCOL}: {where} {first['msg']}"[:300]
         ) from None
-    carried = message.tensors if isinstance(message, (Run, Result)) else ()
-    size = sum(one.nbytes for one in carried)
-    plain = not isinstance(message, (Run, Result)) or message.compression == "none"
-    if size > PAYLOAD_LIMIT or (payload_bytes != size if plain else payload_bytes > size + 1024):
+    tensors: tuple[WireTensor, ...] = ()
+    compression: Compression = "none"
+    if isinstance(message, (Run, Result)):
+        tensors, compression = message.tensors, message.compression
+    size, memory = sum(x.nbytes for x in tensors), sum(x.memory_bytes for x in tensors)
+    if max(size, memory) > PAYLOAD_LIMIT:
+        raise FrameError(f"tensors of {max(size, memory)} bytes; the limit is {PAYLOAD_LIMIT}.")
+    most = longest(size, compression)
+    if payload_bytes > most or (compression == "none" and payload_bytes != size):
         raise FrameError(f"a payload of {payload_bytes} bytes for tensors of {size}.")
     return message, payload_bytes
 
@@ -309,12 +368,12 @@ def payload(link: socket.socket, size: int, deadline_s: float | None = None) -> 
     return data
 
 
-def discard(link: socket.socket, size: int) -> None:
+def discard(link: socket.socket, size: int, deadline_s: float | None = None) -> None:
     """Read so many bytes and forget them."""
     scratch = memoryview(bytearray(min(size, JOINED_BYTES)))
     while size:
         part = scratch[: min(size, len(scratch))]
-        _fill(link, part, None)
+        _fill(link, part, deadline_s)
         size -= len(part)
 
 

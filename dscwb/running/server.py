@@ -11,19 +11,22 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from hmac import compare_digest
-from typing import Any, Self
+from typing import Self
 
 import torch
 
 from dscwb.capturing.captured import CapturedModel
 from dscwb.running import frames
 from dscwb.running.encodings import decode, encode
-from dscwb.running.ends import End, batch_size_of, leaves_of, settled
+from dscwb.running.ends import End, batch_size_of, settled
 from dscwb.units import NO_OFFLOADING
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 GREETING_S = 10.0
 """A client that has not said who it is after so long is dropped."""
+BUSY = "too many wait already"
+GOODBYE_S = 1.0
+"""So long a client that is sent away may take to read why."""
 
 
 class TailServer:
@@ -77,7 +80,7 @@ class TailServer:
         self._end, self._token, self._tls = End(captured), token, tls
         self._max_batch_size, self._most_clients = max_batch_size, clients
         self._turns = _Turns(waiting, waiting_bytes)
-        self._open: set[socket.socket] = set()
+        self._open: dict[threading.Thread, socket.socket] = {}
         self._lock = threading.Lock()
         self._closed = False
         self._door = socket.create_server(
@@ -85,7 +88,8 @@ class TailServer:
         )
         self.address: tuple[str, int] = self._door.getsockname()[:2]
         self._end.hello  # noqa: B018  # the weights' digest, before anybody asks
-        threading.Thread(target=self._welcome, name="dscwb-door", daemon=True).start()
+        self._porter = threading.Thread(target=self._welcome, name="dscwb-door", daemon=True)
+        self._porter.start()
 
     def __enter__(self) -> Self:
         """The server itself."""
@@ -96,14 +100,14 @@ class TailServer:
         self.close()
 
     def close(self) -> None:
-        """Close the port and all connections."""
+        """Close the port and all connections; a tail that runs is waited for."""
         with self._lock:
             self._closed = True
-            links = [self._door, *self._open]
-        for link in links:
-            with contextlib.suppress(OSError):
-                link.shutdown(socket.SHUT_RDWR)
-            link.close()
+            threads = dict(self._open)
+        for link in (self._door, *threads.values()):
+            _end(link)
+        for thread in (self._porter, *threads):
+            thread.join()
 
     def _welcome(self) -> None:
         while True:
@@ -114,31 +118,51 @@ class TailServer:
                     return
                 time.sleep(0.05)  # out of file descriptors: some will be closed
                 continue
+            thread = threading.Thread(target=self._serve, args=(link,), daemon=True)
             with self._lock:
-                full = self._closed or len(self._open) >= self._most_clients
-                if not full:
-                    self._open.add(link)
-            if full:
-                link.close()
-                continue
-            threading.Thread(target=self._serve, args=(link,), daemon=True).start()
+                if full := self._closed or len(self._open) >= self._most_clients:
+                    link.close()
+                else:
+                    self._open[thread] = link
+            if not full:
+                thread.start()
 
     def _serve(self, link: socket.socket) -> None:
-        secured = link
         try:
-            link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            frames.prepare(link)
             if self._tls:
                 link.settimeout(GREETING_S)
-                secured = self._tls.wrap_socket(link, server_side=True)
-            if self._greeted(secured):
+                link = self._secured(link, self._tls)
+            if self._greeted(link):
                 while True:
-                    self._answer(secured)
-        except (OSError, frames.FrameError):
-            pass  # the client went away, or speaks another language: nobody is there to be told
+                    self._answer(link)
+        except frames.ClosedError:
+            pass
+        except frames.FrameError as error:
+            self._send_away(link, f"{error}")
+        except OSError:
+            pass  # nobody is there to be told
         finally:
             with self._lock:
-                self._open.discard(link)
-            secured.close()
+                del self._open[threading.current_thread()]
+            link.close()
+
+    def _secured(self, link: socket.socket, tls: ssl.SSLContext) -> socket.socket:
+        secured = tls.wrap_socket(link, server_side=True, do_handshake_on_connect=False)
+        with self._lock:
+            self._open[threading.current_thread()] = secured
+            if self._closed:
+                raise ConnectionError("closed meanwhile")
+        secured.do_handshake()
+        return secured
+
+    def _send_away(self, link: socket.socket, reason: str) -> None:
+        """Say why, and read on a little: what nobody reads would take the reason with it."""
+        deadline_s = time.monotonic() + GOODBYE_S
+        with contextlib.suppress(OSError, frames.FrameError):
+            frames.send(link, frames.Refused(reason=reason[:500]), deadline_s=deadline_s)
+            link.shutdown(socket.SHUT_WR)
+            frames.discard(link, frames.PAYLOAD_LIMIT, deadline_s)
 
     def _greeted(self, link: socket.socket) -> bool:
         """Whether the client knows the token and holds the same model."""
@@ -147,16 +171,16 @@ class TailServer:
         frames.send(link, frames.Greeting(nonce=nonce), deadline_s=deadline_s)
         hello, _ = frames.receive(link, deadline_s)
         if not isinstance(hello, frames.Hello):
-            raise frames.FrameError("no hello")
+            raise frames.FrameError(f"a {hello.kind} where the hello was due.")
         reason = ""
         if self._token and not compare_digest(hello.proof, frames.proof(self._token, nonce)):
             reason = "the token is wrong or missing"
         elif difference := self._end.difference(hello):
-            reason = f"the client holds another model. {difference}"[:500]
+            reason = f"the client holds another model. {difference}"
         elif unknown := [name for name in hello.cuts if name not in self._end.cuts]:
-            reason = f"the model here has no cut {unknown[0]!r}"[:500]
+            reason = f"the model here has no cut {unknown[0]!r}"
         if reason:
-            frames.send(link, frames.Refused(reason=reason), deadline_s=deadline_s)
+            self._send_away(link, reason)
             return False
         for name in hello.cuts:
             self._end.halves(name)
@@ -164,49 +188,56 @@ class TailServer:
         return True
 
     def _answer(self, link: socket.socket) -> None:
-        """Read one request and answer it."""
+        """Answer one request; what cannot be done is told, and the connection goes on."""
         run, size = frames.receive(link)
         if not isinstance(run, frames.Run):
-            raise frames.FrameError("no request")
+            raise frames.FrameError(f"a {run.kind} where a request was due.")
         try:
-            cut = self._end.cut(run.cut)
-            if cut.is_output:
-                raise ValueError(f"{NO_OFFLOADING} leaves nothing to do here")
-            batch_size = batch_size_of(cut.frontier, run.tensors)
-            if batch_size > self._max_batch_size:
-                raise ValueError(f"batch size {batch_size} is over {self._max_batch_size}")
-        except ValueError as error:
+            self._check(run)
+            self._turns.enter(size)
+        except (ValueError, BusyError) as error:
             frames.discard(link, size)
-            frames.send(link, frames.Failed(request=run.request, reason=f"{error}"[:500]))
+            frames.send(link, _failed(run, error))
             return
-        if not self._turns.enter(size):
-            frames.discard(link, size)
-            told = frames.Failed(request=run.request, reason="too many wait already", busy=True)
-            frames.send(link, told)
-            return
+        result: frames.Result | frames.Failed
         try:
-            result, parts = self._finish(run, frames.payload(link, size))
+            payload = frames.payload(link, size)
+            try:
+                result, parts = self._finish(run, payload)
+            except Exception as error:  # whatever a model may raise
+                result, parts = _failed(run, error), []
         finally:
             self._turns.leave(size)
-        frames.send(link, result, parts)
-
-    def _finish(self, run: frames.Run, payload: memoryview) -> tuple[Any, list[memoryview]]:
-        """Decode, run the tail in turn, encode; what fails is told and the connection goes on."""
         try:
-            asked = time.perf_counter()
-            with self._turns.turn(), torch.inference_mode():
-                begun = time.perf_counter()
-                tensors = decode(run.tensors, payload, run.compression)
-                device = self._end.captured.device
-                sent = tuple(x.to(device) for x in tensors)
-                decoded = settled(device)
-                output = self._end.halves(run.cut)[1](sent)
-                finished = settled(device)
-                tensors, leaves = leaves_of(output)
-                headers, parts = encode(tensors)
-                done = time.perf_counter()
-        except (ValueError, RuntimeError, torch.OutOfMemoryError) as error:
-            return frames.Failed(request=run.request, reason=f"{error}"[:500]), []
+            frames.send(link, result, parts)
+        except ValueError as error:  # an output over the limits
+            frames.send(link, _failed(run, error))
+
+    def _check(self, run: frames.Run) -> None:
+        """Refuse what is no request for this model, and make its tail; ValueError says why."""
+        cut = self._end.cut(run.cut)
+        if cut.is_output:
+            raise ValueError(f"{NO_OFFLOADING} leaves nothing to do here")
+        batch_size = batch_size_of(cut.frontier, run.tensors)
+        if batch_size > self._max_batch_size:
+            raise ValueError(f"batch size {batch_size} is over {self._max_batch_size}")
+        self._end.halves(run.cut)
+
+    def _finish(
+        self, run: frames.Run, payload: memoryview
+    ) -> tuple[frames.Result, list[memoryview]]:
+        """Decode, run the tail, encode, in turn."""
+        asked = time.perf_counter()
+        with self._turns.turn(), torch.inference_mode():
+            begun = time.perf_counter()
+            device = self._end.captured.device
+            sent = tuple(decode(run.tensors, payload, run.compression, device))
+            decoded = settled(device)
+            output = self._end.halves(run.cut)[1](sent)
+            finished = settled(device)
+            tensors, leaves = self._end.told(output)
+            headers, parts = encode(tensors)
+            done = time.perf_counter()
         return frames.Result(
             request=run.request,
             tensors=tuple(headers),
@@ -218,37 +249,56 @@ class TailServer:
         ), parts
 
 
+def _failed(run: frames.Run, error: Exception) -> frames.Failed:
+    reason = f"{error}"[:500] or type(error).__name__
+    return frames.Failed(request=run.request, reason=reason, busy=isinstance(error, BusyError))
+
+
+def _end(link: socket.socket) -> None:
+    """Wake whoever reads from a socket, and close it."""
+    with contextlib.suppress(OSError):
+        link.shutdown(socket.SHUT_RDWR)
+    link.close()
+
+
+class BusyError(Exception):
+    """Too many wait already."""
+
+
 class _Turns:
     """One at a time, first come, first served; so many may wait."""
 
     def __init__(self, most: int, most_bytes: int) -> None:
-        self._most, self._most_bytes = most, most_bytes
-        self._inside, self._bytes = 0, 0
+        self._most, self._most_bytes, self._bytes = most, most_bytes, 0
         self._waiting: deque[threading.Lock] = deque()
         self._taken, self._lock = False, threading.Lock()
 
-    def enter(self, size: int) -> bool:
-        """Whether there is room for one more; the first always has some."""
+    def enter(self, size: int) -> None:
+        """Take room for a payload that is read and waits; BusyError where there is none.
+
+        The first always has some.
+        """
         with self._lock:
-            room = self._inside <= self._most and self._bytes + size <= self._most_bytes
-            if room or not self._inside:
-                self._inside, self._bytes = self._inside + 1, self._bytes + size
-                return True
-            return False
+            over = self._bytes and self._bytes + size > self._most_bytes
+            if over or len(self._waiting) >= self._most:
+                raise BusyError(BUSY)
+            self._bytes += size
 
     def leave(self, size: int) -> None:
         with self._lock:
-            self._inside, self._bytes = self._inside - 1, self._bytes - size
+            self._bytes -= size
 
     @contextlib.contextmanager
     def turn(self) -> Iterator[None]:
-        """Wait for one's turn."""
+        """Wait for one's turn; BusyError where too many do."""
         own = threading.Lock()
         own.acquire()
         with self._lock:
-            wait, self._taken = self._taken, True
-            if wait:
+            if wait := self._taken:
+                if len(self._waiting) >= self._most:
+                    raise BusyError(BUSY)
                 self._waiting.append(own)
+            self._taken = True
         if wait:
             own.acquire()
         try:

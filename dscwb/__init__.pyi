@@ -2,6 +2,7 @@ from .capturing.captured import CapturedModel as CapturedModel
 from .capturing.captured import capture as capture
 from .capturing.captured import verify as verify
 from .capturing.errors import CaptureError as CaptureError
+from .controller import Controller as Controller
 from .cuts import Cut as Cut
 from .cuts import all_cuts as all_cuts
 from .cuts import bottlenecks as bottlenecks
@@ -42,6 +43,9 @@ from .running.client import Answer as Answer
 from .running.client import RefusedError as RefusedError
 from .running.client import SplitClient as SplitClient
 from .running.server import TailServer as TailServer
+from .running.validation import Validation as Validation
+from .running.validation import load_validation as load_validation
+from .running.validation import validate as validate
 from .scenario import Link as Link
 from .scenario import PowerModel as PowerModel
 from .scenario import Scenario as Scenario

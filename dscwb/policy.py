@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 FORMAT = "dscwb policy"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Version 2 holds planes too; files of version 1 still load."""
 AGAIN = "make it again with `dscwb policy`, or copy it anew"
 
 
@@ -54,6 +55,31 @@ class Interval:
 
 
 @dataclass(frozen=True)
+class Plane:
+    """What one split costs at any data rate r and server's load: base + load · tail + bits / r.
+
+    Attributes:
+        choice: The split.
+        base: Seconds on the device and on the link beside the payload's, or the joules they cost.
+        tail: The same of an idle server, whose load is 1.
+        bits: Bits to send, or the joules that they cost at 1 bit/s.
+    """
+
+    choice: Choice
+    base: float
+    tail: float
+    bits: float
+
+    def cost(self, data_rate_bps: float, server_load: float) -> float:
+        """Seconds or joules; infinite where something is to be sent over a link that is down."""
+        if not self.bits:
+            return self.base + server_load * self.tail
+        if not data_rate_bps:
+            return math.inf
+        return self.base + server_load * self.tail + self.bits / data_rate_bps
+
+
+@dataclass(frozen=True)
 class Thresholds:
     """What to do at one batch size, whatever the data rate.
 
@@ -65,6 +91,7 @@ class Thresholds:
         intervals: How sure each of these rates is, ``(piece - 1,)``; None where that is not known.
         interpolated: True where the batch size was not measured itself.
         down: What to do while the link is down, where that is not the first of `splits`.
+        planes: Every split that can be best at some data rate and load; none in older files.
     """
 
     batch_size: int
@@ -73,10 +100,12 @@ class Thresholds:
     intervals: tuple[Interval | None, ...]
     interpolated: bool = False
     down: Choice | None = None
+    planes: tuple[Plane, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what no study gives."""
         rates, choices = self.switching_rates_bps, [*self.splits, *filter(None, [self.down])]
+        terms = [x for one in self.planes for x in (one.base, one.tail, one.bits)]
         known = [(one.low_bps, one.high_bps) for one in self.intervals if one]
         for fits, what in (
             (self.batch_size >= 1, "below 1"),
@@ -86,6 +115,12 @@ class Thresholds:
             (all(0 < rate < math.inf for rate in rates), "a switching rate that is no data rate"),
             (all(one.cut_index >= 0 for one in choices), "a negative cut"),
             (all(0 <= one.payload_bytes < math.inf for one in choices), "a payload that is none"),
+            (
+                all(
+                    0 <= x < math.inf for one in self.planes for x in (one.base, one.tail, one.bits)
+                ),
+                "a cost that is none",
+            ),
             (
                 all(0 <= low <= high for low, high in known),
                 "an interval that ends before it begins",
@@ -168,16 +203,20 @@ class Policy:
             "these, or make a policy with it."
         )
 
-    def choose(self, batch_size: int, data_rate_bps: float) -> Choice:
+    def choose(
+        self, batch_size: int, data_rate_bps: float, server_load: float | None = None
+    ) -> Choice:
         """What to do; at a switching rate itself the split with fewer bits.
 
         Args:
             batch_size: Samples in one pass, one of `batch_sizes`.
             data_rate_bps: Data rate in bit/s; 0 while the link is down, which means no offloading
                 wherever that is possible.
+            server_load: Factor on the server's times, 1 for idle; the study's own if left out.
 
         Raises:
-            PolicyError: The batch size is not held, or the rate is not finite or below zero.
+            PolicyError: The batch size is not held, the rate is not finite or below zero, or the
+                policy is of an older dscwb and knows of no load.
         """
         if not (math.isfinite(data_rate_bps) and data_rate_bps >= 0):
             raise PolicyError(
@@ -185,9 +224,19 @@ class Policy:
                 "that is down."
             )
         one = self.at(batch_size)
+        if server_load is not None:
+            planes = self.planes(batch_size)
+            costs = [plane.cost(data_rate_bps, server_load) for plane in planes]
+            return planes[costs.index(min(costs))].choice
         if data_rate_bps == 0 and one.down:
             return one.down
         return one.splits[bisect_left(one.switching_rates_bps, data_rate_bps)]
+
+    def planes(self, batch_size: int) -> tuple[Plane, ...]:
+        """What each split costs, the payload rising; PolicyError where an older file lacks them."""
+        if planes := self.at(batch_size).planes:
+            return planes
+        raise PolicyError(f"this policy is of an older dscwb and knows of no server load; {AGAIN}.")
 
     def best_split(self, batch_size: int, data_rate_bps: float) -> str:
         """Name of the split to choose; arguments and errors as in `choose`."""
@@ -226,7 +275,7 @@ class Policy:
         if not isinstance(found, dict) or found.pop("format", None) != FORMAT:
             raise PolicyError("not a dscwb policy; `dscwb policy EDGE SERVER -o FILE` makes one.")
         version = found.pop("schema_version", None)
-        if version != SCHEMA_VERSION:
+        if version not in (1, SCHEMA_VERSION):
             raise PolicyError(
                 f"a policy of schema {version!r}, and this dscwb reads {SCHEMA_VERSION}: update "
                 "dscwb, or make the policy again with this one."
@@ -242,6 +291,10 @@ class Policy:
                     tuple(ends and Interval(**_endless(ends)) for ends in one["intervals"]),
                     bool(one["interpolated"]),
                     Choice(**one["down"]) if one.get("down") else None,  # older files have none
+                    tuple(
+                        Plane(Choice(**plane.pop("choice")), **plane)
+                        for plane in one.get("planes", ())
+                    ),
                 )
                 for one in found["batches"]
             )

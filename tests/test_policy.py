@@ -110,7 +110,7 @@ def test_a_file_gives_back_the_same_policy(saved):
     assert Policy.load(str(saved)) == policy
     assert policy.save(saved.with_name("again.json")).read_bytes() == saved.read_bytes()
     found = json.loads(saved.read_text())
-    assert (found["format"], found["schema_version"]) == ("dscwb policy", 1)
+    assert (found["format"], found["schema_version"]) == ("dscwb policy", 2)
     assert found["batches"][0]["splits"][1] == {"name": "a", "cut_index": 1, "payload_bytes": 200}
     assert saved.stat().st_size < 5000
 
@@ -149,7 +149,7 @@ def test_a_missing_file_or_a_folder_is_named(tmp_path):
         (b"\xff\xfe{}", "cannot be read"),
         (b"[" * 100_000, "no JSON"),
         (b'{"format": "dscwb policy"}', "schema None"),
-        (b'{"format": "dscwb policy", "schema_version": 2}', "update dscwb"),
+        (b'{"format": "dscwb policy", "schema_version": 3}', "update dscwb"),
         (b'{"format": "dscwb policy", "schema_version": 1}', "checksum"),
     ],
 )

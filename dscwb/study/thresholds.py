@@ -6,7 +6,9 @@ import hashlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from dscwb.policy import Choice, Interval, Origin, Policy, Thresholds
+import numpy as np
+
+from dscwb.policy import Choice, Interval, Origin, Plane, Policy, Thresholds
 from dscwb.profiles.records import Profile
 from dscwb.study.confidence import OTHER_STUDY, Confidence
 from dscwb.units import BITS_PER_BYTE
@@ -66,6 +68,7 @@ def policy_of(study: Study, confidence: Confidence | None = None) -> Policy:
             tuple(intervals.get((size, rate)) for rate in rates),
             bool(lines.interpolated[row]),
             None if down == best[0] else choices[down],
+            _planes(study, row),
         )
         batches.append(thresholds)
     stamp = study.stamp()
@@ -79,6 +82,31 @@ def policy_of(study: Study, confidence: Confidence | None = None) -> Policy:
         confidence="" if confidence is None else confidence.label(),
     )
     return Policy(tuple(batches), origin)
+
+
+def _planes(study: Study, row: int) -> tuple[Plane, ...]:
+    """Every split that some data rate and load may make the best, the payload rising.
+
+    One that another undercuts, or equals, in all three of base, tail and bits never is.
+    """
+    lines, load = study.lines, study.scenario.server_load
+    tails = study.scenario.second_costs[1] * lines.tail_s[row] / load
+    bases = study.intercepts[row] - load * tails
+    terms = np.stack([study.slopes[row], bases, tails], axis=1)
+    kept: list[int] = []
+    for i in np.lexsort(terms.T[::-1]).tolist():  # what is undercut comes after what undercuts it
+        if np.isfinite(terms[i]).all() and not any((terms[j] <= terms[i]).all() for j in kept):
+            kept.append(i)
+    sent = lines.bits[row] / BITS_PER_BYTE
+    return tuple(
+        Plane(
+            Choice(study.splits[i], lines.splits[i].index, float(sent[i])),
+            max(0.0, float(bases[i])),
+            float(tails[i]),
+            float(terms[i, 0]),
+        )
+        for i in kept
+    )
 
 
 def fingerprint(profile: Profile) -> str:

@@ -1,0 +1,209 @@
+"""The choice over data rate and server load, and the controller that learns both by itself.
+
+Times of `study()` by hand, in seconds at batch size 1: full offloading 0.006 L + 3200 / r, after a
+0.010 + 0.005 L + 1600 / r, after b 0.030 + 0.003 L + 2560 / r, no offloading 0.060, with the
+server's load L and the data rate r. Without a link all four meet at L = 10.
+"""
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import dscwb
+from dscwb import PolicyError
+from dscwb import controller as room
+from tests.test_policy import study
+
+
+@dataclass
+class Seen:
+    """What a batch took."""
+
+    split: str = "a"
+    why: str = ""
+    sent_bytes: int = 200
+    link_s: float = 0.016
+    queue_s: float = 0.0
+    tail_s: float = 0.005
+
+
+class Clock:
+    now_s = 100.0
+
+    def __call__(self):
+        return self.now_s
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+def controller(clock, **options):
+    given = {"data_rate_bps": 1e5, "weight": 1.0, "hysteresis": 0.0, "window": 4} | options
+    return dscwb.Controller(study().policy(), clock=clock, **given)
+
+
+# The policy's planes
+
+
+@pytest.mark.parametrize(
+    ("rate", "load", "split"),
+    [
+        (1e9, 9.9, "full offloading"),
+        (1e9, 10.1, "no offloading"),
+        (1e5, 1, "a"),
+        (1e5, 6.7, "a"),
+        (1e5, 7, "no offloading"),
+        (0, 1, "no offloading"),
+    ],
+)
+def test_load_moves_the_choice_as_by_hand(rate, load, split):
+    assert study().policy().choose(1, rate, load).name == split
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.floats(1, 50), st.floats(2, 8), st.floats(1, 20))
+def test_planes_say_what_a_sweep_at_that_load_says(load, log_rate, own_load):
+    policy = study(server_load=own_load).policy()
+    there = study(server_load=load, data_rates_bps=[10**log_rate])
+    costs = dict(zip(there.splits, there.cost_at(1)[:, 0], strict=True))
+    chosen = policy.choose(1, 10**log_rate, load).name
+    assert costs[chosen] == pytest.approx(min(costs.values()), rel=1e-12)
+
+
+def test_an_older_file_loads_and_knows_no_load(tmp_path, clock):
+    file = json.loads(study().policy().to_json())
+    content = {name: file[name] for name in ("batches", "origin")}
+    for batch in content["batches"]:
+        del batch["planes"]
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    sealed = {"format": "dscwb policy", "schema_version": 1}
+    sealed["sha256"] = hashlib.sha256(text.encode()).hexdigest()
+    path = tmp_path / "old.json"
+    path.write_text(json.dumps(sealed | content))
+    old = dscwb.load_policy(path)
+    assert old.best_split(1, 1e5) == "a"
+    with pytest.raises(PolicyError, match="knows of no server load; make it again"):
+        old.choose(1, 1e5, 2.0)
+    with pytest.raises(PolicyError, match="knows of no server load"):
+        dscwb.Controller(old, data_rate_bps=1e5)
+
+
+# The controller
+
+
+def test_it_begins_with_what_is_expected(clock):
+    assert controller(clock).choose(1) == "a"
+    assert controller(clock, data_rate_bps=1e9).choose(1) == "full offloading"
+    assert controller(clock, data_rate_bps=1e3).choose(1) == "no offloading"
+
+
+def test_round_trip_and_rate_come_from_payloads_that_differ(clock):
+    one = controller(clock)
+    for sent in (200, 400, 320):
+        one.observe(1, Seen(sent_bytes=sent, link_s=0.005 + sent * 8 / 2e5))
+    assert one.round_trip_s == pytest.approx(0.005)
+    assert one.data_rate_bps == pytest.approx(2e5)
+
+
+def test_payloads_alike_leave_the_round_trip_as_expected(clock):
+    one = controller(clock, round_trip_s=0.004)
+    for _ in range(3):
+        one.observe(1, Seen(link_s=0.004 + 1600 / 5e4))
+    assert one.round_trip_s == pytest.approx(0.004)
+    assert one.data_rate_bps == pytest.approx(5e4)
+
+
+def test_mean_and_quantile_of_rates(clock):
+    rates = 1e5, 2e5, 4e5
+    low, late = controller(clock, estimate="quantile", quantile=0.0), controller(clock, weight=0.5)
+    for rate in rates:
+        for one in (low, late):
+            one.observe(1, Seen(link_s=1600 / rate))
+    assert low.data_rate_bps == pytest.approx(1e5)
+    # Seconds of a bit: 10, then halfway to 5 is 7.5, then halfway to 2.5 is 5 µs.
+    assert late.data_rate_bps == pytest.approx(2e5)
+
+
+def test_a_loaded_server_is_left_and_tried_again_later(clock):
+    one = controller(clock, retry_s=2.0)
+    assert one.choose(1) == "a"
+    one.observe(1, Seen(queue_s=0.030, tail_s=0.005))  # load 7: 0.061 s
+    assert one.server_load == pytest.approx(7)
+    assert one.choose(1) == "no offloading"
+    clock.now_s += 1.9
+    assert one.choose(1) == "no offloading"
+    clock.now_s += 0.2
+    assert one.choose(1) == "a"
+
+
+def test_a_small_gain_is_not_worth_a_switch(clock):
+    one = controller(clock, hysteresis=0.05)
+    one.choose(1)
+    one.observe(1, Seen(tail_s=0.035))  # 0.061 against 0.060 s
+    assert (one.choose(1), one.switches) == ("a", 0)
+    one.observe(1, Seen(tail_s=0.05))  # 0.076 against 0.060 s
+    assert (one.choose(1), one.switches) == ("no offloading", 1)
+
+
+def test_a_split_is_kept_for_the_dwell_time(clock):
+    one = controller(clock, dwell_s=1.0)
+    one.choose(1)
+    one.observe(1, Seen(tail_s=0.05))
+    assert one.choose(1) == "no offloading"
+    clock.now_s += 0.5
+    one.observe(1, Seen(tail_s=0.005))
+    assert one.choose(1) == "no offloading"
+    clock.now_s += 0.6
+    assert one.choose(1) == "a"
+
+
+def test_no_answer_means_the_link_is_down_for_a_while(clock):
+    one = controller(clock, retry_s=2.0, dwell_s=10.0)
+    assert one.choose(1) == "a"
+    one.observe(1, Seen(why="no answer within the deadline"))
+    assert one.data_rate_bps == 0
+    assert one.choose(1) == "no offloading"  # whatever the dwell time
+    clock.now_s += 2.1
+    assert one.data_rate_bps == 0
+    assert one.choose(1) == "no offloading"  # the dwell time holds
+    clock.now_s += 10
+    assert one.choose(1) == "a"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"weight": 1.5}, "weight is 1.5; give a number from 0 to 1"),
+        ({"data_rate_bps": np.inf}, "data_rate_bps is inf"),
+        ({"window": 0}, "window is 0"),
+        ({"estimate": "median"}, "choose 'mean' or 'quantile'"),
+    ],
+)
+def test_parameters_that_make_no_sense_are_refused(clock, options, words):
+    with pytest.raises(PolicyError, match=words):
+        controller(clock, **options)
+
+
+def test_two_files_alone_decide_on_the_standard_library(tmp_path):
+    saved = study().policy().save(tmp_path / "policy.json")
+    for module in (room, sys.modules["dscwb.policy"]):
+        shutil.copy(Path(module.__file__), tmp_path)
+    program = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "from controller import Controller; from policy import load_policy\n"
+        f"print(Controller(load_policy({str(saved)!r}), data_rate_bps=1e5).choose(1))"
+    )
+    command = [sys.executable, "-I", "-S", "-c", program]
+    finished = subprocess.run(command, capture_output=True, text=True)
+    assert finished.stdout == "a\n", finished.stderr

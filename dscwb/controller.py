@@ -58,7 +58,7 @@ class Controller:
         >>> study = dscwb.sweep(edge, dscwb.scale_profile(edge, 20), batch_sizes=[1],
         ...     input_encoding="uint8", feature_encoding="int8")
         >>> dscwb.Controller(study.policy(), data_rate_bps=2e7).choose(1)
-        'blocks.1.0'
+        'blocks.3.0'
     """
 
     def __init__(

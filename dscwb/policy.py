@@ -115,12 +115,7 @@ class Thresholds:
             (all(0 < rate < math.inf for rate in rates), "a switching rate that is no data rate"),
             (all(one.cut_index >= 0 for one in choices), "a negative cut"),
             (all(0 <= one.payload_bytes < math.inf for one in choices), "a payload that is none"),
-            (
-                all(
-                    0 <= x < math.inf for one in self.planes for x in (one.base, one.tail, one.bits)
-                ),
-                "a cost that is none",
-            ),
+            (all(0 <= x < math.inf for x in terms), "a cost that is none"),
             (
                 all(0 <= low <= high for low, high in known),
                 "an interval that ends before it begins",

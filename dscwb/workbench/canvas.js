@@ -30,7 +30,7 @@ function partsKey(study, { row }) {
 }
 
 const here = (study, { row }) => `batch size ${study.rows[row].label}`;
-const rowWords = (study, { row, rate }) => stateWords(study, row, rate);
+const rowWords = (study, { row, rate }) => tipWords(study, row, rate);
 const placeAt = (count, x) => Math.min(count - 1, Math.floor(x * count));
 
 // Of each view: what `still` draws once for a study and what `turns` names, what `mark` draws over
@@ -64,7 +64,7 @@ const VIEWS = {
       + `${state.rate_words}: ${study.candidates[state.best].shown} is best`],
     key: partsKey,
     tip: (study, { row }, { x }, { rate }) =>
-      candidateWords(study, row, placeAt(study.candidates.length, x), rate),
+      tipWords(study, row, rate, placeAt(study.candidates.length, x)),
   },
   places: {
     still: drawPlaces, mark: markPlace,

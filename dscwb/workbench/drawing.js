@@ -99,8 +99,9 @@ function drawSplitMap(pen, study, { best }) {
       for (const x of edges.slice(1, -1)) pen.line([[x, top], [x, top + height]], "white", width);
     });
     const colours = ["rgba(0, 0, 0, 0.75)", "rgba(255, 255, 255, 0.75)"]; // seen on any split's
-    drawDoubt(pen, study, FRAGILE, pen.dots(colours));
-    drawDoubt(pen, study, UNDECIDED, pen.hatch(colours));
+    const patterns = { [UNDECIDED]: pen.hatch(colours), [FRAGILE]: pen.dots(colours) };
+    const edges = study.doubt_edges_bps.map(rateX(pen, study)), count = edges.length - 1;
+    drawCells(pen, study, edges, (row, k) => patterns[study.doubt[row * count + k]]);
   });
   pen.frame();
   rateAxis(pen, study);
@@ -108,14 +109,14 @@ function drawSplitMap(pen, study, { best }) {
   drawSplitBar(pen, study, best);
 }
 
-function drawDoubt(pen, study, mark, pattern) {
-  const edges = study.doubt_edges_bps.map(rateX(pen, study)), count = edges.length - 1;
+// Cells between these places, in every row; `fill` gives colour or pattern, or nothing.
+function drawCells(pen, study, places, fill) {
+  const edges = places.map(pen.snap);
   study.rows.forEach((_, row) => {
     const [top, height] = rowBox(pen, study, row);
-    for (let k = 0; k < count; k += 1) {
-      if (study.doubt[row * count + k] !== mark) continue;
-      const [left, right] = [edges[k], edges[k + 1]].map(pen.snap);
-      pen.box(left, top, right - left, height, pattern);
+    for (let k = 0; k + 1 < edges.length; k += 1) {
+      const colour = fill(row, k);
+      if (colour) pen.box(edges[k], top, edges[k + 1] - edges[k], height, colour);
     }
   });
 }
@@ -134,16 +135,11 @@ function drawSplitBar(pen, study, best) {
 }
 
 function drawGainMap(pen, study) {
-  const { rows, gain_colours: shades } = study;
-  const edges = Array.from({ length: COLUMNS + 1 }, (_, k) => pen.snap(pen.x + k / COLUMNS * pen.w));
-  rows.forEach((_, row) => {
-    const [top, height] = rowBox(pen, study, row), possible = study.gains(row);
-    if (!possible) pen.box(pen.x, top, pen.w, height, pen.hatch([IMPOSSIBLE]));
-    for (let k = 0; possible && k < COLUMNS; k += 1) {
-      const gain = study.gainAt(row, study.rateAt((k + 0.5) / COLUMNS));
-      const shade = shades[Math.round(255 * Math.min(1, Math.max(0, gain)))];
-      pen.box(edges[k], top, edges[k + 1] - edges[k], height, shade);
-    }
+  const shades = study.gain_colours, impossible = pen.hatch([IMPOSSIBLE]);
+  const edges = Array.from({ length: COLUMNS + 1 }, (_, k) => pen.x + (k / COLUMNS) * pen.w);
+  drawCells(pen, study, edges, (row, k) => {
+    const gain = study.gainAt(row, study.rateAt((k + 0.5) / COLUMNS));
+    return shades[Math.round(255 * Math.min(1, Math.max(0, gain)))] ?? impossible;
   });
   pen.frame();
   rateAxis(pen, study);

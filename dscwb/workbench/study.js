@@ -114,48 +114,40 @@ class Study {
 
 const PART_WORDS = { wait: "waiting", head: "device", transfer: "transfer", tail: "server" };
 
-function splitWords(study, row, split, rate) {
-  const parts = study.partsAt(row, split, rate), { shown, runs } = study.candidates[split];
+function tipWords(study, row, rate, split = study.bestAt(row, rate)) {
+  const { unit, rows, candidates, origins } = study, best = study.bestAt(row, rate);
+  const price = study.costAt(row, split, rate), parts = study.partsAt(row, split, rate);
+  const words = [
+    `Batch size ${rows[row].label}, ${large(rate, "bit/s")} (${large(rate / 8, "B/s")})`,
+    candidates[split].shown];
+  if (isNaN(price)) {
+    return [...words, "not possible: no times, or no room on the device"].join("\n");
+  }
   parts.transfer += parts.link; // as in the sentence above the picture
   const terms = Object.entries(PART_WORDS).filter(([name]) => parts[name] > 0)
-    .map(([name, words]) => `${words} ${cost(parts[name], "s")}`);
+    .map(([name, part]) => `${part} ${cost(parts[name], "s")}`);
   const sent = study.bits[study.index(row, split)] / 8;
-  const payload = sent ? `payload ${large(sent, "B")}` : "nothing is sent";
-  return [shown, `${cost(study.latencyAt(row, split, rate), "s")} = ${terms.join(" + ")}`,
-    `${payload}; device runs ${runs}`];
+  words.push(`${cost(study.latencyAt(row, split, rate), "s")} = ${terms.join(" + ")}`,
+    `${sent ? `payload ${large(sent, "B")}` : "nothing is sent"}; device runs ${candidates[split].runs}`);
+  if (unit === "J") words.push(`device energy ${cost(price, unit)}`);
+  if (split === best) words.push(...bestWords(study, row, rate));
+  else words.push(`${cost(price - study.costAt(row, best, rate), unit)} more than the best`);
+  const between = rows[row].measured ? "" : "interpolated between measured batch sizes; ";
+  return [...words, `Times: ${between}${origins}`].join("\n");
 }
 
-function originWords(study, row) {
-  const between = study.rows[row].measured ? "" : "interpolated between measured batch sizes; ";
-  return `Times: ${between}${study.origins}`;
-}
-
-function stateWords(study, row, rate) {
-  const best = study.bestAt(row, rate), { second, margin } = study.runnerUp(row, rate);
-  const gain = study.gainAt(row, rate), doubt = study.doubtAt(row, rate), { unit } = study;
-  const words = [
-    `Batch size ${study.rows[row].label}, ${large(rate, "bit/s")} (${large(rate / 8, "B/s")})`,
-    ...splitWords(study, row, best, rate)];
-  if (unit === "J") words.push(`device energy ${cost(study.costAt(row, best, rate), unit)}`);
-  words.push(isNaN(gain) ? `${study.gain_over} is not possible here`
-    : `${percent(gain)} gain over ${study.gain_over}`);
+function bestWords(study, row, rate) {
+  const { second, margin } = study.runnerUp(row, rate), gain = study.gainAt(row, rate);
+  const doubt = study.doubtAt(row, rate), words = [
+    isNaN(gain) ? `${study.gain_over} is not possible here`
+      : `${percent(gain)} gain over ${study.gain_over}`];
   if (second >= 0) {
-    words.push(`${cost(margin, unit)} before ${study.candidates[second].shown}, the second best`);
+    const { shown } = study.candidates[second];
+    words.push(`${cost(margin, study.unit)} before ${shown}, the second best`);
   }
   if (doubt) {
     words.push(`best in ${percent(doubt.probability)} of the replicates`
       + ["", ": undecided", ", but another split is best if the model is off"][doubt.mark]);
   }
-  return [...words, originWords(study, row)].join("\n");
-}
-
-function candidateWords(study, row, split, rate) {
-  if (isNaN(study.costAt(row, split, rate))) {
-    return `${study.candidates[split].shown}\nnot possible: no times, or no room on the device`;
-  }
-  const best = study.bestAt(row, rate);
-  const more = study.costAt(row, split, rate) - study.costAt(row, best, rate);
-  return [...splitWords(study, row, split, rate),
-    split === best ? "the best split in this state" : `${cost(more, study.unit)} more than the best`,
-    originWords(study, row)].join("\n");
+  return words;
 }

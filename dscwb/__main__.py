@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 
 import dscwb
-from dscwb.cli import shipped, study  # noqa: F401  # every room declares its commands
+from dscwb.cli import shipped, study
 from dscwb.cli.options import PARSER, printable
 from dscwb.cli.torch_arm import INTERRUPTED
 
@@ -34,11 +34,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words, flags = list(sys.argv[1:] if arguments is None else arguments) or ["--help"], {}
     try:
-        options = vars(PARSER.parse_args(words))
+        known, unknown = PARSER.parse_known_args(words)
+        options = vars(known)
         run, flags = options.pop("run"), options.pop("flags")
-        if run is study.report:
-            options["words"] = words
-        status = run(**options) or 0
+        if unknown and run is not shipped.lab:
+            PARSER.error(f"unrecognized arguments: {' '.join(unknown)}")
+        more = {shipped.lab: {"flags": unknown}, study.report: {"words": words}}.get(run, {})
+        status = run(**options, **more) or 0
         return _fail("interrupted", INTERRUPTED) if status == INTERRUPTED else int(status)
     except SystemExit as end:  # after --help or --version
         return int(end.code or 0)

@@ -41,6 +41,17 @@ def test_jupyterlab_opens_the_first_notebook_on_this_machine_only(tmp_path, monk
     assert f"/lab/tree/{lab.FIRST}" in " ".join(command)
 
 
+@pytest.mark.parametrize("words", [["--no-browser"], ["mine", "--no-browser", "--port=1"]])
+def test_the_command_hands_jupyterlabs_options_through(run, tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    opened = []
+    monkeypatch.setattr(lab, "open_lab", lambda *given: opened.append(given) or 3)
+    assert run("lab", *words)[0] == 3
+    folder = words[0] if len(words) > 1 else "."
+    assert opened == [(Path(folder), words[len(words) > 1 :])]
+    assert (tmp_path / folder / lab.FIRST).exists()
+
+
 @pytest.mark.parametrize(("user", "flags"), [(0, ["--allow-root"]), (1000, [])])
 def test_root_may_open_it_too(tmp_path, monkeypatch, user, flags):
     started = []

@@ -18,14 +18,11 @@ if TYPE_CHECKING:
 OF_YOURS = "a machine measured in that folder, for a pair of your own."
 
 
-@command(
-    option("folder", "Where to work; made if need be.", Path, Path("."), nargs="?"),
-    option("flags", "For JupyterLab.", nargs="..."),
-)
+@command(option("folder", "Where to work; made if need be.", Path, Path("."), nargs="?"))
 def lab(folder: Path, flags: Sequence[str]) -> int:
     """Copy the notebooks into a folder and open JupyterLab on the workbench there.
 
-    Notebooks that are there already stay as they are. What follows the folder goes to JupyterLab.
+    Notebooks that are there already stay as they are. Other options go to JupyterLab.
 
     Example:
       dscwb lab splitting --no-browser

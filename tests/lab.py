@@ -181,3 +181,32 @@ def ours(said: ConsoleMessage) -> bool:
     """Whether a line of the browser's log is an error of a widget, not JupyterLab's own talk."""
     own = ("Failed to load resource", "debugger state")  # routes; a kernel that starts anew
     return said.type == "error" and not any(words in said.text for words in own)
+
+
+def shown(page: Page) -> tuple[int, float]:
+    """Batch size and data rate in bit/s that every canvas of the page has painted."""
+    script = "() => [...document.querySelectorAll('.dscwb-canvas')].map((one) => one.dataset.at)"
+    first, *others = page.evaluate(script)
+    assert all(other == first for other in others)
+    size, rate = first.split()
+    return int(size), float(rate)
+
+
+def wait_until(page: Page, condition: str) -> tuple[int, float]:
+    """Until this holds of batch size `size` and data rate `rate` of every canvas."""
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('.dscwb-canvas')].every((view) => {"
+        "const [size, rate] = view.dataset.at.split(' ').map(Number);"
+        f"return {condition}; }})",
+        timeout=ANSWER_MS,
+    )
+    return shown(page)
+
+
+def wait_for_caption(page: Page, words: str) -> None:
+    """Until the caption under the first canvas says this."""
+    page.wait_for_function(
+        "(words) => document.querySelector('.dscwb-canvas .caption').textContent.includes(words)",
+        arg=words,
+        timeout=ANSWER_MS,
+    )

@@ -8,7 +8,15 @@ import pytest
 
 import dscwb
 from dscwb.profiles.files import save_profile
-from tests.lab import ANSWER_MS, FIRST_PAINT_MS, notebook_page, run_cells
+from tests.lab import (
+    ANSWER_MS,
+    FIRST_PAINT_MS,
+    notebook_page,
+    run_cells,
+    shown,
+    wait_for_caption,
+    wait_until,
+)
 from tests.test_picture import study
 from tests.tiny import profile_of, tiny_graph
 
@@ -110,26 +118,6 @@ def wait_for_views(page, count):
     )
 
 
-def shown(page):
-    """Batch size and rate that both views have painted."""
-    script = "() => [...document.querySelectorAll('.dscwb-canvas')].map((one) => one.dataset.at)"
-    first, *others = page.evaluate(script)
-    assert all(other == first for other in others)
-    size, rate = first.split()
-    return int(size), float(rate)
-
-
-def wait_until(page, condition):
-    """Until this holds of batch size `size` and data rate `rate` of every view."""
-    page.wait_for_function(
-        "() => [...document.querySelectorAll('.dscwb-canvas')].every((view) => {"
-        "const [size, rate] = view.dataset.at.split(' ').map(Number);"
-        f"return {condition}; }})",
-        timeout=ANSWER_MS,
-    )
-    return shown(page)
-
-
 def handle(page):
     return page.locator(".widget-hslider", has_text="Data rate").locator(".noUi-handle")
 
@@ -228,10 +216,7 @@ def test_an_arrow_key_goes_on_from_what_the_slider_said_last(page):
 @pytest.mark.parametrize("encoding", ["float32", "int8"])
 def test_javascript_agrees_with_python(page, encoding):
     page.get_by_label("Features").select_option(encoding)
-    page.wait_for_function(
-        "(words) => document.querySelector('.dscwb-canvas .caption').textContent.includes(words)",
-        arg=f"features {encoding}",
-    )
+    wait_for_caption(page, f"features {encoding}")
     wanted = the_study(encoding)
     rng = np.random.default_rng(5)
     for _ in range(40):
@@ -254,9 +239,7 @@ def test_javascript_agrees_with_python(page, encoding):
 
 def test_at_a_switching_rate_javascript_chooses_as_python_does(page):
     page.get_by_label("Features").select_option("float32")
-    page.wait_for_function(
-        "document.querySelector('.dscwb-canvas .caption').textContent.includes('features float32')"
-    )
+    wait_for_caption(page, "features float32")
     wanted = the_study()
     for change in wanted.switching_rates().itertuples():
         told = reading(page, change.batch_size, change.data_rate_bps)

@@ -8,7 +8,15 @@ import pandas as pd
 import pytest
 
 from dscwb.policy import Policy
-from tests.lab import ANSWER_MS, FIRST_PAINT_MS, NOTEBOOK, notebook_page
+from tests.lab import (
+    ANSWER_MS,
+    FIRST_PAINT_MS,
+    NOTEBOOK,
+    notebook_page,
+    shown,
+    wait_for_caption,
+    wait_until,
+)
 
 pytestmark = pytest.mark.browser
 
@@ -26,30 +34,6 @@ def page(lab, chromium):
 
 def wait_for_canvas(page):
     page.locator(f"{CANVAS}[data-draws]").first.wait_for(timeout=FIRST_PAINT_MS)
-
-
-def shown(page):
-    """Batch size and data rate in bit/s that the canvas has painted."""
-    size, rate = page.locator(CANVAS).first.get_attribute("data-at").split()
-    return int(size), float(rate)
-
-
-def wait_until(page, condition):
-    """Until this holds of batch size `size` and data rate `rate` on the canvas."""
-    page.wait_for_function(
-        f"() => {{ const [size, rate] = document.querySelector('{CANVAS}').dataset.at"
-        f".split(' ').map(Number); return {condition}; }}",
-        timeout=ANSWER_MS,
-    )
-    return shown(page)
-
-
-def wait_for_caption(page, words):
-    page.wait_for_function(
-        f"(words) => document.querySelector('{CANVAS} .caption').textContent.includes(words)",
-        arg=words,
-        timeout=ANSWER_MS,
-    )
 
 
 def gains(page):

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from plotly.colors import sample_colorscale
 
 from dscwb.cuts import Cut, bottlenecks
@@ -29,28 +28,17 @@ def split_colours(graph: ModelGraph, cuts: Sequence[Cut]) -> tuple[str, ...]:
 
     Cuts with the same number of layers in the head have the same colour at every granularity.
     """
-    positions, shades = _anchors(graph)
-    inner = np.interp([cut.index for cut in cuts], positions, shades)
-    sampled = sample_colorscale("Plasma", inner.tolist(), colortype="tuple")
-    return tuple(
-        FULL_OFFLOADING_COLOUR
-        if cut.is_input
-        else NO_OFFLOADING_COLOUR
-        if cut.is_output
-        # Whole channels: plotly.js reads others too, programs that open an SVG do not.
-        else "rgb({}, {}, {})".format(*(round(255 * channel) for channel in colour))
-        for cut, colour in zip(cuts, sampled, strict=True)
-    )
-
-
-def _anchors(graph: ModelGraph) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Cut indices and their places on the scale: the two ends and all compressive bottlenecks."""
-    table = bottlenecks(graph, "block" if graph.blocks else "op")
-    anchors = table["cut"][table["compressive"]].to_numpy(np.float64)
-    shades = np.linspace(FIRST_ANCHOR, LAST_ANCHOR, len(anchors))
+    table, last = bottlenecks(graph, "block" if graph.blocks else "op"), len(graph.layers)
+    anchors = table["cut"][table["compressive"]].tolist()
+    shades = np.linspace(FIRST_ANCHOR, LAST_ANCHOR, len(anchors)).tolist()
     if len(anchors) == 1:
-        shades = np.array([(FIRST_ANCHOR + LAST_ANCHOR) / 2])
-    return (
-        np.concatenate(([0.0], anchors, [float(len(graph.layers))])),
-        np.concatenate(([NEAR_INPUT], shades, [NEAR_OUTPUT])),
+        shades = [(FIRST_ANCHOR + LAST_ANCHOR) / 2]
+    places = [0, *anchors, last], [NEAR_INPUT, *shades, NEAR_OUTPUT]
+    inner = np.interp([cut.index for cut in cuts], *places).tolist()
+    ends = {0: FULL_OFFLOADING_COLOUR, last: NO_OFFLOADING_COLOUR}
+    # Whole channels: plotly.js reads others too, programs that open an SVG do not.
+    sampled = (255 * np.array(sample_colorscale("Plasma", inner, colortype="tuple"))).round()
+    return tuple(
+        ends.get(cut.index, "rgb({:.0f}, {:.0f}, {:.0f})".format(*colour))
+        for cut, colour in zip(cuts, sampled, strict=True)
     )

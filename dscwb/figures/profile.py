@@ -17,7 +17,7 @@ PLOT = 340  # pixels
 FEWEST_STAMPS = 4  # quartiles of fewer passes say nothing
 WHISKER = "rgb(150, 150, 150)"  # seen on bars of all shades and on the page
 MOST_WHISKERS = 140  # on more bars they would hide them
-WORDS = {"block": "Block", "op": "Operation"}
+WORDS = {"block": "Block", "op": "Operation", "compressive": "Compressive bottleneck"}
 
 
 def plot_profile(
@@ -35,7 +35,7 @@ def plot_profile(
     Args:
         profile: What to draw, or its file, or the name of a model that comes with dscwb.
         batch_size: One that the profile has times at; the smallest when left out.
-        granularity: ``block`` or ``op``; ``auto`` for blocks where there are some.
+        granularity: ``block``, ``op`` or ``compressive``; ``auto`` for blocks where there are some.
 
     Raises:
         ProfileError: The profile has no times at this batch size.
@@ -43,8 +43,6 @@ def plot_profile(
     """
     profile = as_profile(profile)
     granularity = resolved(profile.graph, granularity)
-    if granularity not in WORDS:
-        raise ValueError(f"Unknown granularity {granularity!r}; choose 'auto', 'block' or 'op'.")
     batch_size = profile.batch_sizes[0] if batch_size is None else batch_size
     parts, total = _parts(profile, batch_size, granularity), profile.total_s(batch_size)
     measured, status = profile.provenance.origin == "measured", profile.status(batch_size)

@@ -108,10 +108,17 @@ def test_many_bars_have_no_whiskers_and_the_caption_says_where_they_are():
     assert bars(five_passes()).error_y.visible
 
 
-def test_every_operation():
-    figure = plot_profile(five_passes(), granularity="op")
-    assert figure.layout.xaxis.title.text == "Operation"
-    assert len(figure.data[0].y) == 3
+@pytest.mark.parametrize(
+    ("granularity", "words", "names"),
+    [
+        ("op", "Operation", ["a", "b", "output"]),
+        ("compressive", "Compressive bottleneck", ["a", "output"]),
+    ],
+)
+def test_other_granularities(granularity, words, names):
+    figure = plot_profile(five_passes(), granularity=granularity)
+    assert figure.layout.xaxis.title.text == words
+    assert list(figure.data[0].x) == names
 
 
 def test_misuse_is_named():

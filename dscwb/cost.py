@@ -7,7 +7,7 @@ that must be sent.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,8 +25,8 @@ from dscwb.units import (
     FULL_OFFLOADING,
     NO_OFFLOADING,
     Encoding,
+    encoding,
     format_bytes,
-    written_as,
 )
 
 Floats = NDArray[np.float64]
@@ -147,8 +147,15 @@ def cost_lines(
     check_same_model(edge, server)
     here, there = _common_candidates(edge.graph, server.graph, scenario)
     graph, link, sizes = edge.graph, scenario.link, np.array(batch_sizes, dtype=np.int64)
-    if here[0].is_input and not holds_input(graph, scenario.input_encoding):
-        raise ValueError(_cannot_hold(graph, scenario.input_encoding))
+    wire = scenario.input_encoding
+    if here[0].is_input and (better := fitting(graph, wire)) != wire:
+        names = ", ".join(f"{spec.name}: {spec.dtype}" for spec in graph.sent)
+        narrower = "; int32, int16 or uint16 where every value fits into them"
+        raise ValueError(
+            f"The input encoding {wire.name} cannot hold the input of {graph.model!r} ({names}). "
+            f"Give the input encoding {better.name!r} to count what the model takes"
+            f"{narrower * (better.name == 'int64')}."
+        )
     own, other = ([cut.index for cut in cuts] for cuts in (here, there))
     # Copies know neither load nor slowdown: these are of the processors.
     heads, tails, copies = (np.empty((len(sizes), len(here))) for _ in range(3))
@@ -210,46 +217,18 @@ def _common_candidates(
     return tuple(here), tuple(there)
 
 
-def written(cuts: Sequence[Cut], scenario: Scenario) -> tuple[str, str]:
-    """How input and features of these cuts really go over the wire, in words.
+def fitting(graph: ModelGraph, wire: Encoding) -> Encoding:
+    """This encoding if it can be applied to anything of the model's input, else the input's own.
 
-    Empty for the input where it is not sent, and for features where no cut sends any.
-    """
-    given = {spec.dtype for cut in cuts if cut.is_input for spec in cut.frontier}
-    inner = [cut for cut in cuts if not (cut.is_input or cut.is_output)]
-    sent = {spec.dtype for cut in inner for spec in cut.frontier}
-    return (
-        written_as(given, scenario.input_encoding) if given else "",
-        written_as(sent, scenario.feature_encoding) if sent else "",
-    )
-
-
-def holds_input(graph: ModelGraph, wire: Encoding) -> bool:
-    """Whether this encoding can be applied to anything of the model's input.
-
-    True too where the input was measured on the wire: there is nothing to apply any more.
+    It can too where the input was measured on the wire: there is nothing to apply any more.
     """
     kinds = [spec.dtype for spec in graph.sent]
-    return AS_SENT in kinds or any(wire.bytes_of(kind) is not None for kind in kinds)
-
-
-def _cannot_hold(graph: ModelGraph, wire: Encoding) -> str:
-    names = ", ".join(f"{spec.name}: {spec.dtype}" for spec in graph.sent)
-    kinds = [spec.dtype for spec in graph.sent]
-    narrower = "; int32, int16 or uint16 where every value fits into them"
-    return (
-        f"The input encoding {wire.name} cannot hold the input of {graph.model!r} ({names}). Give "
-        f"the input encoding {own_encoding(kinds)!r} to count what the model takes"
-        f"{narrower * ('int64' in kinds)}."
-    )
-
-
-def own_encoding(dtypes: Iterable[str]) -> str:
-    """Name of an encoding that holds all of these element types."""
-    widest = max(dtypes, key=DTYPE_BYTES.__getitem__)
+    if AS_SENT in kinds or any(wire.bytes_of(kind) is not None for kind in kinds):
+        return wire
+    widest = max(kinds, key=DTYPE_BYTES.__getitem__)
     if widest in COMPLEX_DTYPES:
-        return {16: "float64", 8: "float32", 4: "float16"}[DTYPE_BYTES[widest]]
-    return {"bool": "uint8", "uint32": "int64", "uint64": "int64"}.get(widest, widest)
+        return encoding({16: "float64", 8: "float32", 4: "float16"}[DTYPE_BYTES[widest]])
+    return encoding({"bool": "uint8", "uint32": "int64", "uint64": "int64"}.get(widest, widest))
 
 
 def _too_large(

@@ -271,7 +271,7 @@ class Scenario(_Record):
         """The scenario in words, for captions.
 
         Args:
-            payload: How the tensors of one model are really written, see `cost.written`; the
+            payload: How the tensors of one model are really written, see `captions.written`; the
                 encodings as they were asked for if left out.
             candidates: What the model's candidates are, where the model is known.
         """

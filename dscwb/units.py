@@ -83,6 +83,7 @@ class Encoding:
 
 
 _SIZES = {"float32": 4.0, "float16": 2.0, "bfloat16": 2.0, "int8": 1.0, "uint8": 1.0, "int4": 0.5}
+_SIZES["float64"] = 8.0  # the last one offered: only doubles and complex numbers of two need it
 _INTEGERS = {"int64": 8.0, "int32": 4.0, "int16": 2.0, "uint16": 2.0}
 ENCODINGS = {name: Encoding(name, size) for name, size in _SIZES.items()} | {
     name: Encoding(name, size, integers=True) for name, size in _INTEGERS.items()
@@ -118,9 +119,8 @@ def encoding(name: str | Encoding) -> Encoding:
     """Look an encoding up by name; an `Encoding` of your own passes through.
 
     Args:
-        name: ``float32``, ``float16``, ``bfloat16``, ``int8``, ``uint8``, ``int4``, for an image
-            ``jpeg 10:1`` with its compression ratio against uint8, or for token ids ``int64``,
-            ``int32``, ``int16``, ``uint16``.
+        name: One of `ENCODINGS`, of which int64, int32, int16 and uint16 are for token ids; or for
+            an image ``jpeg 10:1`` with its compression ratio against uint8.
 
     Raises:
         ValueError: The name is unknown.

@@ -170,3 +170,10 @@ def test_bytes_measured_on_the_wire_are_never_encoded_again(tmp_path):
         assert study.lines.bits.tolist() == [[3200, 2104, 0]]
         assert "Payload: input bytes as they are, features bytes as they are" in study.label()
         assert len(conventions(study)) == 1
+
+
+def test_the_encoding_that_a_refusal_names_can_be_given():
+    graph = graph_of(["complex128"], ["float32"])
+    with pytest.raises(ValueError, match=r"Give the input encoding 'float64' to count"):
+        study_of(graph, "jpeg 10:1", "int8")
+    assert study_of(graph, "float64", "int8").lines.bits[0, 0] == 30 * 16 * 8

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dscwb import cost
 from dscwb.scenario import CANDIDATES
 from dscwb.study.worth import verdict
-from dscwb.units import format_percent, format_rate, format_seconds, shown_name
+from dscwb.units import format_percent, format_rate, format_seconds, shown_name, written_as
 
 if TYPE_CHECKING:
     from dscwb.study.study import Study
@@ -17,7 +16,12 @@ if TYPE_CHECKING:
 
 def written(study: Study) -> tuple[str, str]:
     """How input and features really go over the wire, in words; empty where not sent."""
-    given, features = cost.written(study.lines.splits, study.scenario)
+    cuts, scenario = study.lines.splits, study.scenario
+    inputs = [spec.dtype for cut in cuts if cut.is_input for spec in cut.frontier]
+    inner = [cut for cut in cuts if not (cut.is_input or cut.is_output)]
+    sent = [spec.dtype for cut in inner for spec in cut.frontier]
+    given = written_as(inputs, scenario.input_encoding) if inputs else ""
+    features = written_as(sent, scenario.feature_encoding) if sent else ""
     device, server = study.edge.provenance.dtype, study.server.provenance.dtype
     if features and device != server:
         features += f" (converted from the device's {device}, into the server's {server})"

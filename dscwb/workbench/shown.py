@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dscwb.cost import holds_input, own_encoding
+from dscwb.cost import fitting
 from dscwb.devices.machines import Library
 from dscwb.profiles.library import scale_profile
 from dscwb.scenario import DATA_RATES_BPS
@@ -113,9 +113,9 @@ def _fitted(library: Library, state: State, asked: Collection[str]) -> State:
     if state.server not in (ASSUMED, *machines) and "server" not in asked:
         state = replace(state, server=ASSUMED)
     graph = library.profile(state.model, state.edge).graph
-    if "input_encoding" not in asked and not holds_input(graph, state.scenario.input_encoding):
-        own = own_encoding([spec.dtype for spec in graph.sent])
-        state = state.changed({"input_encoding": own})
+    if "input_encoding" not in asked:
+        fits = fitting(graph, state.scenario.input_encoding)
+        state = state.changed({"input_encoding": fits.name})
     return state
 
 

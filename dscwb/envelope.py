@@ -70,12 +70,13 @@ def lower_envelope(intercepts_s: ArrayLike, slopes: ArrayLike) -> Envelope:
     if not (np.all(np.isfinite(a[candidates])) and np.all(np.isfinite(s)) and np.all(s >= 0)):
         raise ValueError("Intercepts must be finite, slopes finite and not negative.")
     order = candidates[np.lexsort((candidates, a[candidates], s[candidates]))]
+    # Only a line cheaper than all lines of fewer or equal bits can ever win.
+    lowest = np.minimum.accumulate(a[order]) * (1 - ROUNDING)
+    order = order[np.append(True, a[order][1:] < lowest[:-1])]
     cost, bits = a.tolist(), s.tolist()
     splits: list[int] = []
     rates: list[float] = []
     for line in order.tolist():
-        if splits and not cost[line] < cost[splits[-1]] * (1 - ROUNDING):
-            continue  # never cheaper than one of fewer or equal bits
         while splits:  # drop those that lie above the meeting point of their neighbours
             rise = bits[line] - bits[splits[-1]]
             rate = rise / (cost[splits[-1]] - cost[line]) if rise > ROUNDING * bits[line] else 0.0

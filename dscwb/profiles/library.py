@@ -107,8 +107,6 @@ def read_profiles(
 def model_error(profile: ProfileLike, batch_size: int) -> ModelError:
     """How far head and tail as read off one pass lie from head and tail run on their own.
 
-    See `passes.error_of_passes`.
-
     Raises:
         ProfileError: The profile has no times at this batch size.
     """
@@ -118,7 +116,7 @@ def model_error(profile: ProfileLike, batch_size: int) -> ModelError:
 def calibration(profile: ProfileLike, batch_size: int) -> tuple[float, float, float]:
     """What stamping costs: the median of stamped over plain passes, and its 95 % interval.
 
-    NaN without stamped passes; see `passes.overhead`.
+    NaN without stamped passes.
 
     Raises:
         ProfileError: The profile has no times at this batch size.
@@ -175,17 +173,16 @@ def natural(name: str) -> list[tuple[int, str]]:
 
 
 def _found(path: PathLike) -> Path | None:
-    here, wanted = Path.cwd(), Path(path).expanduser()
-    package = Path(__file__).parents[1]
-    places = [folder / wanted for folder in (here, *here.parents, package.parent, package)]
+    here, package = Path.cwd(), Path(__file__).parents[1]
+    folders = (here, *here.parents, package.parent, package)
+    places = (folder / Path(path).expanduser() for folder in folders)
     return next((place for place in places if place.exists()), None)
 
 
 def _files(path: Path) -> list[Path]:
     """The file, or the folder's files; hidden ones are none of the user's."""
-    if not path.is_dir():
-        return [path]
-    return sorted(one for one in path.glob(f"*{SUFFIX}") if not one.name.startswith("."))
+    files = (one for one in path.glob(f"*{SUFFIX}") if not one.name.startswith("."))
+    return sorted(files) if path.is_dir() else [path]
 
 
 def _shipped(name: str = "") -> list[Path]:

@@ -45,23 +45,20 @@ def _of_halves(
     passes: Passes, cuts: NDArray[np.intp], key: Key, replicates: int
 ) -> tuple[Floats, Floats]:
     """Replicates of heads and tails that were run on their own."""
-    found = np.full((2, replicates, len(cuts)), np.nan)
-    place = {cut: i for i, cut in enumerate(cuts.tolist())}
     output = passes.stamped_ns.shape[1] - 1
+    found = np.full((2, replicates, output + 1), np.nan)
 
     def drawn(cut: int, values: NDArray[Any]) -> Floats:
         return _median(values, _counts((*key, cut), len(values), replicates))
 
     ends = [drawn(output, one.head_ns) for one in passes.separate if one.cut == output]
-    for one in passes.separate:
-        if one.cut not in place:
-            continue
+    for one in (one for one in passes.separate if one.cut in cuts):
         for half, times in zip(found, (one.head_ns, one.tail_ns), strict=True):
             if ends and len(one.whole_ns):
-                half[:, place[one.cut]] = drawn(one.cut, times / one.whole_ns) * ends[0]
+                half[:, one.cut] = drawn(one.cut, times / one.whole_ns) * ends[0]
             else:
-                half[:, place[one.cut]] = drawn(one.cut, times)
-    return found[0], found[1]
+                half[:, one.cut] = drawn(one.cut, times)
+    return found[0][:, cuts], found[1][:, cuts]
 
 
 def _shares(passes: Passes, cuts: NDArray[np.intp], counts: Counts) -> Floats:

@@ -108,7 +108,7 @@ def test_pandas_opens_the_file(tmp_path):
 
 
 def test_no_file_and_foreign_files(tmp_path):
-    with pytest.raises(ProfileError, match=r"no such file; `dscwb profile` makes one"):
+    with pytest.raises(ProfileError, match="no such file; look at its name, or make a profile"):
         load_profile(tmp_path / "none.parquet")
     text = tmp_path / "text.parquet"
     text.write_text("hello")

@@ -170,6 +170,13 @@ def test_layer_times_become_heads(tmp_path_factory, graph, times):
         assert "imported" in profile.provenance.label()
 
 
+def test_a_titled_table_of_the_slowest_layers_is_left_whatever_it_holds(tmp_path, graph):
+    times = [1000 * k for k in range(1, 19)]
+    before, after = tflite(times, csv=False).rsplit("==== Top by", 1)
+    text = f"{before}==== Top by{after.replace('1.2', '1.3').replace('0.018', '0.019')}"
+    assert heads(imported(tmp_path, text, graph=graph))["output"] == pytest.approx(171e-6)
+
+
 def test_fused_layers_have_no_cut_inside(tmp_path, graph):
     """The joint of blocks 0 and 1 is one kernel; a copy before block 2 is named after it."""
     names = [

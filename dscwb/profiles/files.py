@@ -79,14 +79,12 @@ def load_profile(path: str | os.PathLike[str]) -> Profile:
     import pyarrow.parquet as pq
 
     path = Path(path)
+    data = read_file(path)
     try:
-        data = read_file(path)
         _check_seal(data)
         file = pq.ParquetFile(pa.BufferReader(data))
         _check_size(file.metadata)
         return _profile(file.read(columns=list(_columns())))
-    except FileNotFoundError:
-        raise ProfileError(f"{path}: no such file; `dscwb profile` makes one.") from None
     except (pa.ArrowException, OSError) as error:
         raise ProfileError(f"{path} cannot be read: {_first_line(error)}; copy it anew.") from None
     except ProfileError as error:
@@ -97,17 +95,25 @@ def read_file(path: Path, at_most: int = LARGEST_FILE_BYTES) -> bytes:
     """All of a file, which is refused before it is read where it is too large, or never ends.
 
     Raises:
-        ProfileError: It is a folder, a pipe or a device, or has more than `at_most` bytes.
-        OSError: It cannot be read.
+        ProfileError: No such file, a folder, a pipe or a device, more than `at_most` bytes.
     """
-    if path.is_dir():
-        raise ProfileError("is a folder; name one of its files.")
-    if path.exists() and not path.is_file():
-        raise ProfileError("is no ordinary file, such as a pipe; write its content to a file.")
-    with path.open("rb") as file:  # what the system makes as it is read has no size beforehand
-        data = file.read(at_most + 1) if path.stat().st_size <= at_most else None
+    try:
+        if path.is_dir():
+            raise ProfileError(f"{path}: is a folder; name one of its files.")
+        if path.exists() and not path.is_file():
+            raise ProfileError(
+                f"{path}: is no ordinary file, such as a pipe; write its content to a file."
+            )
+        with path.open("rb") as file:  # what the system makes as it is read has no size beforehand
+            data = file.read(at_most + 1) if path.stat().st_size <= at_most else None
+    except FileNotFoundError:
+        raise ProfileError(
+            f"{path}: no such file; look at its name, or make a profile with `dscwb profile`."
+        ) from None
+    except OSError as error:
+        raise ProfileError(f"{path} cannot be read: {_first_line(error)}; copy it anew.") from None
     if data is None or len(data) > at_most:
-        raise ProfileError(f"has more than {format_bytes(at_most)}, the most that is read.")
+        raise ProfileError(f"{path}: has more than {format_bytes(at_most)}, the most that is read.")
     return data
 
 

@@ -135,11 +135,7 @@ def models_of(path: str | os.PathLike[str]) -> tuple[str, ...]:
 def _text(path: Path) -> str:
     try:
         return read_file(path, LARGEST_TABLE_BYTES).decode("utf-8-sig")
-    except ProfileError as error:
-        raise ProfileError(f"{path}: {error}") from None
-    except FileNotFoundError:
-        raise ProfileError(f"{path}: no such file.") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise ProfileError(
             f"{path} is not a readable CSV file ({error}); save it as UTF-8."
         ) from None

@@ -106,9 +106,10 @@ def _tflite(text: str) -> LayerTimes:
     As CSV the tables have no titles, and after each comes one of its slowest layers, to be left.
     """
     kept: list[list[tuple[str, str, float]]] = [[]]
-    table = r"(?im)^(?:.*====(.*)\n)?[ \t\[]*(node type\]? *[,\t].*)\n((?:.*\S.*(?:\n|\Z))*)"
-    for title, header, body in re.findall(table, text):
-        columns = re.sub(r"[\[\]]", "", header).lower().replace("avg_ms", "avg ms")
+    header, row = r"[ \t\[]*node type\]? *[,\t].*", r"(?!.*====|[ \t\[]*node type).*\S.*"
+    table = rf"(?im)^(?:(.*====.*)\n)?({header})((?:\n{row})*)"
+    for title, head, body in re.findall(table, text):
+        columns = re.sub(r"[\[\]]", "", head).lower().replace("avg_ms", "avg ms")
         names = [name.strip() for name in re.split("[,\t]", columns)]
         if (title and "Run Order" not in title) or not {"name", "avg ms"} <= set(names):
             continue  # the slowest, or the summary by node type
@@ -117,12 +118,13 @@ def _tflite(text: str) -> LayerTimes:
         rows = []
         for line in body.splitlines():
             cells = re.split("[,\t]", line.strip(), maxsplit=len(names) - 1)
-            row = dict(zip(names, map(str.strip, cells), strict=False))
-            try:
-                seconds = float(row["avg ms"]) * MS * float(row.get("times called") or 1)
-            except (KeyError, ValueError):
-                break  # what follows the table
-            rows.append((row.get("name", ""), row["node type"], seconds))
+            if len(cells) == len(names):
+                layer = dict(zip(names, map(str.strip, cells), strict=True))
+                try:
+                    seconds = float(layer["avg ms"]) * MS * float(layer.get("times called") or 1)
+                except ValueError:
+                    break  # what follows the table
+                rows.append((layer["name"], layer["node type"], seconds))
         if not set(rows) <= set(kept[-1]):
             kept.append(rows)
     return _one_run("a layer table of TFLite's benchmark_model", kept[-1])

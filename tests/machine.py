@@ -133,7 +133,7 @@ class _Model(CapturedModel):
         vars(self).update(
             machine=machine,
             graph=graph,
-            call=Call(example, ("x",), ("x",), (0,), (), None),
+            call=Call(example, {"x": 0}, ("x",), (), None),
             device=torch.device("cpu"),
             dtype="float32",
             module=lambda x: machine.run("whole", len(x), 1, last),

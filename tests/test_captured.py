@@ -331,7 +331,7 @@ def test_a_cut_of_another_model_is_refused():
 )
 def test_torchs_new_settings_of_tf32_stop_no_capture_and_stay(setting):
     """torch.export reads the old ones, which torch refuses where the new ones disagree."""
-    held = precision._settings()
+    held = precision.SETTINGS
     with precision.restored():
         exec(setting)
         before = [one.fp32_precision for one in held], precision.own_values()

@@ -37,7 +37,7 @@ def _already_set(request):
 
 def state():
     """All that both interfaces tell, inherited and held; None where the older one refuses."""
-    told = [one.fp32_precision for one in precision._settings()]
+    told = [one.fp32_precision for one in precision.SETTINGS]
     for ask in (
         lambda: torch.backends.cudnn.allow_tf32,
         lambda: torch.backends.cuda.matmul.allow_tf32,

@@ -80,26 +80,17 @@ class Node:
 
 
 class Road:
-    """What the graph knows of module paths; layers are counted from 1, cuts as in `all_cuts`.
-
-    Attributes:
-        spans: First and last layer of a path; what depends on weights only is left out, so what
-            computes nothing else has no span.
-        ends: The cut after a module, and after its parent's own operations that close a shortcut.
-        alive: Names of the tensors that cross each cut, a view's owner for the view.
-        born: The layer that makes a tensor.
-        reads: The layers that read a tensor or a view of it.
-        inside: The paths that a layer lies in.
-        work: FLOPs of the layers before each cut; unknown ones count as none.
-    """
+    """What the graph knows of module paths; layers are counted from 1, cuts as in `all_cuts`."""
 
     def __init__(self, graph: ModelGraph) -> None:
         """Walk through the layers once."""
-        owner: dict[str, str] = {}
+        owner: dict[str, str] = {}  # of a view; the tensor itself where it is none
+        # First and last layer of a path, without what depends on weights only.
         self.spans: dict[str, tuple[int, int]] = {}
-        self.born = {spec.name: 0 for spec in graph.sent}
-        self.reads: dict[str, list[int]] = defaultdict(list)
+        self.born = {spec.name: 0 for spec in graph.sent}  # the layer that makes a tensor
+        self.reads: dict[str, list[int]] = defaultdict(list)  # those that read it or a view of it
         self.inside = [list[str](), *(parents(layer.module) for layer in graph.layers)]
+        # FLOPs of the layers before each cut; unknown ones count as none.
         self.work = list(accumulate((layer.flops or 0 for layer in graph.layers), initial=0))
         self._passed = [(set[str](), set[str]())]  # tensors read and made by each layer
         for k, layer in enumerate(graph.layers, start=1):
@@ -114,8 +105,10 @@ class Road:
             for path in () if layer.constant else self.inside[k]:
                 self.spans[path] = self.spans.get(path, (k, k))[0], k
         cuts = all_cuts(graph, "op")
+        # Tensors that cross each cut, a view's owner for the view.
         self.alive = [frozenset(owner.get(s.name, s.name) for s in cut.frontier) for cut in cuts]
         sizes = [(len(self.alive[cut.index]), cut.elements()) for cut in cuts]
+        # The cut after a module, and after its parent's own operations that close a shortcut.
         self.ends = {path: last for path, (_, last) in self.spans.items()}
         for path, last in self.ends.items():
             above = set(parents(path)[1:])

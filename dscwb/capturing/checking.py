@@ -27,18 +27,16 @@ def check_one_sample(module: nn.Module, name: str, call: Call) -> None:
     if len(call.batched) < 2 or call.batch_size > 1:
         return
     two = call.of_size(2)
-    unclear = [
-        said
-        for i, (said, axis) in enumerate(zip(call.names, call.batch_axes, strict=True))
+    mixed = {
+        said: (*two[:i], call.tensors[i], *two[i + 1 :])
+        for i, (said, axis) in enumerate(call.axes.items())
         if axis is not None
-        and not error_of(call.run, module, (*two[:i], call.tensors[i], *two[i + 1 :]))
-    ]
-    if unclear:
-        axes = dict(zip(call.names, call.batch_axes, strict=True))
+    }
+    if unclear := [x for x in mixed if error_of(call.run, module, mixed[x]) is None]:
         raise CaptureError(
             f"{name}: with one sample nothing shows whether {' and '.join(unclear)} grow with the "
             "batch or are constants for all samples, such as a mask or anchors; give an example of "
-            f"two samples, or say batch_axes={axes}, with None for a constant."
+            f"two samples, or say batch_axes={call.axes}, with None for a constant."
         )
 
 
@@ -67,46 +65,41 @@ def check_program(
                 raise CaptureError(keeps_state(name, exchanged)) from None
             raise
         error = largest_difference(want, captured(*inputs))
-    if error > _KERNELS:
-        raise CaptureError(_why_different(module, name, captured, call, error, exchanged))
-
-
-def _why_different(
-    module: nn.Module,
-    name: str,
-    captured: fx.GraphModule,
-    call: Call,
-    error: float,
-    exchanged: Sequence[str],
-) -> str:
-    """Why program and model differ by so much with one sample, though both ran."""
-    if noise := _noise(module, call, seeded=False):
-        if _noise(module, call, seeded=True):
-            with noting_changes(module) as changing:
-                error_of(call.run, module, call.tensors)
-            return keeps_state(name, exchanged or changing)
+        if error <= _KERNELS:
+            return
+    noise = _noise(module, call, seeded=False)
+    if noise and _noise(module, call, seeded=True):
+        with noting_changes(module) as changing:
+            error_of(call.run, module, call.tensors)
+        why = keeps_state(name, exchanged or changing)
+    elif noise:
         seeded = torch.Tag.nondeterministic_seeded
         drawing = (n for n in captured.graph.nodes if seeded in getattr(n.target, "tags", ()))
-        return (
+        why = (
             f"{name} is not deterministic: two runs on the same input differ by up to {noise:.3g}; "
             f"remove the random operation{next(map(line_of, drawing), '')} from its forward "
             "(dropout takes training=self.training), or give the random numbers as an input."
         )
-    with torch.inference_mode():
-        want, got = call.run(module, call.tensors), captured(*call.tensors)
-    if largest_difference(want, got) == 0:
-        return (
+    elif _agree(module, captured, call):
+        why = (
             f"{name}: for one sample the captured program's output differs from the model's by up "
             f"to {error:.3g}; for {call.batch_size} it does not: the model branches on the batch "
             "size, which export cannot keep. Remove that branch."
         )
-    if exchanged:  # such as the first call's, kept for all that follow
-        return keeps_state(name, exchanged)
-    return (
-        f"{name}: the captured program's output differs from the model's by up to {error:.3g}, "
-        "with any batch size; its forward depends on something that is neither input nor weight (a "
-        "global variable, the time, a file). Make it an input."
-    )
+    elif exchanged:  # such as the first call's, kept for all that follow
+        why = keeps_state(name, exchanged)
+    else:
+        why = (
+            f"{name}: the captured program's output differs from the model's by up to {error:.3g}, "
+            "with any batch size; its forward depends on something that is neither input nor "
+            "weight (a global variable, the time, a file). Make it an input."
+        )
+    raise CaptureError(why)
+
+
+def _agree(module: nn.Module, captured: fx.GraphModule, call: Call) -> bool:
+    with torch.inference_mode():
+        return largest_difference(call.run(module, call.tensors), captured(*call.tensors)) == 0
 
 
 def _noise(module: nn.Module, call: Call, seeded: bool) -> float:
@@ -140,24 +133,21 @@ def largest_difference(some: Any, others: Any) -> float:
     It is 0 if and only if they are equal to the bit, and infinite where anything but the values of
     tensors differs: numbers, shapes, structure.
     """
-    pairs = pytree.tree_leaves(some), pytree.tree_leaves(others)
-    if len(pairs[0]) != len(pairs[1]):
-        return math.inf
-    return max(map(_difference, *pairs), default=0.0)
 
+    def difference(a: Any, b: Any) -> float:
+        if not isinstance(a, torch.Tensor) or not isinstance(b, torch.Tensor):
+            return 0.0 if type(a) is type(b) and a == b else math.inf
+        if a.shape != b.shape:
+            return math.inf
+        wide = torch.complex128 if a.is_complex() or b.is_complex() else torch.float64
+        a, b = a.to(wide), b.to(wide)
+        unlike = ~torch.isclose(a, b, rtol=0, atol=0, equal_nan=True)
+        gap = (a - b)[unlike].abs().max() / a.abs().max().clamp_min(1e-30) if unlike.any() else 0
+        return float(gap) if math.isfinite(gap) else math.inf
 
-def _difference(a: Any, b: Any) -> float:
-    if not isinstance(a, torch.Tensor) or not isinstance(b, torch.Tensor):
-        return 0.0 if type(a) is type(b) and a == b else math.inf
-    if a.shape != b.shape:
-        return math.inf
-    wide = torch.complex128 if a.is_complex() or b.is_complex() else torch.float64
-    a, b = a.to(wide), b.to(wide)
-    unlike = ~torch.isclose(a, b, rtol=0, atol=0, equal_nan=True)
-    if not unlike.any():
-        return 0.0
-    gap = float((a - b)[unlike].abs().max() / a.abs().max().clamp_min(1e-30))
-    return gap if math.isfinite(gap) else math.inf
+    leaves = pytree.tree_leaves(some), pytree.tree_leaves(others)
+    unlike = len(leaves[0]) != len(leaves[1])
+    return math.inf if unlike else max(map(difference, *leaves), default=0.0)
 
 
 @contextmanager

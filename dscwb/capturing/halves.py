@@ -98,19 +98,13 @@ def make_stamped(module: fx.GraphModule, graph: ModelGraph) -> fx.GraphModule:
 
 
 class _Rebuilt:
-    """A new FX graph of some of the captured nodes, in their order; the weights are shared.
-
-    Attributes:
-        graph: The new graph.
-        first: The captured nodes of the layers before the cut and the bookkeeping between them.
-        last: Those behind it.
-        by_name: All of them.
-    """
+    """A new FX graph of the captured nodes before or behind a cut; the weights are shared."""
 
     def __init__(self, module: fx.GraphModule, records: ModelGraph, index: int) -> None:
         self.graph = fx.Graph()
-        self._module, self._records, self._index = module, records, index
+        self._module, self._records = module, records
         self.by_name = {node.name: node for node in module.graph.nodes}
+        # Of the layers before the cut with the bookkeeping between them, and those behind it.
         nodes = [n for n in self.by_name.values() if n.op == "call_function"]
         end = next((i for i, n in enumerate(nodes) if n.meta.get("layer", 0) > index), len(nodes))
         self.first, self.last = nodes[:end], nodes[end:]

@@ -29,25 +29,24 @@ class Call:
 
     Attributes:
         tensors: The tensors among them, in torch.export's order.
-        names: Where each of them stands, ``x`` or ``batch['ids']``.
+        axes: Where each of them stands, ``x`` or ``batch['ids']``, and its axis whose length is the
+            batch size; None where it has none.
         owners: Name of the argument in which it stands, ``x`` or ``batch``.
-        batch_axes: Its axis whose length is the batch size; None where it has none.
         leaves: Everything, in the places of tensors the class `torch.Tensor`.
         structure: How to make ``(args, kwargs)`` of the leaves.
     """
 
     tensors: Inputs
-    names: tuple[str, ...]
+    axes: Mapping[str, int | None]
     owners: tuple[str, ...]
-    batch_axes: tuple[int | None, ...]
     leaves: tuple[Any, ...]
     structure: Any
 
     @property
     def batched(self) -> list[tuple[str, torch.Tensor, int]]:
         """Name, tensor and batch axis of those that have one."""
-        rows = zip(self.names, self.tensors, self.batch_axes, strict=True)
-        return [(name, x, axis) for name, x, axis in rows if axis is not None]
+        pairs = zip(self.axes.items(), self.tensors, strict=True)
+        return [(name, x, axis) for (name, axis), x in pairs if axis is not None]
 
     @property
     def batch_size(self) -> int:
@@ -73,17 +72,13 @@ class Call:
         return module(*args, **kwargs)
 
     def flatten(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Inputs:
-        """The tensors of another call, in the same order.
-
-        Raises:
-            ValueError: It does not have the structure of this one.
-        """
+        """The tensors of another call of this structure, in the same order."""
         known = pytree.tree_unflatten(list(self.leaves), self.structure)[1]
         ordered = {name: kwargs[name] for name in known if name in kwargs} | dict(kwargs)
         flat, structure = pytree.tree_flatten((args, ordered))
         if structure != self.structure:
             raise ValueError(
-                f"The model was captured for {', '.join(self.names)}; give the same arguments, in "
+                f"The model was captured for {', '.join(self.axes)}; give the same arguments, in "
                 "the same structure, as in the example."
             )
         pairs = zip(flat, self.leaves, strict=True)
@@ -91,20 +86,17 @@ class Call:
 
     def of_size(self, batch_size: int) -> Inputs:
         """The tensors with this many samples, its own repeated."""
-        pairs = zip(self.tensors, self.batch_axes, strict=True)
-        return tuple(x if axis is None else _rows(x, axis, batch_size) for x, axis in pairs)
+        pairs = zip(self.tensors, self.axes.values(), strict=True)
+        return tuple(_rows(x, axis, batch_size) for x, axis in pairs)
 
     def first(self, tensors: Inputs, batch_size: int) -> Inputs:
         """The first samples of inputs; they share memory where the batch is the first axis."""
-        pairs = zip(tensors, self.batch_axes, strict=True)
-        return tuple(
-            x if axis is None else x[:batch_size] if axis == 0 else _rows(x, axis, batch_size)
-            for x, axis in pairs
-        )
+        pairs = zip(tensors, self.axes.values(), strict=True)
+        return tuple(x[:batch_size] if k == 0 else _rows(x, k, batch_size) for x, k in pairs)
 
     def shapes(self) -> str:
         """Names and shapes, for people."""
-        pairs = zip(self.names, self.tensors, strict=True)
+        pairs = zip(self.axes, self.tensors, strict=True)
         return ", ".join(f"{name} {tuple(x.shape)}" for name, x in pairs)
 
 
@@ -115,11 +107,7 @@ def one_call(
     kwargs: Mapping[str, Any],
     batch_axes: BatchAxes,
 ) -> Call:
-    """Flatten the arguments of one call; `batch_axes` is that of `capture`.
-
-    Raises:
-        CaptureError: An argument is of an unknown kind, or no batch size follows from them.
-    """
+    """Flatten the arguments of one call; `batch_axes` is that of `capture`."""
     given = (args, dict(kwargs))
     register_dataclasses(given)
     found, structure = pytree.tree_flatten_with_path(given)
@@ -129,8 +117,8 @@ def one_call(
     places += [f"{rest}[{i}]" for i in range(len(args) - len(places))]
     arguments = [*places[: len(args)], *kwargs]
     wanted = _wanted_axes(name, arguments, len(args), batch_axes)
-    rows: list[tuple[torch.Tensor, str, str, int | None]] = []
-    leaves: list[Any] = []
+    tensors, owners, leaves = list[torch.Tensor](), list[str](), list[Any]()
+    axes: dict[str, int | None] = {}
     for path, leaf in found:
         key = key_of(path[1])
         argument = key if key_of(path[0]) else places[key]
@@ -138,8 +126,9 @@ def one_call(
         if isinstance(leaf, torch.Tensor):
             leaves.append(torch.Tensor)
             inner = () if said in wanted else path[2:]
-            axis = _axis(name, said, leaf, wanted.get(said, wanted[argument]), inner)
-            rows.append((leaf, said, argument, axis))
+            axes[said] = _axis(name, said, leaf, wanted.get(said, wanted[argument]), inner)
+            tensors.append(leaf)
+            owners.append(argument)
         elif leaf is None or isinstance(leaf, (bool, int, float, complex, str)):
             leaves.append(leaf)
         else:
@@ -148,12 +137,11 @@ def one_call(
                 "numbers, strings and None, and tuples, lists, dictionaries and dataclasses of "
                 "them. Convert it to one of these, an array by torch.as_tensor(x)."
             )
-    tensors, names, owners, axes = zip(*rows, strict=True) if rows else ((), (), (), ())
-    call = Call(tensors, names, owners, axes, tuple(leaves), structure)
-    if unknown := [key for key in wanted if key not in (*arguments, *names)]:
+    call = Call(tuple(tensors), axes, tuple(owners), tuple(leaves), structure)
+    if unknown := [key for key in wanted if key not in (*arguments, *axes)]:
         raise CaptureError(
             f"{name}: batch_axes names {', '.join(map(repr, unknown))}, but the inputs are "
-            f"{', '.join(names)}."
+            f"{', '.join(axes)}."
         )
     if not call.batched:
         raise CaptureError(
@@ -169,7 +157,7 @@ def one_call(
             f"({', '.join(f'{said} has {n}' for said, n in lengths.items())}; shapes "
             f"{call.shapes()}). Give all inputs the same number of samples, or say which axis of "
             "each is the batch, None where there is none: "
-            f"batch_axes={dict(zip(names, fitting, strict=True))}."
+            f"batch_axes={dict(zip(axes, fitting, strict=True))}."
         )
     return call
 
@@ -225,8 +213,10 @@ def _axis(name: str, said: str, x: torch.Tensor, wanted: Any, path: Sequence[Any
     return wanted % x.ndim
 
 
-def _rows(x: torch.Tensor, axis: int, batch_size: int) -> torch.Tensor:
-    """`batch_size` samples by repeating those of x, in x's memory format."""
+def _rows(x: torch.Tensor, axis: int | None, batch_size: int) -> torch.Tensor:
+    """`batch_size` samples by repeating those of x, in x's memory format; x itself without axis."""
+    if axis is None:
+        return x
     index = torch.arange(batch_size, device=x.device) % x.shape[axis]
     channels_last = x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last)
     rows = x.index_select(axis, index)

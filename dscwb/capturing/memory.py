@@ -131,8 +131,7 @@ def share_memory(graph: fx.Graph) -> None:
 def own_inputs(graph: fx.Graph, fixed: Collection[fx.Node], model: str) -> None:
     """Let a model that writes into its input write into a copy: the caller's stays as it is.
 
-    Raises:
-        CaptureError: It is one of the `fixed` inputs, of which each side has its own.
+    Refuses writes into the `fixed` inputs, of which each side has its own.
     """
     changed = writers(graph)
     inputs = [n for n in graph.nodes if n.op == "placeholder"]
@@ -155,13 +154,10 @@ def own_inputs(graph: fx.Graph, fixed: Collection[fx.Node], model: str) -> None:
 def drop_state(
     graph: fx.Graph, names: Mapping[str, str], exchanged: Collection[str], model: str
 ) -> None:
-    """Leave out writes into weights and buffers that no result depends on.
+    """Leave out writes into weights and buffers that no result depends on; refuse the others.
 
     `names` are the user's for the tensors of ``get_attr`` nodes, `exchanged` those that are set
     anew in each call.
-
-    Raises:
-        CaptureError: A result depends on a buffer that changes from call to call.
     """
     changed = writers(graph).keys()
     for held in [n for n in graph.nodes if n.op == "get_attr"]:

@@ -46,10 +46,8 @@ def module_of(
     """The module to capture, and its name.
 
     A timm model is made for images of this side, an exported program is moved to the device; what
-    wraps a module for compiling or for several GPUs is taken off.
-
-    Raises:
-        CaptureError: It is no model; says what it is and the way from there.
+    wraps a module for compiling or for several GPUs is taken off. What is no model is refused with
+    the way from there to one.
     """
     if isinstance(model, (str, os.PathLike)):
         path = Path(model)

@@ -14,12 +14,10 @@ import torch
 
 ON, OFF = "tf32", "ieee"
 INHERITED = "none"  # what a setting holds that follows the one above it
-
-
-def _settings() -> tuple[Any, ...]:
-    """Holders of ``fp32_precision``, each below those that it inherits from."""
-    cudnn: Any = torch.backends.cudnn
-    return torch.backends, cudnn, cudnn.conv, cudnn.rnn, torch.backends.cuda.matmul
+_cudnn: Any = torch.backends.cudnn
+CONVOLUTIONS, RECURRENT, PRODUCTS = _cudnn.conv, _cudnn.rnn, torch.backends.cuda.matmul
+# Holders of ``fp32_precision``, each below those that it inherits from.
+SETTINGS: tuple[Any, ...] = (torch.backends, _cudnn, CONVOLUTIONS, RECURRENT, PRODUCTS)
 
 
 @contextmanager
@@ -35,7 +33,7 @@ def restored() -> Iterator[None]:
 def own_values() -> list[str]:
     """What each setting holds itself: reading one gives what it inherits where it holds nothing."""
     values = []
-    for one in _settings():
+    for one in SETTINGS:
         values.append(one.fp32_precision)
         one.fp32_precision = INHERITED  # those below no longer inherit it
     _set(values)
@@ -43,7 +41,7 @@ def own_values() -> list[str]:
 
 
 def _set(values: list[str]) -> None:
-    for one, value in zip(_settings(), values, strict=True):
+    for one, value in zip(SETTINGS, values, strict=True):
         one.fp32_precision = value
 
 
@@ -54,7 +52,7 @@ def tf32(on: bool) -> Iterator[None]:
     TF32 keeps ten bits of the mantissa. torch's own default is to allow it in convolutions only.
     """
     with restored():
-        for one in _settings()[2:]:
+        for one in SETTINGS[2:]:
             one.fp32_precision = ON if on else OFF
         yield
 
@@ -63,11 +61,10 @@ def tf32(on: bool) -> Iterator[None]:
 def readable() -> Iterator[None]:
     """Both interfaces agree on cuDNN, so that torch.export, which reads the older one, works."""
     with restored():
-        _, _, conv, rnn, _ = _settings()
         for value in (ON, OFF):
-            conv.fp32_precision = rnn.fp32_precision = value
+            CONVOLUTIONS.fp32_precision = RECURRENT.fp32_precision = value
             with suppress(RuntimeError):  # where the older interface finds that they disagree
-                if torch.backends.cudnn.allow_tf32 in (True, False):
+                if _cudnn.allow_tf32 in (True, False):
                     break
         yield
 
@@ -76,7 +73,6 @@ def in_words(dtype: str) -> str:
     """Where float32 operations round to TF32 at present; empty for other element types."""
     if dtype != "float32":
         return ""
-    cudnn: Any = torch.backends.cudnn
-    backends = {"convolutions": cudnn.conv, "matrix products": torch.backends.cuda.matmul}
+    backends = {"convolutions": CONVOLUTIONS, "matrix products": PRODUCTS}
     on = [name for name, one in backends.items() if one.fp32_precision == ON]
     return f"TF32 in {' and '.join(on)}" if on else "TF32 off"

@@ -18,26 +18,11 @@ import timm
 import torch
 from torch import fx, nn
 
-from dscwb.capturing.checking import (
-    check_one_sample,
-    check_program,
-    largest_difference,
-    noting_changes,
-)
+from dscwb.capturing import checking, halves, models
 from dscwb.capturing.errors import CaptureError
 from dscwb.capturing.exported import held_name, read_program
 from dscwb.capturing.failures import check_ready, quiet, why_not_exported
-from dscwb.capturing.halves import make_head, make_stamped, make_tail
 from dscwb.capturing.inputs import BatchAxes, Call, Inputs, one_call, register_dataclasses
-from dscwb.capturing.models import (
-    Model,
-    check_kept,
-    example_of,
-    first_weight,
-    is_exported,
-    module_of,
-    tree_of,
-)
 from dscwb.capturing.precision import readable
 from dscwb.cuts import Cut
 from dscwb.graph import ModelGraph
@@ -111,8 +96,8 @@ class CapturedModel(Told):
                 f"Cut {cut.index} is not one of the {len(self.graph.layers) + 1} cuts of "
                 f"{self.graph.model!r}; take it from all_cuts(captured.graph)."
             )
-        head = make_head(self.module, self.graph, cut)
-        return head, make_tail(self.module, self.graph, cut)
+        head = halves.make_head(self.module, self.graph, cut)
+        return head, halves.make_tail(self.module, self.graph, cut)
 
     def stamped(self) -> fx.GraphModule:
         """The model with two more arguments: calls ``clock.stamp(k)`` after each wanted layer k.
@@ -120,7 +105,7 @@ class CapturedModel(Told):
         Call it with the inputs, the clock and, if not all layers are wanted, a sequence of bool,
         ``(cut,)``.
         """
-        return make_stamped(self.module, self.graph)
+        return halves.make_stamped(self.module, self.graph)
 
     def weights_sha256(self) -> str:
         """SHA-256 of names, shapes and bytes of all weights and buffers, hexadecimal.
@@ -140,7 +125,7 @@ class CapturedModel(Told):
 
 
 def capture(
-    model: Model,
+    model: models.Model,
     input_size: int | tuple[int, ...] | None = None,
     *,
     example_inputs: Any = None,
@@ -185,31 +170,32 @@ def capture(
             express, or one that gives different outputs for the same input.
     """
     side = input_size[-1] if isinstance(input_size, tuple) else input_size
-    module, name = module_of(model, side, device)
+    module, name = models.module_of(model, side, device)
     memory = torch.channels_last if channels_last else None
-    if is_exported(module):
-        check_kept(module, name, device, dtype, channels_last)
+    if models.is_exported(module):
+        models.check_kept(module, name, device, dtype, channels_last)
     else:
         check_ready(module, name, check)
         module = module.to(device=device, dtype=dtype)
         module = module.to(memory_format=memory) if memory else module
-    args, kwargs = example_of(module, name, input_size, example_inputs, example_kwargs)
+    args, kwargs = models.example_of(module, name, input_size, example_inputs, example_kwargs)
     call = one_call(module, name, args, kwargs, batch_axes)
     call = replace(call, tensors=tuple(_moved(x, module, memory) for x in call.tensors))
     if isinstance(batch_axes, int):
-        check_one_sample(module, name, call)
+        checking.check_one_sample(module, name, call)
     # Two samples at least: torch.export takes one for a constant.
     call = replace(call, tensors=call.of_size(max(2, call.batch_size)))
-    with noting_changes(module) as exchanged:
+    with checking.noting_changes(module) as exchanged:
         program = _export(module, name, call)
     stays = (resident,) if isinstance(resident, (str, int)) else resident
-    clean, graph = read_program(tree_of(module), name, program, stays, call.owners, exchanged)
+    tree = models.tree_of(module)
+    clean, graph = read_program(tree, name, program, stays, call.owners, exchanged)
     for spec, x in zip(graph.inputs, call.tensors, strict=True):
         if not spec.batch_axes and spec.name not in graph.resident:
             clean.register_buffer(held_name(spec.name), x, persistent=False)
     if check:
-        check_program(module, name, clean, call, exchanged)
-    weight = first_weight(module)
+        checking.check_program(module, name, clean, call, exchanged)
+    weight = models.first_weight(module)
     element = str((call.tensors[0] if weight is None else weight).dtype).removeprefix("torch.")
     own = not (isinstance(model, str) and timm.is_model(model))
     return CapturedModel(graph, clean, call, call.tensors[0].device, element, own)
@@ -217,7 +203,7 @@ def capture(
 
 def _moved(x: torch.Tensor, module: nn.Module, memory: torch.memory_format | None) -> torch.Tensor:
     """An input where and how the model takes it."""
-    weight = first_weight(module)
+    weight = models.first_weight(module)
     if weight is not None:
         x = x.to(weight.device, weight.dtype if x.is_floating_point() else x.dtype)
     return x.detach().contiguous(memory_format=memory) if memory and x.ndim == 4 else x.detach()
@@ -279,6 +265,6 @@ def verify(
         whole = captured.module(*inputs)
         for cut in cuts:
             head, tail = captured.split(cut)
-            if error := largest_difference(whole, tail(head(*inputs))):
+            if error := checking.largest_difference(whole, tail(head(*inputs))):
                 unequal.append((cut, error))
     return unequal

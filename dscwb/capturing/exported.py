@@ -18,19 +18,10 @@ from torch import fx, nn
 from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from torch.utils import _pytree as pytree
 
+from dscwb.capturing import memory
 from dscwb.capturing.blocks import find_blocks
 from dscwb.capturing.errors import CaptureError, line_of
 from dscwb.capturing.flops import flops
-from dscwb.capturing.memory import (
-    constants,
-    drop_state,
-    own_inputs,
-    rewritten,
-    share_memory,
-    storage,
-    tensors_read,
-    written,
-)
 from dscwb.cuts import narrow_places
 from dscwb.graph import Layer, ModelGraph, TensorSpec
 
@@ -63,9 +54,9 @@ def read_program(
     inputs = [n for n in code.nodes if n.op == "placeholder"]
     arguments = dict(zip(inputs, owners, strict=False))
     fixed = {n for n in inputs if all(isinstance(length, int) for length in n.meta["val"].shape)}
-    share_memory(code)
-    own_inputs(code, fixed.union(n for n in inputs if arguments.get(n) in resident), name)
-    drop_state(code, sources, exchanged, name)
+    memory.share_memory(code)
+    memory.own_inputs(code, fixed.union(n for n in inputs if arguments.get(n) in resident), name)
+    memory.drop_state(code, sources, exchanged, name)
     returned = _return_structure(code, program.call_spec.out_spec)
     places = [*arguments.items(), *returned.items()]  # a tensor may be both
     known = {place for _, place in places}
@@ -216,13 +207,13 @@ def _layers(
     layers: list[Layer] = []
     specs: dict[str, TensorSpec] = {}
     owners: dict[Any, str] = {}  # storage to the tensor that owns it
-    changing, fixed = rewritten(graph), constants(graph, held)
+    changing, fixed = memory.rewritten(graph), memory.constants(graph, held)
     for node in graph.nodes:
         if node.op == "placeholder":
             specs[node.name] = _spec(node, model)
-            owners[storage(node)] = node.name
+            owners[memory.storage(node)] = node.name
         if not _runs_layer(node):
-            if written(node):
+            if memory.written(node):
                 raise CaptureError(
                     f"{model}: {node.target} writes into a tensor and returns none"
                     f"{line_of(node)}; let it return its result instead."
@@ -232,16 +223,16 @@ def _layers(
         made = [n for n in made if isinstance(n.meta.get("val"), torch.Tensor)]
         if not made:
             continue
-        read, writes = tensors_read(node), bool(written(node))
+        read, writes = memory.tensors_read(node), bool(memory.written(node))
         active = [n.name for n in read if n.op != "get_attr"]
-        kept = storage(made[0]) in changing  # later read by a name that it had before
-        owner = owners.get(storage(made[0]))
+        kept = memory.storage(made[0]) in changing  # later read by a name that it had before
+        owner = owners.get(memory.storage(made[0]))
         outputs = tuple(_spec(n, model) for n in made)
         for n, spec in zip(made, outputs, strict=True):
             specs[n.name] = spec
             if writes and not kept:
-                owners[storage(n)] = n.name
-            owners.setdefault(storage(n), n.name)
+                owners[memory.storage(n)] = n.name
+            owners.setdefault(memory.storage(n), n.name)
         args, kwargs = pytree.tree_map_only(fx.Node, _on_meta, (node.args, node.kwargs))
         layers.append(
             Layer(

@@ -93,7 +93,7 @@ def test_the_check_for_swallowed_errors_can_fail(tmp_path):
 def test_an_error_shown_by_the_workbench_is_found():
     message = Line()
     message.say("no such file; make it", error=True)
-    state = {"state": {"line": {"state": message.widget.get_state()}}}
+    state = {"state": {"line": {"state": message.get_state()}}}
     widgets = {"application/vnd.jupyter.widget-state+json": state}
     notebook = nbformat.v4.new_notebook(metadata={"widgets": widgets})
     assert "make it" in swallowed_errors(notebook)[0]

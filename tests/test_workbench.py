@@ -353,7 +353,7 @@ def test_an_error_is_shown_in_one_line_and_raised_and_nothing_moves(bench):
         bench._guarded(lambda: bench.update(edge="toaster\n"))
     assert "'toaster" in bench.message
     assert "\n" not in bench.message
-    assert "role='alert'" in bench._message.widget.value
+    assert "role='alert'" in bench._message.value
     np.testing.assert_equal(screen(bench), before)
     bench._controls["batch_size"].value = 4  # and the line goes when something works again
     assert bench.message == ""
@@ -362,7 +362,7 @@ def test_an_error_is_shown_in_one_line_and_raised_and_nothing_moves(bench):
 def test_words_of_an_error_are_not_taken_for_html(bench):
     with pytest.raises(ValueError, match="<b>"):
         bench._guarded(lambda: bench.update(model="<b>"))
-    assert "&lt;b&gt;" in bench._message.widget.value
+    assert "&lt;b&gt;" in bench._message.value
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ function doubtKey({ doubt }) {
 function partsKey(study, { row }) {
   const parts = Object.values(study.parts).map(([colour, label]) => [swatch(colour), label]);
   const missing = study.rows[row].missing ? [[HATCHED, "not possible"]] : [];
-  return [...parts, ["", "△ longer than shown"], ...missing];
+  return [...parts, ["", "▲ longer than shown"], ...missing];
 }
 
 const here = (study, { row }) => `batch size ${study.rows[row].label}`;

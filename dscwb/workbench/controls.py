@@ -202,20 +202,17 @@ class KeepKeys(anywidget.AnyWidget):
     """
 
 
-class Line:
+class Line(widgets.HTML):  # type: ignore[misc]  # it has no types of its own
     """One line of words under the controls."""
 
-    def __init__(self) -> None:
-        """Start empty."""
-        self.widget = widgets.HTML()
-        self.text = ""
+    text = ""
 
     def say(self, text: str, *, error: bool = False) -> None:
         """Replace the words; an error is announced to screen readers and stands out."""
         self.text = text
         role, colour = ("role='alert'", "var(--jp-error-color1, #b00020)") if error else ("", "")
         look = f"style='line-height: 1.4; padding: 2px; color: {colour}'"
-        self.widget.value = f"<div {role} {look}>{html.escape(text)}</div>" if text else ""
+        self.value = f"<div {role} {look}>{html.escape(text)}</div>" if text else ""
 
 
 def folded(title: str, parts: Sequence[widgets.Widget]) -> widgets.Accordion:

@@ -244,18 +244,14 @@ function drawBars(pen, study, { row, rate, best, bars }) {
       done += parts[name];
     }
     pen.ctx.globalAlpha = 1;
-    if (total > bars.high) longer(pen, x + width / 2, Math.min(4, width / 2));
+    const { paper: colour } = pen.theme, size = Math.min(9, width); // of a bar that leaves the plot
+    if (total > bars.high) pen.text("▲", x + width / 2, pen.y + 6, { size, colour });
   });
   pen.frame();
   markBest(pen, pen.x + (best + 0.5) * slot, y(study.latencyAt(row, best, rate)),
     study.candidates[best].colour, `best: ${cost(study.latencyAt(row, best, rate), "s")}`);
   depthAxis(pen, study, study.candidates.map((_, split) => pen.x + (split + 0.5) * slot),
     study.candidates.map((one) => one.depth_label));
-}
-
-function longer(pen, x, half) { // a bar that leaves the plot
-  const y = pen.y + 2, foot = y + 1.6 * half;
-  pen.shape([[x, y], [x + half, foot], [x - half, foot]], pen.theme.paper);
 }
 
 function markBest(pen, x, top, colour, words) {

@@ -76,8 +76,7 @@ class SplitWorkbench:
         self._moving: set[str] = set()
         state = State(model or self._library.models[0], server_speedup=server_speedup)
         self._shown = shown(self._library, self._view, state)
-        self._history, self._at = [self.state], 0  # where undo and redo lead, and the state now
-        self._start = self.state
+        self._history, self._at = [self.state], 0  # from the start on, and which is shown
         self._controls = Controls(
             self._library.families(),
             self.state.values(),
@@ -156,7 +155,7 @@ class SplitWorkbench:
 
     def reset(self) -> None:
         """Back to the state at the start."""
-        self.update(**self._start.values())
+        self.update(**self._history[0].values())
 
     def load_state(self, state: State | str) -> None:
         """Go to a state, or to one written by `State.to_json`.
@@ -221,10 +220,10 @@ class SplitWorkbench:
         parts = [
             KeepKeys(),
             self._controls.widget,
-            self._answer.widget,
+            self._answer,
             self._view,
             widgets.HBox([*actions, self._hatching.widget], layout={"flex_flow": "wrap"}),
-            self._message.widget,
+            self._message,
             folded("Share: this text brings a colleague to the same picture", [text, load]),
         ]
         text.value = self.state.to_json()

@@ -188,26 +188,6 @@ def test_a_sealed_file_of_another_content_is_refused(tmp_path, key, value):
         load_profile(path)
 
 
-@pytest.mark.parametrize(
-    ("column", "values", "reason"),
-    [
-        ("time_ns", [-5] * 7, "positive duration"),
-        ("batch_size", [0] * 7, "must be positive"),
-        ("kind", ["lunch"] * 7, "the kind 'lunch', which is none"),
-        ("stamps_ns", [[0, 1]] * 7, "one stamp for each of the 4 cuts"),
-    ],
-)
-def test_sealed_nonsense_is_refused(tmp_path, column, values, reason):
-    table = files._table(rich_profile())
-    place = table.schema.get_field_index(column)
-    values = (values * 2)[: len(table)]
-    wrong = table.set_column(place, column, pa.array(values, table.schema.field(place).type))
-    path = tmp_path / "wrong.parquet"
-    path.write_bytes(files._sealed(files._parquet(wrong)))
-    with pytest.raises(ProfileError, match=reason):
-        load_profile(path)
-
-
 SAVE_FOREVER = """
 import sys
 from dscwb.profiles.files import load_profile, save_profile

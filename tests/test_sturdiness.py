@@ -233,6 +233,7 @@ def test_a_sealed_file_without_a_column_is_refused(tmp_path, column):
         ("stamps_ns", [0, 1, 2, -1]),  # no end
         ("stamps_ns", [1, 2, 3, 4]),  # no start
         ("stamps_ns", [0, None, None, 3]),  # nowhere stamped
+        ("kind", "lunch"),
     ],
 )
 def test_sealed_times_that_no_clock_gives_are_refused(tmp_path, column, value):

@@ -130,16 +130,7 @@ def verify(model: str, cuts: int | None, batch_size: int, image_size: int | None
     option("--stamps", "Stamp every cut in a pass; else run the likeliest halves.", bool, True),
     option("--gap-ms", "Idle before every pass, ms.", number(0, unit=1e-3), "0", dest="gap_s"),
 )
-def profile(
-    model: str,
-    output: Path,
-    batch_sizes: list[int],
-    device: str,
-    image_size: int | None,
-    dtype: str,
-    channels_last: bool,
-    **how: Any,
-) -> int:
+def profile(model: str, output: Path, batch_sizes: list[int], device: str, **how: Any) -> int:
     """Measure head and tail of every cut on this machine.
 
     A batch size that does not fit into memory is marked oom. After an interruption, Ctrl-C or
@@ -156,7 +147,9 @@ def profile(
 
     from dscwb.measuring.checkpoint import save_over, take_up
 
-    kind, _, index = device.partition(":")
+    how["compiler"] = "inductor" if how.pop("compile") else None
+    captured_as = {name: how.pop(name) for name in ("image_size", "dtype", "channels_last")}
+    dtype, (kind, _, index) = captured_as["dtype"], device.partition(":")
     gpus = torch.cuda.device_count()
     if not (index or "0").isdecimal() or int(index or 0) >= {"cpu": 1, "cuda": gpus}.get(kind, 0):
         raise ValueError(f"--device is {device!r}; this machine has cpu and {gpus} CUDA GPUs.")
@@ -168,9 +161,8 @@ def profile(
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     unfinished = output.with_name(f"{output.name}.unfinished")
     earlier = take_up(output, unfinished)
-    precision = {"dtype": getattr(torch, dtype), "channels_last": channels_last}
-    captured = dscwb.capture(model, image_size, device=device, **precision)
-    how["compiler"] = "inductor" if how.pop("compile") else None
+    captured_as |= {"dtype": getattr(torch, dtype), "device": device}
+    captured = dscwb.capture(model, captured_as.pop("image_size"), **captured_as)
     measured = dscwb.profile(captured, batch_sizes, progress=True, checkpoint=unfinished, **how)
     kept = save_over(output, measured, earlier)
     _show(measured)

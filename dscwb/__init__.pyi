@@ -52,6 +52,8 @@ from .scenario import Scenario as Scenario
 from .study.confidence import Confidence as Confidence
 from .study.conventions import conventions as conventions
 from .study.decision import Decision as Decision
+from .study.replays import Replay as Replay
+from .study.replays import replay as replay
 from .study.study import Study as Study
 from .study.sureness import HowSure as HowSure
 from .study.sweeps import sweep as sweep

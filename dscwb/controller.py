@@ -20,6 +20,7 @@ except ImportError:  # copied to a device
     from policy import Plane, Policy, PolicyError  # type: ignore[import-not-found,no-redef]
 
 BITS_PER_BYTE = 8
+MOST_PATIENCE = 4
 Estimate = Literal["mean", "quantile"]
 
 
@@ -73,7 +74,7 @@ class Controller:
         quantile: float = 0.25,
         hysteresis: float = 0.05,
         dwell_s: float = 0.0,
-        retry_s: float = 2.0,
+        retry_s: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Begin with what is expected.
@@ -88,8 +89,8 @@ class Controller:
             quantile: Share of the window's rates that lie below the estimate.
             hysteresis: Another split is taken only if it costs less by this share.
             dwell_s: Seconds that a split is kept at least.
-            retry_s: Seconds without news after which the link is tried as expected; a link that
-                was down is tried again after so long.
+            retry_s: Seconds without news after which the link is tried as expected. Each time that
+                this did not pay, the next trial waits twice as long, up to `MOST_PATIENCE` times.
             clock: Seconds, such as `time.monotonic`.
 
         Raises:
@@ -117,7 +118,7 @@ class Controller:
         self._samples: deque[tuple[float, float]] = deque(maxlen=window)
         self._forget()
         self._news_s = self._switched_s = -math.inf
-        self._down = False
+        self._down, self._patience_s = False, retry_s
         self._last: dict[int, Plane] = {}
         self._terms: dict[int, tuple[tuple[Plane, ...], list[tuple[float, float, float]]]] = {}
         self.switches = 0
@@ -144,8 +145,22 @@ class Controller:
             PolicyError: The policy does not hold this batch size.
         """
         now = self._clock()
-        if (self._samples or self._down) and now - self._news_s > self._retry_s:
+        if (self._samples or self._down) and now - self._news_s > self._patience_s:
             self._forget()
+        best, least = self._best(batch_size)
+        last = self._last.get(batch_size)
+        if last is not None and last is not best:
+            held = last.cost(self.data_rate_bps, self._load)
+            hold = least > held * (1 - self._hysteresis) or now - self._switched_s < self._dwell_s
+            if hold and held < math.inf:
+                return last.choice.name
+            self.switches += 1
+            self._switched_s = now
+        self._last[batch_size] = best
+        return best.choice.name
+
+    def _best(self, batch_size: int) -> tuple[Plane, float]:
+        """The best plane by what is known now, and its cost."""
         rate, load = self.data_rate_bps, self._load
         if batch_size not in self._terms:
             planes = self.policy.planes(batch_size)
@@ -157,21 +172,13 @@ class Controller:
         else:
             costs = [plane.cost(rate, load) for plane in planes]
         least = min(costs)
-        best, last = planes[costs.index(least)], self._last.get(batch_size)
-        if last is not None and last is not best:
-            held = last.cost(rate, load)
-            hold = least > held * (1 - self._hysteresis) or now - self._switched_s < self._dwell_s
-            if hold and held < math.inf:
-                return last.choice.name
-            self.switches += 1
-            self._switched_s = now
-        self._last[batch_size] = best
-        return best.choice.name
+        return planes[costs.index(least)], least
 
     def observe(self, batch_size: int, answer: Seen) -> None:
         """Learn from one batch."""
         if answer.why:
             self._down, self._news_s = True, self._clock()
+            self._patience_s = min(2 * self._patience_s, MOST_PATIENCE * self._retry_s)
             return
         if not answer.sent_bytes:
             return
@@ -190,6 +197,9 @@ class Controller:
             if plane.choice.name == answer.split and plane.tail:
                 load = max(1.0, (answer.queue_s + answer.tail_s) / plane.tail)
                 self._load += self._weight * (load - self._load)
+        pays = self._best(batch_size)[0].bits > 0
+        doubled = min(2 * self._patience_s, MOST_PATIENCE * self._retry_s)
+        self._patience_s = self._retry_s if pays else doubled
 
     def _forget(self) -> None:
         """Expect what was expected at first."""

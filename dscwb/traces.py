@@ -94,6 +94,11 @@ class Trace(Told):
         object.__setattr__(self, name, array)
         return array
 
+    @property
+    def lengths_s(self) -> NDArray[np.float64]:
+        """How long each step lasts, in seconds, ``(step,)``."""
+        return np.diff(self.times_s, append=self.duration_s)
+
     @overload
     def at(self, time_s: float, *, repeat: bool = False) -> float: ...
     @overload
@@ -125,7 +130,7 @@ class Trace(Told):
 
     def summary(self) -> dict[str, str]:
         """What a notebook shows of it, a line each; means are over time."""
-        rates, lasts = self.data_rates_bps, np.diff(self.times_s, append=self.duration_s)
+        rates, lasts = self.data_rates_bps, self.lengths_s
         mean, low, high = (
             format_rate(float(rate), in_bytes=False)
             for rate in (np.average(rates, weights=lasts), rates.min(), rates.max())
@@ -387,10 +392,4 @@ def _csv(_: str, lines: Lines, __: float) -> Trace:
     return _trace(times, rates, end_s, trips)
 
 
-_READERS = {
-    "mahimahi": _mahimahi,
-    "mbps": _mbps,
-    "5gophers": _gophers,
-    "sabre": _sabre,
-    "csv": _csv,
-}
+_READERS = dict(zip(KINDS, (_mahimahi, _mbps, _gophers, _sabre, _csv), strict=True))

@@ -136,15 +136,16 @@ def test_mean_and_quantile_of_rates(clock):
 
 
 def test_a_loaded_server_is_left_and_tried_again_later(clock):
-    one = controller(clock, retry_s=2.0)
+    one, loaded = controller(clock, retry_s=1.0), Seen(queue_s=0.030, tail_s=0.005)
     assert one.choose(1) == "a"
-    one.observe(1, Seen(queue_s=0.030, tail_s=0.005))  # load 7: 0.061 s
-    assert one.server_load == pytest.approx(7)
-    assert one.choose(1) == "no offloading"
-    clock.now_s += 1.9
-    assert one.choose(1) == "no offloading"
-    clock.now_s += 0.2
-    assert one.choose(1) == "a"
+    for waits_s in (2, 4, 4):  # twice as long after each trial that did not pay
+        one.observe(1, loaded)  # load 7: 0.061 s
+        assert one.server_load == pytest.approx(7)
+        assert one.choose(1) == "no offloading"
+        clock.now_s += waits_s - 0.1
+        assert one.choose(1) == "no offloading"
+        clock.now_s += 0.2
+        assert one.choose(1) == "a"
 
 
 def test_a_small_gain_is_not_worth_a_switch(clock):
@@ -169,7 +170,7 @@ def test_a_split_is_kept_for_the_dwell_time(clock):
 
 
 def test_no_answer_means_the_link_is_down_for_a_while(clock):
-    one = controller(clock, retry_s=2.0, dwell_s=10.0)
+    one = controller(clock, retry_s=1.0, dwell_s=10.0)
     assert one.choose(1) == "a"
     one.observe(1, Seen(why="no answer within the deadline"))
     assert one.data_rate_bps == 0

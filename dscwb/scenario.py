@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from inspect import cleandoc
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -112,8 +113,8 @@ class _Record:
 
     def __init_subclass__(cls) -> None:
         """Say in the docstring what each field means."""
-        told = (f"    {name}: {KNOBS[name].help}." for name in cls.__annotations__)
-        cls.__doc__ = "\n".join([f"{cls.__doc__}".rstrip(), "", "Attributes:", *told])
+        told = (f"    {name}: {KNOBS[name].help.rstrip('.')}." for name in cls.__annotations__)
+        cls.__doc__ = "\n".join([cleandoc(f"{cls.__doc__}"), "", "Attributes:", *told])
 
     def __new__(cls, *_: Any, **given: Any) -> Self:
         """Refuse an unknown field by its name."""

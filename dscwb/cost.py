@@ -196,7 +196,7 @@ def _common_candidates(
                 f"min_depth is {depth}, but {graph.model!r} has {len(graph.blocks)} blocks; give "
                 "fewer."
             )
-        first = graph.blocks[depth - 1].end if depth else int(scenario.needs_a_head)
+        first = graph.blocks[depth - 1].end if depth else int(scenario.private_input)
         both.append([one for one in all_cuts(graph, scenario.granularity) if one.index >= first])
     if resolved(edge, scenario.granularity) != "op":
         # The older of two files may lack the narrow places.

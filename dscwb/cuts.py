@@ -209,15 +209,11 @@ def head_memory_bytes(graph: ModelGraph, batch_size: int) -> NDArray[np.float64]
     made = [sum(s.nbytes(batch_size) for s in x.outputs) * (not x.view_of) for x in graph.layers]
     running = np.maximum.accumulate(alive[:-1] + np.array(made, dtype=np.float64))
     weights = np.cumsum([layer.weight_bytes for layer in graph.layers])
-    return np.concatenate(([0.0], weights + running + _held_bytes(graph, batch_size)))
-
-
-def _held_bytes(graph: ModelGraph, batch_size: int) -> NDArray[np.float64]:
-    """Bytes of constants and resident state on the device after each layer, ``(layer,)``."""
     there = graph.held.union(graph.resident)
     new = {s.name: s.nbytes(batch_size) for s in graph.tensors() if s.name in there}
     touched = [(*layer.inputs, *(s.name for s in layer.outputs)) for layer in graph.layers]
-    return np.cumsum([sum(new.pop(n, 0.0) for n in dict.fromkeys(names)) for names in touched])
+    held = np.cumsum([sum(new.pop(n, 0.0) for n in dict.fromkeys(names)) for names in touched])
+    return np.concatenate(([0.0], weights + running + held))
 
 
 def bottlenecks(graph: ModelGraph, granularity: Granularity = "auto") -> pd.DataFrame:

@@ -263,11 +263,6 @@ class Scenario(_Record):
             return 1.0, 1.0
         return self.power.compute_w, self.power.wait_w
 
-    @property
-    def needs_a_head(self) -> bool:
-        """True if full offloading is no candidate."""
-        return self.private_input or self.min_depth > 0
-
     def label(self, payload: str = "", candidates: str = "") -> str:
         """The scenario in words, for captions.
 

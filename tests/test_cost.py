@@ -69,18 +69,3 @@ def test_profiles_of_different_models_are_refused():
     other = profile_of(tiny_graph("other"), {1: [1, 1, 1]})
     with pytest.raises(ProfileError, match="different models: tiny on the edge, other on the serv"):
         cost_lines(edge(), other, scenario(), [1])
-
-
-def test_misuse_is_named():
-    with pytest.raises(ValueError, match="round_trip_s is -1"):
-        Link(round_trip_s=-1)
-    with pytest.raises(ValueError, match="overhead_bytes is inf"):
-        Link(overhead_bytes=float("inf"))
-    with pytest.raises(ValueError, match=r"server_load is 0\.5"):
-        scenario(server_load=0.5)
-
-
-def test_label_says_what_moves_the_answer():
-    text = scenario(link=Link(0.02), server_load=3, private_input=True).label()
-    for part in ("input float32", "features float32", "20 ms", "load 3", "input stays private"):
-        assert part in text

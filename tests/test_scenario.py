@@ -98,6 +98,10 @@ def test_whole_numbers_may_be_floats():
 def test_what_no_link_or_power_has_is_named():
     with pytest.raises(ValueError, match=r"round_trip_s is 2e\+07; give seconds, 10 at most \(20"):
         Link(2e7)
+    with pytest.raises(ValueError, match="round_trip_s is -1"):
+        Link(-1)
+    with pytest.raises(ValueError, match="overhead_bytes is inf"):
+        Link(overhead_bytes=float("inf"))
     for downlink in (0, -1, np.nan):
         with pytest.raises(
             ValueError,
@@ -109,12 +113,6 @@ def test_what_no_link_or_power_has_is_named():
             replace(POWER, **{name: -1})
     with pytest.raises(ValueError, match="source is empty"):
         replace(POWER, source=" ")
-
-
-def test_a_head_is_needed_for_private_inputs_and_for_depth():
-    assert not scenario().needs_a_head
-    assert scenario(private_input=True).needs_a_head
-    assert scenario(min_depth=1).needs_a_head
 
 
 @pytest.mark.parametrize(

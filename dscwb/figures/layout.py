@@ -214,23 +214,24 @@ def page(
     The caption's empty sentences are left out. The plot is `plot_px` high, what stands under it
     `axis_px` (known for a `depth_axis`), and what stands beside it is `left_px` wide.
     """
-    figure = go.Figure(traces).update_layout(LOOK).update_layout(layout)
+    figure = traces if isinstance(traces, go.Figure) else go.Figure(traces)
+    figure.update_layout(layout)
     if names := figure.layout.xaxis.labelalias:
         axis_px = NAME_CHARACTER * max(map(len, names.values())) + AXIS_TITLE
     heading, subtitle = map(units.plain_text, title)
     above = LEGEND_ROW * (figure.layout.legend.orientation == "h")
     top, bottom = MARGIN_TOP + above, axis_px + CAPTION_LINE + 12
-    figure.update_layout(
-        title={"text": heading, "subtitle": {"text": subtitle}, **TOP_LEFT},
-        height=top + plot_px + bottom,
-        margin={"l": left_px, "t": top, "r": MARGIN_RIGHT, "b": bottom},
-    )
     below = {"xref": "paper", "x": 0, "xanchor": "left", "xshift": 12 - left_px, "align": "left"}
     below |= {"yref": "paper", "y": 0, "yanchor": "top", "yshift": -axis_px}
     text = units.plain_text(" ".join(filter(None, caption)))
     font = {"size": CAPTION_SIZE}
     figure.add_annotation(name=CAPTION, text=text, font=font, showarrow=False, **below)
-    return wrapped(figure, WIDTH)
+    figure.update_layout(
+        height=top + plot_px + bottom,
+        margin={"l": left_px, "t": top, "r": MARGIN_RIGHT, "b": bottom},
+    )
+    look = LOOK | {"title": {"text": heading, "subtitle": {"text": subtitle}, **TOP_LEFT}}
+    return wrapped(figure, WIDTH).update_layout(look)  # the template last: it slows what follows
 
 
 def caption_of(figure: go.Figure) -> str:

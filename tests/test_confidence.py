@@ -370,7 +370,7 @@ def test_progress_is_told_and_may_end_the_work():
     study = b_or_nothing()
     told = []
     found = study.confidence(40, progress=lambda done, steps: told.append((done, steps)))
-    assert told == [(0, 2), (1, 2)]  # one batch size of two machines
+    assert told == [(0, 3), (1, 3), (2, 3)]  # two machines are drawn, one batch size decided
     np.testing.assert_array_equal(found.probability, study.confidence(40).probability)
 
     def enough(done, steps):

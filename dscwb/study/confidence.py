@@ -217,11 +217,12 @@ def bootstrap(
     ]
     noise: tuple[dict[int, Floats], dict[int, Floats]] = ({}, {})
     exact: list[str] = []
+    steps = sum(map(len, near)) + len(study.best)
+    told = progress or (lambda done, steps: None)
     for k, (profile, name) in enumerate(zip(profiles, ("edge", "server"), strict=True)):
         single = []
         for size in near[k]:
-            if progress is not None:
-                progress(sum(map(len, noise)), sum(map(len, near)))
+            told(sum(map(len, noise)), steps)
             one, other = passes[k][size], passes[0].get(size)
             copied = k == 1 and other is not None and same_passes(other, one)
             key = seed, 0 if copied else k, size
@@ -231,7 +232,11 @@ def bootstrap(
             if fewest_repeats(one, cuts[k]) < 2:
                 single.append(f"{name} at batch size {size}")
         exact += [name] if len(single) == len(near[k]) else single
-    return Confidence(study, replicates, seed, tuple(exact), noise)
+    found = Confidence(study, replicates, seed, tuple(exact), noise)
+    for row in range(len(study.best)):  # now, while somebody waits, not when it is drawn
+        told(steps - len(study.best) + row, steps)
+        found._won(row)
+    return found
 
 
 def _ranges(costs: Floats, slopes: Floats) -> tuple[Floats, Floats]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -57,10 +58,9 @@ def policy_of(study: Study, confidence: Confidence | None = None) -> Policy:
         row, best = study.row(size), envelopes[size].splits.tolist()
         rates = envelopes[size].switching_rates_bps.tolist()
         down = int(study.at_rates(0.0).best[row, 0])
-        sent = lines.bits[row] / BITS_PER_BYTE
-        choices = {
-            i: Choice(study.splits[i], lines.splits[i].index, float(sent[i])) for i in {*best, down}
-        }
+        sent = (lines.bits[row] / BITS_PER_BYTE).tolist()
+        indices = [cut.index for cut in lines.splits]
+        choices = [Choice(*one) for one in zip(study.splits, indices, sent, strict=True)]
         thresholds = Thresholds(
             size,
             tuple(choices[i] for i in best),
@@ -68,7 +68,7 @@ def policy_of(study: Study, confidence: Confidence | None = None) -> Policy:
             tuple(intervals.get((size, rate)) for rate in rates),
             bool(lines.interpolated[row]),
             None if down == best[0] else choices[down],
-            _planes(study, row),
+            _planes(study, row, choices),
         )
         batches.append(thresholds)
     stamp = study.stamp()
@@ -84,7 +84,7 @@ def policy_of(study: Study, confidence: Confidence | None = None) -> Policy:
     return Policy(tuple(batches), origin)
 
 
-def _planes(study: Study, row: int) -> tuple[Plane, ...]:
+def _planes(study: Study, row: int, choices: Sequence[Choice]) -> tuple[Plane, ...]:
     """Every split that some data rate and load may make the best, the payload rising.
 
     One that another undercuts, or equals, in all three of base, tail and bits never is.
@@ -97,14 +97,8 @@ def _planes(study: Study, row: int) -> tuple[Plane, ...]:
     for i in np.lexsort(terms.T[::-1]).tolist():  # what is undercut comes after what undercuts it
         if np.isfinite(terms[i]).all() and not any((terms[j] <= terms[i]).all() for j in kept):
             kept.append(i)
-    sent = lines.bits[row] / BITS_PER_BYTE
     return tuple(
-        Plane(
-            Choice(study.splits[i], lines.splits[i].index, float(sent[i])),
-            max(0.0, float(bases[i])),
-            float(tails[i]),
-            float(terms[i, 0]),
-        )
+        Plane(choices[i], max(0.0, float(bases[i])), float(tails[i]), float(terms[i, 0]))
         for i in kept
     )
 

@@ -67,39 +67,35 @@ def check_program(
         error = largest_difference(want, captured(*inputs))
         if error <= _KERNELS:
             return
-    noise = _noise(module, call, seeded=False)
-    if noise and _noise(module, call, seeded=True):
-        with noting_changes(module) as changing:
-            error_of(call.run, module, call.tensors)
-        why = keeps_state(name, exchanged or changing)
-    elif noise:
-        seeded = torch.Tag.nondeterministic_seeded
-        drawing = (n for n in captured.graph.nodes if seeded in getattr(n.target, "tags", ()))
-        why = (
-            f"{name} is not deterministic: two runs on the same input differ by up to {noise:.3g}; "
-            f"remove the random operation{next(map(line_of, drawing), '')} from its forward "
-            "(dropout takes training=self.training), or give the random numbers as an input."
-        )
-    elif _agree(module, captured, call):
-        why = (
-            f"{name}: for one sample the captured program's output differs from the model's by up "
-            f"to {error:.3g}; for {call.batch_size} it does not: the model branches on the batch "
-            "size, which export cannot keep. Remove that branch."
-        )
-    elif exchanged:  # such as the first call's, kept for all that follow
-        why = keeps_state(name, exchanged)
-    else:
-        why = (
-            f"{name}: the captured program's output differs from the model's by up to {error:.3g}, "
-            "with any batch size; its forward depends on something that is neither input nor "
-            "weight (a global variable, the time, a file). Make it an input."
-        )
+        noise = _noise(module, call, seeded=False)
+        if noise and _noise(module, call, seeded=True):
+            with noting_changes(module) as changing:
+                error_of(call.run, module, call.tensors)
+            why = keeps_state(name, exchanged or changing)
+        elif noise:
+            seeded = torch.Tag.nondeterministic_seeded
+            drawing = (n for n in captured.graph.nodes if seeded in getattr(n.target, "tags", ()))
+            why = (
+                f"{name} is not deterministic: two runs on the same input differ by up to "
+                f"{noise:.3g}; remove the random operation{next(map(line_of, drawing), '')} from "
+                "its forward (dropout takes training=self.training), or give the random numbers as "
+                "an input."
+            )
+        elif largest_difference(call.run(module, call.tensors), captured(*call.tensors)) == 0:
+            why = (
+                f"{name}: for one sample the captured program's output differs from the model's by "
+                f"up to {error:.3g}; for {call.batch_size} it does not: the model branches on the "
+                "batch size, which export cannot keep. Remove that branch."
+            )
+        elif exchanged:  # such as the first call's, kept for all that follow
+            why = keeps_state(name, exchanged)
+        else:
+            why = (
+                f"{name}: the captured program's output differs from the model's by up to "
+                f"{error:.3g}, with any batch size; its forward depends on something that is "
+                "neither input nor weight (a global variable, the time, a file). Make it an input."
+            )
     raise CaptureError(why)
-
-
-def _agree(module: nn.Module, captured: fx.GraphModule, call: Call) -> bool:
-    with torch.inference_mode():
-        return largest_difference(call.run(module, call.tensors), captured(*call.tensors)) == 0
 
 
 def _noise(module: nn.Module, call: Call, seeded: bool) -> float:
@@ -109,7 +105,7 @@ def _noise(module: nn.Module, call: Call, seeded: bool) -> float:
     """
     cuda = [x.device for x in call.tensors[:1] if x.is_cuda]
     kept, results = (random.getstate(), np.random.get_state()), []
-    with torch.random.fork_rng(cuda), torch.inference_mode():
+    with torch.random.fork_rng(cuda):
         for change in (_other, torch.clone, torch.clone):
             if seeded:
                 torch.manual_seed(0)

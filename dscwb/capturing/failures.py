@@ -89,27 +89,24 @@ def quiet() -> Iterator[None]:
 def check_ready(module: nn.Module, name: str, run: bool) -> None:
     """Refuse a module that cannot be captured, or `run`, as it is."""
     inside = dict(module.named_modules())
+    weights = (*module.parameters(), *module.buffers())
     training = [path for path, inner in inside.items() if inner.training]
     scripted = [path for path, x in inside.items() if isinstance(x, torch.jit.ScriptModule)]
-    if any(isinstance(p, nn.UninitializedParameter) for p in module.parameters()):
-        wrong = "has lazy layers without weights yet; run it once on an input, model(x)."
-    elif run and any(x.is_meta for x in (*module.parameters(), *module.buffers())):
-        wrong = (
-            "lies on the meta device and has no weights; give it some, "
-            "model.to_empty(device='cpu'), and load or initialise them, or say check=False to have "
-            "its graph alone."
-        )
-    elif scripted:
-        wrong = (
-            f"holds TorchScript in {scripted[0]!r}, which torch.export does not take; put the "
-            "nn.Module that it was made from there."
-        )
-    elif training:
-        where = f", in its part {training[0]!r}" if training[0] else ""
-        wrong = f"is in train mode{where}; call model.eval() first."
-    else:
-        return
-    raise CaptureError(f"{name} {wrong}")
+    where = "".join(f", in its part {path!r}" for path in training[:1] if path)
+    refusals = {
+        "has lazy layers without weights yet; run it once on an input, model(x)": any(
+            isinstance(x, nn.UninitializedParameter) for x in weights
+        ),
+        "lies on the meta device and has no weights; give it some, model.to_empty(device='cpu'), "
+        "and load or initialise them, or say check=False to have its graph alone": run
+        and any(x.is_meta for x in weights),
+        f"holds TorchScript in {' and '.join(map(repr, scripted))}, which torch.export does not "
+        "take; put the nn.Module that it was made from there": bool(scripted),
+        f"is in train mode{where}; call model.eval() first": bool(training),
+    }
+    for wrong, so in refusals.items():
+        if so:
+            raise CaptureError(f"{name} {wrong}.")
 
 
 def error_of(run: Callable[..., Any], *given: Any) -> Exception | None:

@@ -100,7 +100,7 @@ def check_ready(module: nn.Module, name: str, run: bool) -> None:
         "lies on the meta device and has no weights; give it some, model.to_empty(device='cpu'), "
         "and load or initialise them, or say check=False to have its graph alone": run
         and any(x.is_meta for x in weights),
-        f"holds TorchScript in {' and '.join(map(repr, scripted))}, which torch.export does not "
+        f"holds TorchScript in {next(iter(scripted), '')!r}, which torch.export does not "
         "take; put the nn.Module that it was made from there": bool(scripted),
         f"is in train mode{where}; call model.eval() first": bool(training),
     }

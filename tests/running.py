@@ -57,8 +57,16 @@ def many(channels_last: bool = False) -> CapturedModel:
     )
 
 
+@cache
+def seeing() -> CapturedModel:
+    """Two layers that see an image; `python -m tests.running` serves it."""
+    torch.manual_seed(1)
+    layers = nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 4)
+    return dscwb.capture(nn.Sequential(*layers).eval(), (3, 8, 8), check=False)
+
+
 def small(seed: int = 1, width: int = 16, dtype: torch.dtype | None = None) -> CapturedModel:
-    """Two layers; `python -m tests.running PORT` serves the same."""
+    """Two layers."""
     torch.manual_seed(seed)
     module = nn.Sequential(nn.Linear(8, width), nn.ReLU(), nn.Linear(width, 4)).eval()
     return dscwb.capture(module, (8,), dtype=dtype, check=False)
@@ -82,7 +90,7 @@ def same(a: Any, b: Any) -> bool:
 
 @contextmanager
 def served(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """A server of `small()` in a process of its own, and its port."""
+    """A server of `seeing()` in a process of its own, and its port."""
     process = start(*arguments)
     try:
         yield process, port_of(process)
@@ -105,7 +113,7 @@ def port_of(process: subprocess.Popen[str]) -> int:
 
 def serve(port: str = "0") -> None:
     torch.set_num_threads(1)
-    with dscwb.TailServer(small(), port=int(port)) as server:
+    with dscwb.TailServer(seeing(), port=int(port)) as server:
         print(server.address[1], flush=True)
         sys.stdin.read()
 

@@ -99,6 +99,11 @@ class TailServer:
         """Close it."""
         self.close()
 
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for the processor now."""
+        return len(self._turns.waiting)
+
     def close(self) -> None:
         """Close the port and all connections; a tail that runs is waited for."""
         with self._lock:
@@ -144,7 +149,7 @@ class TailServer:
             pass  # nobody is there to be told
         finally:
             with self._lock:
-                del self._open[threading.current_thread()]
+                link = self._open.pop(threading.current_thread())
             link.close()
 
     def _secured(self, link: socket.socket, tls: ssl.SSLContext) -> socket.socket:
@@ -270,7 +275,7 @@ class _Turns:
 
     def __init__(self, most: int, most_bytes: int) -> None:
         self._most, self._most_bytes, self._bytes = most, most_bytes, 0
-        self._waiting: deque[threading.Lock] = deque()
+        self.waiting: deque[threading.Lock] = deque()
         self._taken, self._lock = False, threading.Lock()
 
     def enter(self, size: int) -> None:
@@ -280,7 +285,7 @@ class _Turns:
         """
         with self._lock:
             over = self._bytes and self._bytes + size > self._most_bytes
-            if over or len(self._waiting) >= self._most:
+            if over or len(self.waiting) >= self._most:
                 raise BusyError(BUSY)
             self._bytes += size
 
@@ -295,9 +300,9 @@ class _Turns:
         own.acquire()
         with self._lock:
             if wait := self._taken:
-                if len(self._waiting) >= self._most:
+                if len(self.waiting) >= self._most:
                     raise BusyError(BUSY)
-                self._waiting.append(own)
+                self.waiting.append(own)
             self._taken = True
         if wait:
             own.acquire()
@@ -305,7 +310,7 @@ class _Turns:
             yield
         finally:
             with self._lock:
-                if self._waiting:
-                    self._waiting.popleft().release()  # the turn is handed on, never free between
+                if self.waiting:
+                    self.waiting.popleft().release()  # the turn is handed on, never free between
                 else:
                     self._taken = False

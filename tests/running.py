@@ -97,12 +97,13 @@ def served(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
     finally:
         process.kill()
         process.wait()
-        process.stdout.close()  # type: ignore[union-attr]
+        for pipe in (process.stdin, process.stdout):
+            pipe.close()  # type: ignore[union-attr]
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "tests.running", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def port_of(process: subprocess.Popen[str]) -> int:

@@ -163,7 +163,8 @@ def capture(
         device: Where to run; the module is moved there.
         dtype: Element type of weights and inputs, ``torch.float16``; the module is converted.
         channels_last: Convert 4-D weights and inputs to channels-last memory format.
-        check: Run model and capture once each on one sample and compare the outputs bitwise.
+        check: Run model and capture once each on one sample and compare the outputs bitwise; a
+            large model's operations are compared one by one instead, where they are the same.
 
     Raises:
         CaptureError: Unknown name, train mode, no batch dimension, a model that torch.export cannot
@@ -194,7 +195,7 @@ def capture(
         if not spec.batch_axes and spec.name not in graph.resident:
             clean.register_buffer(held_name(spec.name), x, persistent=False)
     if check:
-        checking.check_program(module, name, clean, call, exchanged)
+        checking.check_program(module, graph, clean, call, exchanged)
     weight = models.first_weight(module)
     element = str((call.tensors[0] if weight is None else weight).dtype).removeprefix("torch.")
     own = not (isinstance(model, str) and timm.is_model(model))

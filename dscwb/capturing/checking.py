@@ -14,11 +14,16 @@ from torch import fx, nn
 from torch.utils import _pytree as pytree
 
 from dscwb.capturing.errors import CaptureError, keeps_state, line_of
-from dscwb.capturing.failures import error_of
+from dscwb.capturing.failures import error_of, quiet
 from dscwb.capturing.inputs import Call
 from dscwb.capturing.models import is_exported
+from dscwb.capturing.same import same_operations
+from dscwb.graph import ModelGraph
 
 _EMPTY = vars(nn.Module()).keys()
+# A model with more FLOPs takes longer to be run twice than to be exported. Half a second on one
+# thread of a CPU.
+_SLOW = 5e9
 _KERNELS = 1e-3  # a larger difference, relative to the largest value, comes from another program
 
 
@@ -42,19 +47,26 @@ def check_one_sample(module: nn.Module, name: str, call: Call) -> None:
 
 def check_program(
     module: nn.Module,
-    name: str,
+    graph: ModelGraph,
     captured: fx.GraphModule,
     call: Call,
     exchanged: Sequence[str],
 ) -> None:
     """Run model and program on one sample; where they differ, find out why.
 
+    A large model is first compared operation by operation, without running it.
+
     One sample is quickest, and says more than the traced two: the batch size must be free. A
     program that was exported by others may be for two or more. A model that changes what it holds
     (`exchanged`) runs on other samples before: is this what it keeps?
     """
     alone = not is_exported(module) or error_of(call.run, module, call.of_size(1)) is None
-    inputs = call.of_size(1 if alone else call.batch_size)
+    inputs, name = call.of_size(1 if alone else call.batch_size), graph.model
+    if sum(layer.flops or 0 for layer in graph.layers) > _SLOW and not exchanged:
+        with noting_changes(module), quiet():
+            args, kwargs = call.rebuilt(inputs)
+            if same_operations(lambda: module(*args, **kwargs), lambda: captured(*inputs)):
+                return
     with torch.inference_mode():
         try:
             if exchanged:  # it may keep something of its first call, or of the one before

@@ -3,7 +3,6 @@
 import contextlib
 import socket
 import ssl
-import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -18,7 +17,7 @@ from dscwb.running import frames
 from dscwb.running.ends import End
 from dscwb.units import FULL_OFFLOADING, NO_OFFLOADING
 from tests.independent import Client, frame, written
-from tests.running import many, same, seeing, small, split_names
+from tests.running import certificate, many, same, seeing, small, split_names
 
 HEAD, TAIL = FULL_OFFLOADING, NO_OFFLOADING
 
@@ -184,20 +183,8 @@ def test_ipv6():
         assert client.run(torch.ones(1, 8), split=HEAD).where == "server"
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    """A self-signed certificate of 127.0.0.1 and its key, made by openssl."""
-    folder = tmp_path_factory.mktemp("tls")
-    cert, key = folder / "cert.pem", folder / "key.pem"
-    options = "-x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=dscwb"
-    options += " -addext subjectAltName=IP:127.0.0.1"
-    command = ["openssl", "req", *options.split(), "-out", cert, "-keyout", key]
-    subprocess.run(command, check=True, capture_output=True)
-    return cert, key
-
-
-def test_tls(certificate):
-    cert, key = certificate
+def test_tls(tmp_path):
+    cert, key = certificate(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert, key)
     captured = small()

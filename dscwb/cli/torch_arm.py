@@ -42,10 +42,22 @@ def _cuts(text: str) -> int | None:
     return None if text == "all" else int(text)
 
 
+def check_device(device: str) -> None:
+    """Refuse a device that this machine does not have."""
+    import torch
+
+    (kind, _, index), gpus = device.partition(":"), torch.cuda.device_count()
+    if not (index or "0").isdecimal() or int(index or 0) >= {"cpu": 1, "cuda": gpus}.get(kind, 0):
+        raise ValueError(f"--device is {device!r}; this machine has cpu and {gpus} CUDA GPUs.")
+
+
 some = number(1, whole=True)
 MODEL = option("model", "A timm model, such as efficientnet_b0, or a .pt2 file of torch.export.")
 IMAGE_SIZE = option("--image-size", "Side of the image in pixels; else the model's own.", some)
+DEVICE = option("--device", "cpu, cuda or cuda:1.", default="cpu")
 DTYPES = "float32", "float16", "bfloat16"
+DTYPE = option("--dtype", "Of weights and activations.", DTYPES, "float32")
+THREADS = option("--threads", "CPU threads; torch's own choice if left out.", some)
 OUTPUT = option("-o --output", "Profile to write.", _profile_file, required=True)
 
 
@@ -115,11 +127,11 @@ def verify(model: str, cuts: int | None, batch_size: int, image_size: int | None
     MODEL,
     OUTPUT,
     option("--batch-sizes", "A list or ranges: 1,2,4 or 1:8 or 1:8,16.", whole_numbers, "1"),
-    option("--device", "cpu, cuda or cuda:1.", default="cpu"),
+    DEVICE,
     IMAGE_SIZE,
-    option("--dtype", "Of weights and activations.", DTYPES, "float32"),
+    DTYPE,
     option("--channels-last", "Channels-last memory format.", bool, False),
-    option("--threads", "CPU threads; torch's own choice if left out.", some),
+    THREADS,
     option("--tf32", "Let float32 on an NVIDIA GPU round to TF32.", bool, False),
     option("--multiprocessors", "Measure on a slice of the GPU: so many of its own.", some),
     option("--copies", "Measure copies between GPU and host; else of a whole GPU only.", bool),
@@ -149,10 +161,8 @@ def profile(model: str, output: Path, batch_sizes: list[int], device: str, **how
 
     how["compiler"] = "inductor" if how.pop("compile") else None
     captured_as = {name: how.pop(name) for name in ("image_size", "dtype", "channels_last")}
-    dtype, (kind, _, index) = captured_as["dtype"], device.partition(":")
-    gpus = torch.cuda.device_count()
-    if not (index or "0").isdecimal() or int(index or 0) >= {"cpu": 1, "cuda": gpus}.get(kind, 0):
-        raise ValueError(f"--device is {device!r}; this machine has cpu and {gpus} CUDA GPUs.")
+    check_device(device)
+    dtype = captured_as["dtype"]
     if how["tf32"] and (device == "cpu" or dtype != "float32"):
         raise ValueError(
             f"--tf32 rounds float32 on NVIDIA GPUs, but this is {dtype} on {device}; leave it out, "

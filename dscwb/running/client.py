@@ -57,7 +57,7 @@ class Answer:
         tail_s: The tail, on the server, or on the device where it finished the batch.
         reply_s: From the output's tensors to bytes on the server.
         sent_bytes: Bytes of the whole request.
-        received_bytes: Bytes of the whole reply.
+        received_bytes: Bytes of the output's tensors.
     """
 
     output: Any
@@ -75,17 +75,20 @@ class Answer:
     sent_bytes: int = 0
     received_bytes: int = 0
 
-    def __repr__(self) -> str:
-        """The answer in two lines, without the output's values."""
-        end = f", finished on the device: {self.why}" if self.why else ""
-        parts = {
+    def parts(self) -> dict[str, float]:
+        """Where the time went, in seconds: head, encoding on both ends, link, queue and tail."""
+        return {
             "head": self.head_s,
             "encoding": self.encode_s + self.decode_s + self.reply_s,
             "link": self.link_s,
             "queue": self.queue_s,
             "tail": self.tail_s,
         }
-        told = ", ".join(f"{name} {format_seconds(x)}" for name, x in parts.items() if x)
+
+    def __repr__(self) -> str:
+        """The answer in two lines, without the output's values."""
+        end = f", finished on the device: {self.why}" if self.why else ""
+        told = ", ".join(f"{name} {format_seconds(x)}" for name, x in self.parts().items() if x)
         return (
             f"{shown_name(self.split)} in {format_seconds(self.total_s)}{end}\n"
             f"{told}; {format_bytes(self.sent_bytes)} sent"

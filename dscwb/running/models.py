@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from dscwb.capturing.captured import CapturedModel, capture
-from dscwb.capturing.models import module_of
+from dscwb.capturing.models import is_exported, module_of
 
 
 def built(
@@ -40,6 +40,8 @@ def built(
     if weights is None:
         return capture(model, input_size, check=False, **how)
     module, name = module_of(model, input_size, None)
+    if is_exported(module):
+        raise ValueError(f"weights is {str(weights)!r}, but {name} has its own; leave it out.")
     path = Path(weights)
     try:
         if path.suffix == ".safetensors":

@@ -1,0 +1,173 @@
+"""`dscwb serve` and `dscwb run` as processes, and what they say to mistakes."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import dscwb
+from dscwb.cli.options import one_rate
+from tests.command import refused
+
+MODEL = ("resnet10t", "--image-size", "32")
+DSCWB = (sys.executable, "-m", "dscwb")
+
+
+@contextmanager
+def serving(*options: object, end: int = signal.SIGTERM) -> Iterator[str]:
+    """A server in a process of its own: its HOST:PORT; it ends with status 0 and says no more."""
+    command = [*DSCWB, "serve", *MODEL, "--threads", "1", *map(str, options)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    line = process.stdout.readline()
+    try:
+        yield line.split()[-1]
+        process.send_signal(end)
+        assert process.communicate() == ("", "")
+        assert process.returncode == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture(scope="module")
+def server():
+    with serving() as address:
+        yield address
+
+
+def test_a_split_run_by_two_processes_agrees_with_the_whole_model():
+    with serving("--bind", "::1", end=signal.SIGINT) as address:
+        assert address.startswith("[::1]:")
+        command = [*DSCWB, "run", *MODEL, "--server", address, "--split", "layer2.0"]
+        command += ["--threads", "1", "--batch-size", "2", "--repeats", "3"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    first, where, times, agreement = done.stdout.splitlines()
+    assert first == "resnet10t, after layer2.0, 3 batches of 2"
+    assert where == "3 finished on the server"
+    for part in ("total", "head", "encoding", "link", "queue", "tail"):
+        assert f"{part} " in times
+    assert agreement == (
+        "first class as in the whole model 100 %, relative error at most 0 %; "
+        "random weights, so this says nothing about accuracy"
+    )
+    assert done.stderr == ""
+
+
+def test_json_has_every_request(run, server):
+    status, out, _ = run(
+        *("run", *MODEL, "--server", server, "--split", "full offloading", "--repeats", "2"),
+        *("--feature-encoding", "int8", "--input-encoding", "int8", "--compression", "zstd"),
+        "--json",
+    )
+    told = json.loads("\n".join(out))
+    assert status == 0
+    assert (told["model"], told["split"], told["batch_size"]) == ("resnet10t", "full offloading", 1)
+    assert [one["where"] for one in told["requests"]] == ["server", "server"]
+    assert set(told["median_s"]) == {"total", "head", "encoding", "link", "queue", "tail"}
+    assert 0 < told["relative_error"] < 0.2
+    assert told["same_class"] in (0, 1)
+
+
+def test_a_policy_chooses(run, server, tmp_path):
+    captured = dscwb.capture(MODEL[0], 32, check=False)
+    edge = dscwb.profile(captured, [1], threads=1, passes=10, budget_s=0)
+    study = dscwb.sweep(
+        edge,
+        dscwb.scale_profile(edge, 1000),
+        link=dscwb.Link(),
+        input_encoding="float32",
+        feature_encoding="float32",
+    )
+    path = study.policy().save(tmp_path / "policy.json")
+    for rate in ("0", "1Gbit/s"):
+        _, out, _ = run(
+            *("run", *MODEL, "--server", server, "--policy", path, "--rate", rate, "--json")
+        )
+        told = json.loads("\n".join(out))
+        assert told["split"] == study.policy().best_split(1, one_rate(rate))
+        where = "device" if told["split"] == "no offloading" else "server"
+        assert {one["where"] for one in told["requests"]} == {where}
+    assert where == "server"
+
+
+def test_inputs_from_files(run, server, tmp_path):
+    x = np.random.default_rng(0).normal(size=(3, 3, 32, 32)).astype(np.float64)
+    np.save(tmp_path / "x.npy", x)
+    np.savez(tmp_path / "x.npz", x=x)
+    Image.new("RGB", (50, 40), "red").save(tmp_path / "red.png")
+    (tmp_path / "x.jpg").write_bytes(b"nothing")
+    np.save(tmp_path / "wrong.npy", x[:, :2])
+    np.save(tmp_path / "objects.npy", np.array([{}]), allow_pickle=True)
+    asked = ("run", *MODEL, "--server", server, "--split", "layer1.0", "--repeats", "1", "--json")
+    for name, size in (("x.npy", 3), ("x.npz", 3), ("red.png", 1)):
+        status, out, error = run(*asked, "--input", tmp_path / name)
+        assert (status, error) == (0, "")
+        told = json.loads("\n".join(out))
+        assert (told["batch_size"], told["relative_error"]) == (size, 0)
+    for name in ("x.jpg", "objects.npy", "none.npy"):
+        assert "neither NumPy arrays nor an image" in refused(
+            run(*asked, "--input", tmp_path / name)
+        )
+    told = refused(run(*asked, "--input", tmp_path / "wrong.npy"))
+    assert "holds (3, 2, 32, 32), and resnet10t takes x" in told
+
+
+def test_weights_of_a_file(run, tmp_path):
+    import timm
+    from safetensors.torch import save_file
+
+    torch.manual_seed(9)
+    state = timm.create_model(MODEL[0]).state_dict()
+    save_file(state, tmp_path / "w.safetensors")
+    torch.save(state, tmp_path / "w.pt")
+    (tmp_path / "bad.pt").write_bytes(b"nothing")
+    with serving("--weights", tmp_path / "w.safetensors") as address:
+        asked = ("run", *MODEL, "--server", address, "--split", "layer1.0", "--repeats", "1")
+        status, out, _ = run(*asked, "--weights", tmp_path / "w.pt")
+        assert (status, out[1]) == (0, "1 finished on the server")
+        assert "random weights" not in out[3]
+        assert "weights (SHA-256)" in refused(run(*asked))
+        told = refused(run(*asked, "--weights", tmp_path / "bad.pt"))
+        assert "bad.pt holds no weights of resnet10t" in told
+
+
+def test_mistakes_are_one_line(run, server, tmp_path):
+    asked = ("run", *MODEL, "--server", server)
+    both = "give either --split, or --policy with --rate"
+    (tmp_path / "empty").write_text("\n")
+    assert both in refused(run(*asked))
+    assert both in refused(run(*asked, "--split", "layer1.0", "--rate", "5"))
+    assert "has no cut 'nowhere'" in refused(run(*asked, "--split", "nowhere"))
+    assert "another model" in refused(run(*asked, "--split", "layer1.0", "--seed", "1"))
+    assert "HOST:PORT" in refused(run("run", *MODEL, "--server", "here", "--split", "layer1.0"))
+    assert "no server at 127.0.0.1:1: " in refused(
+        run("run", *MODEL, "--server", "127.0.0.1:1", "--split", "layer1.0")
+    )
+    assert "belong together" in refused(run("serve", *MODEL, "--tls-cert", "c.pem"))
+    assert "--bind is '0.0.0.0'" in refused(run("serve", *MODEL, "--bind", "0.0.0.0"))
+    assert "is empty" in refused(run("serve", *MODEL, "--token-file", tmp_path / "empty"))
+    assert "no such file" in refused(run("serve", *MODEL, "--token-file", "none")).lower()
+    assert "--device is 'tpu'" in refused(run("serve", *MODEL, "--device", "tpu"))
+    told = refused(run("serve", *MODEL, *("--tls-cert", __file__, "--tls-key", __file__)))
+    assert "no PEM certificate or key" in told
+
+
+def test_token_and_tls(run, tmp_path):
+    from tests.running import certificate
+
+    cert, key = certificate(tmp_path)
+    (tmp_path / "token").write_text("a secret\n")
+    secret = "--token-file", tmp_path / "token"
+    with serving(*secret, "--tls-cert", cert, "--tls-key", key) as address:
+        asked = ("run", *MODEL, "--server", address, "--split", "layer1.0", "--repeats", "1")
+        status, out, _ = run(*asked, *secret, "--tls-ca", cert)
+        assert (status, out[1]) == (0, "1 finished on the server")
+        assert "token is wrong or missing" in refused(run(*asked, "--tls-ca", cert))
+        assert "no server at" in refused(run(*asked, *secret))

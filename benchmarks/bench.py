@@ -34,6 +34,7 @@ PROFILES = 3
 SWEEPS = 9  # of a grid, each way
 DECIDE_BOUND_MS, DECIDE_BOUND_MB = 25.0, 10.0
 BOOTSTRAP_BOUND_S = 5.0
+OVERHEAD_MS = 0.3  # a request, above a bare socket's echo
 SEPARATE = 3  # times every head and tail, each way
 
 # Model and side of its image: the table of PAPER, native sizes.
@@ -373,6 +374,23 @@ def decisions(every: bool) -> Iterator[Row]:
     yield Row("decide: bootstrap of a map", took, "s", BOOTSTRAP_BOUND_S, how)
 
 
+def overhead(every: bool) -> Iterator[Row]:
+    """A request over loopback but for head and tail, against a bare socket's echo."""
+    from benchmarks.overhead import measured
+
+    found = measured()
+    bare = found["bare socket"]
+    how = (
+        f"{1e3 * found['machinery']:.2f} ms beside head and tail ({1e3 * found['halves']:.2f} ms), "
+        f"echo {1e3 * bare:.2f} ms; {found['bytes'] / 1e3:.0f} kB each way"
+    )
+    yield Row(
+        "request / bare echo: more by", 1e3 * (found["machinery"] - bare), "ms", OVERHEAD_MS, how
+    )
+    for way in ("pyzmq", "pickle over a socket"):
+        yield Row(f"  {way}: more by", 1e3 * (found[way] - bare), "ms", how="an echo, no model")
+
+
 SECTIONS: dict[str, Callable[[bool], Iterator[Row]]] = {
     "import": imports,
     "capture": captures,
@@ -382,6 +400,7 @@ SECTIONS: dict[str, Callable[[bool], Iterator[Row]]] = {
     "repeat": repeats,
     "roofline": rooflines,
     "decide": decisions,
+    "overhead": overhead,
 }
 
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from dscwb.capturing.captured import CapturedModel
 
 ENDS = (signal.SIGINT, signal.SIGTERM)
+WAKE_S = 0.5
+"""A signal that another thread was given is seen when the main one wakes: so often."""
 SENT = "input_encoding", "feature_encoding", "compression", "deadline_s"
 RANDOM = "; random weights, so this says nothing about accuracy"
 
@@ -89,7 +91,8 @@ def serve(
             print(
                 f"serving {captured.graph.model} on {captured.device} at {shown}:{port}", flush=True
             )
-            ended.wait()
+            while not ended.wait(WAKE_S):
+                pass
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)

@@ -46,6 +46,7 @@ from .running.server import TailServer as TailServer
 from .running.validation import Validation as Validation
 from .running.validation import load_validation as load_validation
 from .running.validation import validate as validate
+from .running.view import LiveSplit as LiveSplit
 from .scenario import Link as Link
 from .scenario import PowerModel as PowerModel
 from .scenario import Scenario as Scenario

@@ -8,7 +8,12 @@ import traceback
 from collections.abc import Mapping, Sequence
 
 import dscwb
-from dscwb.cli import running, shipped, study  # noqa: F401  # every room declares its commands
+from dscwb.cli import (  # noqa: F401  # every room declares its commands
+    running,
+    shipped,
+    study,
+    validating,
+)
 from dscwb.cli.options import PARSER, printable
 from dscwb.cli.torch_arm import INTERRUPTED
 

@@ -114,6 +114,7 @@ class SplitClient:
         feature_encoding: str | Encoding = "float32",
         compression: frames.Compression = "none",
         deadline_s: float = 5.0,
+        slowdown: float = 1.0,
         token: str | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
@@ -130,6 +131,8 @@ class SplitClient:
             feature_encoding: How all other tensors are written.
             compression: ``zstd`` for lossless compression of what is sent.
             deadline_s: Seconds for the server's answer, from the first byte that is sent.
+            slowdown: Emulates a slower device: what it computes is waited for this many times as
+                long. 1 for the device as it is.
             token: The server's secret.
             tls: A client's context of the standard library; plain TCP if left out.
 
@@ -143,6 +146,7 @@ class SplitClient:
         for name in (*cuts, NO_OFFLOADING):
             self._end.halves(name)
         known = [name for name in cuts if name != NO_OFFLOADING]
+        self._slowdown = slowdown
         self._hello = self._end.hello.model_copy(update={"cuts": tuple(known)})
         self._encodings = encoding(input_encoding), encoding(feature_encoding)
         self.compression, self._deadline_s = compression, deadline_s
@@ -213,6 +217,14 @@ class SplitClient:
             self._seen(size, answer)
         return answer
 
+    def _slowed(self, begun: float) -> float:
+        """When a device slowed down would have done what was begun then; waits for it, busily."""
+        now = settled(self._end.captured.device)
+        end = begun + self._slowdown * (now - begun)
+        while now < end:
+            now = time.perf_counter()
+        return now
+
     def _batch_size(self, inputs: Sequence[torch.Tensor]) -> int:
         for spec, x in zip(self._end.captured.graph.inputs, inputs, strict=True):
             for axis in spec.batch_axes:
@@ -221,11 +233,11 @@ class SplitClient:
 
     def _run(self, name: str, inputs: Sequence[torch.Tensor]) -> Answer:
         head, tail = self._end.halves(name)
-        cut, device = self._end.cut(name), self._end.captured.device
+        cut = self._end.cut(name)
         begun = time.perf_counter()
         with torch.inference_mode():
             sent = head(*inputs)
-            headed = settled(device)
+            headed = self._slowed(begun)
             answer, why = None, ""
             if not cut.is_output:
                 try:
@@ -241,7 +253,7 @@ class SplitClient:
             if answer is None:
                 before = time.perf_counter()
                 output = tail(sent)
-                answer = Answer(output, name, "device", why, tail_s=settled(device) - before)
+                answer = Answer(output, name, "device", why, tail_s=self._slowed(before) - before)
         total_s = time.perf_counter() - begun
         head_s = headed - begun
         rest = total_s - head_s - sum(getattr(answer, name) for name in ELSEWHERE)

@@ -29,6 +29,7 @@ from dscwb.running.encodings import decode, encode
 from dscwb.running.ends import leaves_of
 from dscwb.study.study import Study
 from dscwb.units import (
+    BITS_PER_BYTE,
     FULL_OFFLOADING,
     NO_OFFLOADING,
     Told,
@@ -42,6 +43,13 @@ STATE = ["batch_size", "data_rate_bps", "gap_s", "split"]
 NEXT_BEST = 2
 """How many splits beside the best are tried at each rate."""
 CODEC_RUNS = 9
+CODEC_GAP_S = 0.02
+"""Tensors are written and read by ends that have waited; back to back it takes a tenth of that."""
+MESSAGE_S = 0.8e-3
+"""What a request costs beside its bytes, on two idle x86 cores over loopback: both ends are woken,
+and both read a header (`python -m benchmarks.bench --only overhead` has the part of the code)."""
+MESSAGE_BYTES = 350
+"""Of one header, request or reply."""
 METADATA = b"dscwb validation"
 
 
@@ -231,7 +239,7 @@ def validate(
         for gap_s in gaps_s
     ]
     codecs = {
-        (size, split): codec_s(client, captured, wholes[size][0], split)
+        (size, split): codec_s(client, wholes[size][0], split)
         for size, split in {(size, split) for size, _, _, split in plan}
     }
     for size, split in codecs:  # warm on both ends
@@ -289,10 +297,18 @@ def tried(study: Study, batch_size: int, data_rate_bps: float) -> list[str]:
 def predicted(
     study: Study, batch_size: int, data_rate_bps: float, split: str, codec_s: float
 ) -> dict[str, float]:
-    """What a study says of a request, by part, in seconds."""
+    """What a study says of a request, by part, in seconds.
+
+    To the study's own link come what a message costs beside its bytes, and headers and the result's
+    way back at the same data rate.
+    """
     row, lines = study.row(batch_size), study.lines
     i = study.splits.index(split)
-    link_s = float(lines.link_s[row, i] + lines.bits[row, i] / data_rate_bps)
+    sent = split != NO_OFFLOADING
+    back = set(study.edge.graph.outputs)
+    result_bytes = sum(x.nbytes(batch_size) for x in study.edge.graph.tensors() if x.name in back)
+    bits = lines.bits[row, i] + sent * (2 * MESSAGE_BYTES + result_bytes) * BITS_PER_BYTE
+    link_s = float(lines.link_s[row, i] + sent * MESSAGE_S + cost_at(0, bits, data_rate_bps))
     parts = {
         "head": float(lines.head_s[row, i]),
         "codec": codec_s,
@@ -314,9 +330,7 @@ def executed(answer: Answer) -> dict[str, float]:
     }
 
 
-def codec_s(
-    client: SplitClient, captured: CapturedModel, inputs: Sequence[torch.Tensor], split: str
-) -> float:
+def codec_s(client: SplitClient, inputs: Sequence[torch.Tensor], split: str) -> float:
     """Median seconds that it takes here to write and read what crosses a cut, and the output."""
     if split == NO_OFFLOADING:
         return 0.0
@@ -326,14 +340,19 @@ def codec_s(
         output, _ = leaves_of(tail(sent))
         times = []
         for _ in range(CODEC_RUNS):
-            before = time.perf_counter()
+            spent = 0.0
             for tensors, how in ((sent, client.encoding_of(split)), (output, None)):
-                headers, parts = encode(tensors, how, client.compression if how else "none")
-                between = time.perf_counter()
+                compression = client.compression if how else "none"
+                time.sleep(CODEC_GAP_S)
+                begun = time.perf_counter()
+                headers, parts = encode(tensors, how, compression)
+                spent += time.perf_counter() - begun
                 payload = memoryview(b"".join(parts))  # arrives in one piece
-                before += time.perf_counter() - between
-                decode(headers, payload, client.compression if how else "none")
-            times.append(time.perf_counter() - before)
+                time.sleep(CODEC_GAP_S)
+                begun = time.perf_counter()
+                decode(headers, payload, compression)
+                spent += time.perf_counter() - begun
+            times.append(spent)
     return float(np.median(times))
 
 

@@ -73,7 +73,7 @@ class Call:
 
     def flatten(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Inputs:
         """The tensors of another call of this structure, in the same order."""
-        known = pytree.tree_unflatten(list(self.leaves), self.structure)[1]
+        known = pytree.tree_unflatten(list(self.leaves), self.structure)[1] if kwargs else {}
         ordered = {name: kwargs[name] for name in known if name in kwargs} | dict(kwargs)
         flat, structure = pytree.tree_flatten((args, ordered))
         if structure != self.structure:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import torch
+from torch.utils import _pytree as pytree
 
 from dscwb.capturing.captured import CapturedModel
 from dscwb.running import frames
@@ -141,6 +142,10 @@ class SplitClient:
             OSError: There is no server at this address.
         """
         self._end = End(captured)
+        call = captured.call  # of tensors alone, by place: they need not be flattened
+        by_place = pytree.tree_structure((call.leaves, {})) == call.structure
+        tensors = set(call.leaves) == {torch.Tensor}
+        self._plain = list(call.leaves) if by_place and tensors else []
         self._address, self._token, self._tls = address, token, tls
         self._choose, self._seen = choose, seen
         for name in (*cuts, NO_OFFLOADING):
@@ -206,7 +211,8 @@ class SplitClient:
             ValueError: The model has no such split, or takes other inputs. Whatever else the model
                 itself raises for these inputs.
         """
-        inputs = self._end.captured.flatten(*args, **kwargs)
+        plain = self._plain and not kwargs and [type(x) for x in args] == self._plain
+        inputs = args if plain else self._end.captured.flatten(*args, **kwargs)
         size = self._batch_size(inputs)
         if split is None and self._choose is None:
             raise ValueError("No split is given; give split=, or choose= to the client.")

@@ -27,6 +27,7 @@ from dscwb.units import AS_SENT, DTYPE_BYTES, Encoding
 
 LEVELS = {"int8": (-128, 127), "uint8": (0, 255), "int4": (0, 15)}
 """Lowest and highest integer of the affine encodings."""
+ALIGNED_BYTES = 16  # of every element type, and of what an allocator gives
 JPEG_QUALITY = 75  # Pillow's own default; a scenario's ratio is an assumption, the bytes are real
 FLOAT32_MAX = torch.finfo(torch.float32).max
 LEAST_STEP = torch.finfo(torch.float32).tiny
@@ -77,6 +78,8 @@ def decode(
 ) -> list[torch.Tensor]:
     """Read tensors from bytes, in their own element types and layouts, on the host or a device.
 
+    They may lie in the payload's own memory, if that can be written to: use it for nothing else.
+
     Raises:
         FrameError: The bytes are none of what the headers say.
     """
@@ -87,7 +90,8 @@ def decode(
         raise FrameError(f"{payload.nbytes} bytes for tensors of {size}.")
     tensors, start = [], 0
     for header in headers:
-        tensors.append(_decoded(header, payload[start : start + header.nbytes], device))
+        copied = payload.readonly or start % ALIGNED_BYTES > 0
+        tensors.append(_decoded(header, payload[start : start + header.nbytes], copied, device))
         start += header.nbytes
     return tensors
 
@@ -184,18 +188,21 @@ def _jpegs(x: torch.Tensor) -> tuple[torch.Tensor, Affine]:
     return torch.frombuffer(bytearray(b"".join(parts)), dtype=torch.uint8), how
 
 
-def _decoded(header: WireTensor, data: memoryview, device: torch.device | None) -> torch.Tensor:
+def _decoded(
+    header: WireTensor, data: memoryview, copied: bool, device: torch.device | None
+) -> torch.Tensor:
     own = TORCH[header.dtype]
     if not header.elements:
         return torch.empty_strided(header.shape, header.stride, dtype=own, device=device)
     wire, part = header.wire, own if header.wire == "raw" else own.to_real()
-    name = {"raw": header.dtype, "int4": "uint8", "jpeg": "uint8"}.get(wire, wire)
+    name = {"raw": header.dtype, "int4": "uint8"}.get(wire, wire)
     if wire == "jpeg":
         x = _from_jpegs(header, data)
     else:
-        # Bytes are written over by some models' first layer, so the memory must be its own.
-        bits = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-        x = bits != 0 if name == "bool" else bits.view(TORCH[name])
+        # Some models' first layer writes over its input: what came for it alone may be used as is.
+        bits = bytearray(data) if copied else data
+        x = torch.frombuffer(bits, dtype=torch.uint8 if name == "bool" else TORCH[name])
+        x = x != 0 if name == "bool" else x
     if wire == "int4":
         pairs = x.to(torch.int16)
         x = (pairs & 15 | pairs >> 4 << 8).view(torch.uint8)

@@ -13,6 +13,7 @@ import socket
 import struct
 import time
 from collections.abc import Sequence
+from functools import cache, lru_cache
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
@@ -32,7 +33,7 @@ SILENCE_S = 60.0
 """A peer that sends nothing for so long in the middle of a frame is given up."""
 KEEPALIVE_S = 15
 """An idle connection is tried so often by the kernel, which gives it up after some silence."""
-JOINED_BYTES = 64 * 1024
+JOINED_BYTES = 256 * 1024
 """Smaller frames leave in one piece; larger payloads are not copied beside their header."""
 
 Count = Annotated[int, Field(ge=0, lt=2**53)]
@@ -208,7 +209,8 @@ Message = Greeting | Hello | Welcome | Refused | Run | Result | Failed
 _ANY: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="kind")])
 
 
-def extent(shape: Sequence[int], stride: Sequence[int]) -> int | None:
+@lru_cache
+def extent(shape: tuple[int, ...], stride: tuple[int, ...]) -> int | None:
     """Elements of memory from the first to the last; None if some but repeated ones share a place.
 
     An axis of stride 0 repeats.
@@ -222,12 +224,14 @@ def extent(shape: Sequence[int], stride: Sequence[int]) -> int | None:
     return filled if all(shape) else 0
 
 
-def dense(shape: Sequence[int], stride: Sequence[int]) -> bool:
+@lru_cache
+def dense(shape: tuple[int, ...], stride: tuple[int, ...]) -> bool:
     """Whether the elements fill memory without gaps, in some order of the axes."""
     repeats = any(length > 1 and not step for step, length in zip(stride, shape, strict=True))
     return not repeats and extent(shape, stride) == math.prod(shape)
 
 
+@cache
 def wires_of(dtype: str) -> list[str]:
     """Encodings in which elements of this type may be written, other than ``raw`` and ``jpeg``.
 
@@ -328,8 +332,8 @@ def receive(
         OSError: The connection broke; TimeoutError: the deadline passed.
     """
     prefix = bytearray(PREFIX.size)
-    _fill(link, memoryview(prefix)[:1], deadline_s, first_s)
-    _fill(link, memoryview(prefix)[1:], deadline_s)
+    view = memoryview(prefix)
+    _fill(link, view[_some(link, view, deadline_s, first_s) :], deadline_s)
     magic, header_bytes, payload_bytes = PREFIX.unpack(prefix)
     if magic != MAGIC:
         raise FrameError(f"no dscwb frame: it begins with {bytes(magic)!r}.")
@@ -391,12 +395,18 @@ def _fill(
     link: socket.socket,
     view: memoryview,
     deadline_s: float | None,
-    longest_s: float | None = SILENCE_S,
 ) -> None:
     """Read until the memory is full."""
     while view:
-        link.settimeout(_left(deadline_s, longest_s))
-        count = link.recv_into(view)
-        if not count:
-            raise ClosedError("the other end closed the connection.")
-        view = view[count:]
+        view = view[_some(link, view, deadline_s, SILENCE_S) :]
+
+
+def _some(
+    link: socket.socket, view: memoryview, deadline_s: float | None, longest_s: float | None
+) -> int:
+    """Read what is there, one byte at least."""
+    link.settimeout(_left(deadline_s, longest_s))
+    count = link.recv_into(view)
+    if not count:
+        raise ClosedError("the other end closed the connection.")
+    return count

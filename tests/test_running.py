@@ -156,14 +156,14 @@ def test_a_wrong_token_is_refused(token):
 def test_another_protocol_and_unknown_cuts_are_refused_with_the_reason(update, monkeypatch):
     captured = small()
     with dscwb.TailServer(captured) as server:
-        link = socket.create_connection(server.address)
+        link = frames.Link(socket.create_connection(server.address))
         frames.receive(link)
         hello = dscwb.running.ends.End(captured).hello
         frames.send(link, hello.model_copy(update=update))
         said, _ = frames.receive(link)
         assert said.kind == "refused"
         assert "protocol: 2, here 1" in said.reason or "no cut 'nowhere'" in said.reason
-        link.close()
+        link.socket.close()
 
 
 @pytest.mark.parametrize("bind", ["0.0.0.0", "::", "", "192.0.2.1"])

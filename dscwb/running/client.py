@@ -161,7 +161,7 @@ class SplitClient:
         self._closed = False
         self._lost = ""
         self._trying: socket.socket | None = None
-        self._link: socket.socket | None = self._connect()
+        self._link: frames.Link | None = self._connect()
         self._keeper = threading.Thread(target=self._keep, name="dscwb-keeper", daemon=True)
         self._keeper.start()
 
@@ -314,15 +314,15 @@ class SplitClient:
             received_bytes=size,
         )
 
-    def _connect(self) -> socket.socket:
+    def _connect(self) -> frames.Link:
         deadline_s = time.monotonic() + CONNECT_S
-        link = socket.create_connection(self._address, timeout=CONNECT_S)
+        connected = socket.create_connection(self._address, timeout=CONNECT_S)
         try:
-            frames.prepare(link)
             if self._tls:
-                link = self._tls.wrap_socket(link, server_hostname=self._address[0])
+                connected = self._tls.wrap_socket(connected, server_hostname=self._address[0])
+            link = frames.Link(connected)
             with self._changed:
-                self._trying = link
+                self._trying = connected
                 if self._closed:
                     raise ConnectionError("closed meanwhile")
             greeting, _ = frames.receive(link, deadline_s)
@@ -340,7 +340,7 @@ class SplitClient:
             if not isinstance(said, frames.Welcome):
                 raise frames.FrameError(f"a {said.kind} where the welcome was due.")
         except BaseException:
-            link.close()
+            connected.close()
             raise
         finally:
             self._trying = None
@@ -357,7 +357,7 @@ class SplitClient:
             self._changed.notify_all()
         if link is not None:
             with contextlib.suppress(OSError):
-                link.close()
+                link.socket.close()
 
     def _keep(self) -> None:
         """Reconnect whenever the connection is gone, until the client is closed."""

@@ -33,6 +33,7 @@ SILENCE_S = 60.0
 """A peer that sends nothing for so long in the middle of a frame is given up."""
 KEEPALIVE_S = 15
 """An idle connection is tried so often by the kernel, which gives it up after some silence."""
+AHEAD_BYTES = 64 * 1024
 JOINED_BYTES = 256 * 1024
 """Smaller frames leave in one piece; larger payloads are not copied beside their header."""
 
@@ -256,13 +257,44 @@ def longest(size: int, compression: Compression) -> int:
     return size if compression == "none" else size + size // 256 + 1024
 
 
-def prepare(link: socket.socket) -> None:
-    """Send small frames at once, and find out when the other end has vanished without a word."""
-    link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option in ("TCP_KEEPIDLE", "TCP_KEEPINTVL"):  # not everywhere
-        if hasattr(socket, option):
-            link.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), KEEPALIVE_S)
+class Link:
+    """A connection to the other end, which reads ahead: a small frame costs one look.
+
+    Attributes:
+        socket: A connected socket, with TLS or without; nobody else may read from it.
+    """
+
+    def __init__(self, connected: socket.socket) -> None:
+        """Make it send small frames at once, and notice when the other end has vanished."""
+        self.socket = connected
+        self._buffer = memoryview(bytearray(AHEAD_BYTES))
+        self._ahead = self._buffer[:0]
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option in ("TCP_KEEPIDLE", "TCP_KEEPINTVL"):  # not everywhere
+            if hasattr(socket, option):
+                connected.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), KEEPALIVE_S)
+
+    def read(
+        self, view: memoryview, deadline_s: float | None, first_s: float | None = SILENCE_S
+    ) -> None:
+        """Fill the memory; the first byte may take `first_s`, for ever if that is None."""
+        while True:
+            here = self._ahead[: len(view)]
+            view[: len(here)] = here
+            self._ahead, view = self._ahead[len(here) :], view[len(here) :]
+            if not view:
+                return
+            self.socket.settimeout(_left(deadline_s, SILENCE_S if here else first_s))
+            first_s = SILENCE_S
+            large = len(view) >= AHEAD_BYTES
+            count = self.socket.recv_into(view if large else self._buffer)
+            if not count:
+                raise ClosedError("the other end closed the connection.")
+            if large:
+                view = view[count:]
+            else:
+                self._ahead = self._buffer[:count]
 
 
 def proof(token: str, nonce: str) -> str:
@@ -282,7 +314,7 @@ def pack(message: Message, payload_bytes: int = 0) -> bytes:
 
 
 def send(
-    link: socket.socket,
+    link: Link,
     message: Message,
     payload: Sequence[memoryview] = (),
     deadline_s: float | None = None,
@@ -290,7 +322,7 @@ def send(
     """Send one frame.
 
     Args:
-        link: A connected socket.
+        link: A connection.
         message: The header.
         payload: The raw bytes, in parts.
         deadline_s: On the clock of `time.monotonic`; for ever if left out.
@@ -309,18 +341,18 @@ def send(
     if total <= JOINED_BYTES:
         parts = [b"".join(parts)]
     for part in parts:
-        link.settimeout(_left(deadline_s, SILENCE_S))
-        link.sendall(part)
+        link.socket.settimeout(_left(deadline_s, SILENCE_S))
+        link.socket.sendall(part)
     return total
 
 
 def receive(
-    link: socket.socket, deadline_s: float | None = None, first_s: float | None = None
+    link: Link, deadline_s: float | None = None, first_s: float | None = None
 ) -> tuple[Message, int]:
     """Read one frame's header.
 
     Args:
-        link: A connected socket.
+        link: A connection.
         deadline_s: On the clock of `time.monotonic`.
         first_s: Longest wait for the first byte, without limit if left out.
 
@@ -332,8 +364,7 @@ def receive(
         OSError: The connection broke; TimeoutError: the deadline passed.
     """
     prefix = bytearray(PREFIX.size)
-    view = memoryview(prefix)
-    _fill(link, view[_some(link, view, deadline_s, first_s) :], deadline_s)
+    link.read(memoryview(prefix), deadline_s, first_s)
     magic, header_bytes, payload_bytes = PREFIX.unpack(prefix)
     if magic != MAGIC:
         raise FrameError(f"no dscwb frame: it begins with {bytes(magic)!r}.")
@@ -343,7 +374,7 @@ def receive(
             f"{HEADER_LIMIT} + {PAYLOAD_LIMIT}."
         )
     header = bytearray(header_bytes)
-    _fill(link, memoryview(header), deadline_s)
+    link.read(memoryview(header), deadline_s)
     try:
         message = _ANY.validate_json(header)
     except (ValidationError, RecursionError) as error:
@@ -365,19 +396,19 @@ def receive(
     return message, payload_bytes
 
 
-def payload(link: socket.socket, size: int, deadline_s: float | None = None) -> memoryview:
+def payload(link: Link, size: int, deadline_s: float | None = None) -> memoryview:
     """Read a payload of so many bytes; errors as in `receive`."""
     data = memoryview(bytearray(size))
-    _fill(link, data, deadline_s)
+    link.read(data, deadline_s)
     return data
 
 
-def discard(link: socket.socket, size: int, deadline_s: float | None = None) -> None:
+def discard(link: Link, size: int, deadline_s: float | None = None) -> None:
     """Read so many bytes and forget them."""
     scratch = memoryview(bytearray(min(size, JOINED_BYTES)))
     while size:
         part = scratch[: min(size, len(scratch))]
-        _fill(link, part, deadline_s)
+        link.read(part, deadline_s)
         size -= len(part)
 
 
@@ -389,24 +420,3 @@ def _left(deadline_s: float | None, longest_s: float | None) -> float | None:
     if left <= 0:
         raise TimeoutError("the deadline has passed")
     return left if longest_s is None else min(left, longest_s)
-
-
-def _fill(
-    link: socket.socket,
-    view: memoryview,
-    deadline_s: float | None,
-) -> None:
-    """Read until the memory is full."""
-    while view:
-        view = view[_some(link, view, deadline_s, SILENCE_S) :]
-
-
-def _some(
-    link: socket.socket, view: memoryview, deadline_s: float | None, longest_s: float | None
-) -> int:
-    """Read what is there, one byte at least."""
-    link.settimeout(_left(deadline_s, longest_s))
-    count = link.recv_into(view)
-    if not count:
-        raise ClosedError("the other end closed the connection.")
-    return count

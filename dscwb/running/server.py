@@ -132,12 +132,12 @@ class TailServer:
             if not full:
                 thread.start()
 
-    def _serve(self, link: socket.socket) -> None:
+    def _serve(self, connected: socket.socket) -> None:
         try:
-            frames.prepare(link)
             if self._tls:
-                link.settimeout(GREETING_S)
-                link = self._secured(link, self._tls)
+                connected.settimeout(GREETING_S)
+                connected = self._secured(connected, self._tls)
+            link = frames.Link(connected)
             if self._greeted(link):
                 while True:
                     self._answer(link)
@@ -149,8 +149,7 @@ class TailServer:
             pass  # nobody is there to be told
         finally:
             with self._lock:
-                link = self._open.pop(threading.current_thread())
-            link.close()
+                self._open.pop(threading.current_thread()).close()
 
     def _secured(self, link: socket.socket, tls: ssl.SSLContext) -> socket.socket:
         secured = tls.wrap_socket(link, server_side=True, do_handshake_on_connect=False)
@@ -161,15 +160,15 @@ class TailServer:
         secured.do_handshake()
         return secured
 
-    def _send_away(self, link: socket.socket, reason: str) -> None:
+    def _send_away(self, link: frames.Link, reason: str) -> None:
         """Say why, and read on a little: what nobody reads would take the reason with it."""
         deadline_s = time.monotonic() + GOODBYE_S
         with contextlib.suppress(OSError, frames.FrameError):
             frames.send(link, frames.Refused(reason=reason[:500]), deadline_s=deadline_s)
-            link.shutdown(socket.SHUT_WR)
+            link.socket.shutdown(socket.SHUT_WR)
             frames.discard(link, frames.PAYLOAD_LIMIT, deadline_s)
 
-    def _greeted(self, link: socket.socket) -> bool:
+    def _greeted(self, link: frames.Link) -> bool:
         """Whether the client knows the token and holds the same model."""
         deadline_s = time.monotonic() + GREETING_S
         nonce = secrets.token_hex(16)
@@ -192,7 +191,7 @@ class TailServer:
         frames.send(link, frames.Welcome(device=str(self._end.captured.device)))
         return True
 
-    def _answer(self, link: socket.socket) -> None:
+    def _answer(self, link: frames.Link) -> None:
         """Answer one request; what cannot be done is told, and the connection goes on."""
         run, size = frames.receive(link)
         if not isinstance(run, frames.Run):

@@ -387,6 +387,14 @@ def overhead(every: bool) -> Iterator[Row]:
     yield Row(
         "request / bare echo: more by", 1e3 * (found["machinery"] - bare), "ms", OVERHEAD_MS, how
     )
+    least = found["bare socket and model"]
+    how = f"{1e3 * found['dscwb']:.2f} ms / {1e3 * least:.2f} ms; no checks, no names, one client"
+    yield Row(
+        "  / bare socket that runs the model: more by",
+        1e3 * (found["dscwb"] - least),
+        "ms",
+        how=how,
+    )
     for way in ("pyzmq", "pickle over a socket"):
         yield Row(f"  {way}: more by", 1e3 * (found[way] - bare), "ms", how="an echo, no model")
 

@@ -298,7 +298,8 @@ class SplitClient:
         data = frames.payload(link, size, deadline_s)
         arrived = time.perf_counter()
         device = self._end.captured.device
-        tensors = decode(result.tensors, data, result.compression, device)
+        there = None if device.type == "cpu" else device
+        tensors = decode(result.tensors, data, result.compression, there)
         output = self._end.rebuilt(result, tensors)
         decoded = settled(device)
         return Answer(

@@ -98,7 +98,9 @@ def decode(
 
 def _encoded(x: torch.Tensor, encoding: Encoding | None) -> tuple[WireTensor, memoryview]:
     dtype = str(x.dtype).removeprefix("torch.")
-    x = x.detach().resolve_conj().resolve_neg()
+    x = x.detach() if x.requires_grad else x
+    if x.is_conj() or x.is_neg():
+        x = x.resolve_conj().resolve_neg()
     stride = x.stride()
     if not dense(x.shape, stride):  # a view with gaps, or one value repeated
         x = x.contiguous()
@@ -116,7 +118,9 @@ def _encoded(x: torch.Tensor, encoding: Encoding | None) -> tuple[WireTensor, me
             data, how = _affine(data, wire)
         else:
             data = _cast(data, wire)
-    raw: Any = data.cpu().contiguous().view(torch.uint8).numpy() if data.numel() else b""
+    data = data.contiguous() if wire != "raw" else data
+    data = data if data.device.type == "cpu" else data.cpu()
+    raw: Any = data.view(torch.uint8).numpy() if x.numel() else b""
     view = memoryview(raw)
     header = WireTensor(
         dtype=dtype,
@@ -210,7 +214,9 @@ def _decoded(
     if wire in (*LEVELS, "jpeg") and part.is_floating_point:
         low, _ = LEVELS.get(wire, LEVELS["uint8"])
         x = x.float().sub_(low).mul_(header.scale).add_(header.minimum)
-    return _laid_out(x.to(part).view(own).to(device), header)
+    x = x if x.dtype == part else x.to(part)
+    x = x if part == own else x.view(own)
+    return _laid_out(x.to(device) if device else x, header)
 
 
 def _laid_out(x: torch.Tensor, header: WireTensor) -> torch.Tensor:

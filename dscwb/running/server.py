@@ -235,7 +235,8 @@ class TailServer:
         with self._turns.turn(), torch.inference_mode():
             begun = time.perf_counter()
             device = self._end.captured.device
-            sent = tuple(decode(run.tensors, payload, run.compression, device))
+            there = None if device.type == "cpu" else device
+            sent = tuple(decode(run.tensors, payload, run.compression, there))
             decoded = settled(device)
             output = self._end.halves(run.cut)[1](sent)
             finished = settled(device)
@@ -295,16 +296,17 @@ class _Turns:
     @contextlib.contextmanager
     def turn(self) -> Iterator[None]:
         """Wait for one's turn; BusyError where too many do."""
-        own = threading.Lock()
-        own.acquire()
+        own = None
         with self._lock:
-            if wait := self._taken:
+            if self._taken:
                 if len(self.waiting) >= self._most:
                     raise BusyError(BUSY)
+                own = threading.Lock()
+                own.acquire()
                 self.waiting.append(own)
             self._taken = True
-        if wait:
-            own.acquire()
+        if own:
+            own.acquire()  # until whoever was before hands the turn on
         try:
             yield
         finally:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -122,16 +123,29 @@ def _encoded(x: torch.Tensor, encoding: Encoding | None) -> tuple[WireTensor, me
     data = data if data.device.type == "cpu" else data.cpu()
     raw: Any = data.view(torch.uint8).numpy() if x.numel() else b""
     view = memoryview(raw)
-    header = WireTensor(
+    return _described(dtype, tuple(x.shape), stride, wire, view.nbytes, *how), view
+
+
+@lru_cache
+def _described(
+    dtype: str,
+    shape: tuple[int, ...],
+    stride: tuple[int, ...],
+    wire: str,
+    nbytes: int,
+    scale: float,
+    minimum: float,
+) -> WireTensor:
+    """A tensor's header, which is the same from request to request."""
+    return WireTensor(
         dtype=dtype,
-        shape=tuple(x.shape),
+        shape=shape,
         stride=stride,
         wire=wire,
-        nbytes=view.nbytes,
-        scale=how.scale,
-        minimum=how.minimum,
+        nbytes=nbytes,
+        scale=scale,
+        minimum=minimum,
     )
-    return header, view
 
 
 def _same(encoding: Encoding, dtype: str) -> bool:

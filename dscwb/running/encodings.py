@@ -16,14 +16,8 @@ import torch
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
-from dscwb.running.frames import (
-    Compression,
-    FrameError,
-    WireTensor,
-    dense,
-    extent,
-    wires_of,
-)
+from dscwb.running.frames import Compression, FrameError, WireTensor
+from dscwb.running.layouts import dense, extent, wires_of
 from dscwb.units import AS_SENT, DTYPE_BYTES, Encoding
 
 LEVELS = {"int8": (-128, 127), "uint8": (0, 255), "int4": (0, 15)}

@@ -208,3 +208,15 @@ def test_two_files_alone_decide_on_the_standard_library(tmp_path):
     command = [sys.executable, "-I", "-S", "-c", program]
     finished = subprocess.run(command, capture_output=True, text=True)
     assert finished.stdout == "a\n", finished.stderr
+
+
+def test_the_map_over_load_shows_what_a_sweep_at_each_load_says():
+    figure = dscwb.plot_best_split(study(data_rates_bps=[1e3, 1e9]), over="server_load")
+    (cells,) = figure.data
+    rates = np.sqrt(np.array(cells.x[:-1]) * np.array(cells.x[1:]))
+    names = [name.removeprefix("after ") for name in cells.colorbar.ticktext]
+    for row in (0, 60, 120):
+        told = study(server_load=cells.y[row], data_rates_bps=rates)
+        assert [names[k] for k in cells.z[row]] == told.best_split().loc[1].tolist()
+    with pytest.raises(ValueError, match="choose 'batch_size' or 'server_load'"):
+        dscwb.plot_best_split(study(), over="energy")

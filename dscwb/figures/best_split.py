@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import plotly.graph_objects as go
@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from dscwb.figures.colours import split_colours
 from dscwb.figures.layout import label
+from dscwb.figures.load_map import load_map
 from dscwb.figures.state_map import BAR, StateMap, lines
 from dscwb.study import Study
 from dscwb.study.confidence import DECIDED_FROM, Confidence
@@ -44,8 +45,9 @@ def plot_best_split(
     confidence: Confidence | None = None,
     batch_size: int | None = None,
     data_rate_bps: float | None = None,
+    over: Literal["batch_size", "server_load"] = "batch_size",
 ) -> go.Figure:
-    """The best split in every state, as a map over data rate and batch size.
+    """The best split in every state, as a map over data rate and batch size or server load.
 
     A split has the same colour in every figure of its model, light near the input and dark near
     the output. Lines mark the exact switching rates, which the grid only samples.
@@ -56,10 +58,16 @@ def plot_best_split(
             dot those in which one is sure only if a model is right.
         batch_size: A point to mark, together with its data rate.
         data_rate_bps: In bit/s.
+        over: ``server_load`` draws one batch size (the given or the smallest one) for servers from
+            idle to busy; confidence and point are not drawn there.
 
     Raises:
-        ValueError: The confidence is that of another study.
+        ValueError: The confidence is that of another study, or `over` is neither.
     """
+    if over == "server_load":
+        return load_map(study, min(study.batch_sizes) if batch_size is None else batch_size)
+    if over != "batch_size":
+        raise ValueError(f"over is {over!r}; choose 'batch_size' or 'server_load'.")
     if confidence is not None and confidence.study.lines is not study.lines:
         raise ValueError("The confidence is that of another study; give study.confidence().")
     cells = StateMap.of(study)

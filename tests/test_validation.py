@@ -155,7 +155,7 @@ def test_the_figure_has_a_point_a_state_and_a_pair_of_bars_a_part(found):
     np.testing.assert_allclose(points.x, 1e3 * states["predicted_total_s"])
     np.testing.assert_allclose(points.y, 1e3 * states["total_s"])
     bars = {trace.name: dict(zip(trace.x, trace.y, strict=True)) for trace in figure.data[-2:]}
-    # The median of 0.88, 0.909 and 2 s; and of 1, 1.1 and 2.1 s: all of it in the head.
-    assert bars["predicted"]["head"] == pytest.approx(1e3 / 1.1)
+    # Of the heads: the medians of 1 / 1.1, 1.1 / 1.2 and 2 s, and of 1, 1.1 and 2.1 s.
+    assert bars["predicted"]["head"] == pytest.approx(1e3 * 1.1 / 1.2)
     assert bars["executed"] == pytest.approx({"head": 1100, "encoding": 0, "link": 0, "tail": 0})
     assert "median error 10 %" in figure.layout.title.subtitle.text

@@ -1,6 +1,6 @@
 """Prediction against execution, six families: ``python -m benchmarks.validated [FOLDER]``.
 
-Each model runs `dscwb validate --emulate` at three data rates, batch sizes 1 and 4, the device emulated
+Each model runs `dscwb validate --emulate` at three data rates and batch sizes 1 and 4, the device
 eight times slower than this machine, images as uint8 and features as int8. Nothing else may run
 meanwhile. Takes about 20 minutes; FOLDER keeps the requests.
 """

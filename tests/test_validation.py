@@ -93,6 +93,9 @@ def test_agreement_by_hand():
     other = torch.tensor([[5.0, 4.0], [8.0, 2.0]])
     assert agreement(whole, whole) == (1.0, 0.0)
     assert agreement(other, whole) == (0.5, 0.5)
+    mask = torch.tensor([True, False])
+    assert np.isnan(agreement(mask, mask)[0])  # there are no classes
+    assert agreement(~mask, mask)[1] == 1.0
 
 
 @pytest.fixture(scope="module")

@@ -362,7 +362,8 @@ def agreement(output: Any, whole: Any) -> tuple[float, float]:
     for own, other in zip(leaves_of(output)[0], leaves_of(whole)[0], strict=True):
         if own.ndim >= 2 and own.is_floating_point():
             same.append((own.argmax(1) == other.argmax(1)).float().mean().item())
-        scale = other.abs().max().item() if other.numel() else 0.0
-        if scale:
-            error = max(error, (own - other).abs().max().item() / scale)
+        wide = torch.complex128 if other.is_complex() else torch.float64  # bool has no distance
+        apart, size = (x.to(wide).abs() for x in (own.to(wide) - other.to(wide), other))
+        if size.numel() and size.max():
+            error = max(error, float(apart.max() / size.max()))
     return float(np.mean(same)) if same else float("nan"), error

@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
 
 
-COLUMNS = ("median_error", "p90_error", "mean_regret", "states", "requests", "fell_back")
+COLUMNS = ("median_error", "p90_error", "mean_regret", "noise", "states", "requests", "fell_back")
 
 if __name__ == "__main__":
     main()

@@ -53,6 +53,7 @@ def test_errors_are_medians_over_states_and_what_the_device_had_to_finish_is_lef
     assert found.median_error == pytest.approx(0.1)
     assert found.p90_error == pytest.approx(0.1 + 0.8 * 0.15)
     assert found.states()["requests"].tolist() == [1, 3, 2]
+    assert found.noise == 0  # of the states one scatters: from 0.95 to 1.15 s around 1
 
 
 def test_regret_is_what_the_predicted_best_took_longer(found):

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import dscwb
 from dscwb.cli.options import command, number, one_rate, option, say
 from dscwb.cli.torch_arm import DEVICE, DTYPE, IMAGE_SIZE, MODEL, THREADS, check_device, some
+from dscwb.traces import KINDS
 from dscwb.units import format_percent, format_seconds, shown_name
 
 if TYPE_CHECKING:
@@ -100,10 +101,15 @@ def serve(
 
 @command(
     MODEL,
-    option("--server", "HOST:PORT of dscwb serve.", _address, required=True),
+    option("--server", "HOST:PORT of dscwb serve.", _address),
     option("--split", "Block after which to split, or 'full offloading'."),
-    option("--policy", "Policy that chooses the split, of dscwb policy.", Path),
-    option("--rate", "Data rate that the policy is asked for, Mbit/s or with a unit.", one_rate),
+    option("--policy", "Policy by which a controller chooses before every batch.", Path),
+    option("--rate", "Data rate expected at first, Mbit/s or with a unit.", one_rate),
+    option("--emulate", "Without a server: both ends and a link on this machine.", bool, False),
+    option("--trace", "With --emulate: data rates over time; else --rate all the time.", Path),
+    option("--trace-kind", "Of a trace that may be read in two ways.", KINDS),
+    option("--rtt-ms", "With --emulate: round trip, ms.", number(0, 10, unit=1e-3), "20"),
+    option("--device-slowdown", "With --emulate: a slower device.", number(1, 1000), 1.0),
     *HOW,
     option("--input", "A .npy, .npz (inputs in order) or an image; else random.", Path),
     option("--batch-size", "Samples in one pass; else as many as the input holds, or 1.", some),
@@ -118,10 +124,15 @@ def serve(
 )
 def run(
     model: str,
-    server: tuple[str, int],
+    server: tuple[str, int] | None,
     split: str | None,
     policy: Path | None,
     rate: float | None,
+    emulate: bool,
+    trace: Path | None,
+    trace_kind: str | None,
+    rtt_ms: float,
+    device_slowdown: float,
     input: Path | None,
     batch_size: int | None,
     repeats: int,
@@ -132,43 +143,121 @@ def run(
 ) -> None:
     r"""Run a model split between this device and a server, and say where the time went.
 
-    Without an answer the device finishes the batch itself.
+    Without an answer the device finishes the batch itself. With --emulate both ends are measured,
+    and every batch is shown beside what was predicted for it.
 
     Examples:
       dscwb run efficientnet_b0 --server 127.0.0.1:4000 --split blocks.3.0
       dscwb run efficientnet_b0 --server 192.0.2.7:4000 --policy policy.json --rate 20 \
           --feature-encoding int8 --token-file secret.txt --input cat.jpg
     """
+    if emulate == (server is not None):
+        raise ValueError("give either --server HOST:PORT, or --emulate.")
+    if emulate:
+        given = rate if trace is None else dscwb.load_trace(trace, kind=trace_kind)
+        if given is None:
+            raise ValueError("--emulate needs --rate, or --trace with a file.")
+        told = {name: how[name] for name in ("image_size", "weights", "seed", *SENT)}
+        threads = how["threads"] or 1
+        _emulated(model, given, repeats, rtt_ms, device_slowdown, threads, **told)
+        return
+    assert server is not None
     if (split is None) == (policy is None) or (policy is None) != (rate is None):
         raise ValueError("give either --split, or --policy with --rate.")
-    told = policy and dscwb.load_policy(policy)
+    controller = policy and dscwb.Controller(dscwb.load_policy(policy), data_rate_bps=rate or 0.0)
     tls = tls_ca and _tls(lambda ca: ssl.create_default_context(cafile=ca), tls_ca)
     sent: dict[str, Any] = {name: how.pop(name) for name in SENT}
     sent |= {"token": _token(token_file), "tls": tls}
     captured = _built(model, **how)
     inputs, size = _inputs(captured, input, batch_size)
-    name = told.best_split(size, rate or 0.0) if told else f"{split}"
+    if controller:
+        cuts = [plane.choice.name for plane in controller.policy.planes(size)]
+        sent |= {"choose": controller.choose, "seen": controller.observe}
+    else:
+        cuts = [f"{split}"]
     try:
-        client = dscwb.SplitClient(captured, server, cuts=[name], **sent)
+        client = dscwb.SplitClient(captured, server, cuts=cuts, **sent)
     except OSError as gone:
         raise ValueError(f"no server at {server[0]}:{server[1]}: {gone}") from None
     with client:
         args, kwargs = captured.call.rebuilt(inputs)
-        answers = [client.run(*args, split=name, **kwargs) for _ in range(1 + repeats)][1:]
+        answers = [client.run(*args, split=split, **kwargs) for _ in range(1 + repeats)][1:]
     found = _summary(captured, inputs, answers)
     if as_json:
-        head = {"model": captured.graph.model, "split": name, "batch_size": size}
+        head = {"model": captured.graph.model, "batch_size": size}
         print(json.dumps(head | found, indent=2))
         return
-    say(f"{captured.graph.model}, {shown_name(name)}, {repeats} batches of {size}")
-    for (where, why), count in Counter((one.where, one.why) for one in answers).items():
-        say(f"{count} finished on the {where}" + (f": {why}" if why else ""))
+    say(f"{captured.graph.model}, {repeats} batches of {size}")
+    for (name, where, why), count in Counter((x.split, x.where, x.why) for x in answers).items():
+        say(f"{count} by {shown_name(name)}, finished on the {where}" + (f": {why}" if why else ""))
     parts = (f"{part} {format_seconds(x)}" for part, x in found["median_s"].items())
     say("in the median " + ", ".join(parts))
     same, error = found["same_class"], found["relative_error"]
     classes = "" if same is None else f"first class as in the whole model {format_percent(same)}, "
     random = "" if how["weights"] else RANDOM
     say(f"{classes}relative error at most {format_percent(error)}{random}")
+
+
+def _emulated(
+    model: str,
+    given: float | dscwb.Trace,
+    repeats: int,
+    round_trip_s: float,
+    slowdown: float,
+    threads: int,
+    *,
+    image_size: int | None,
+    weights: Path | None,
+    seed: int,
+    **sent: Any,
+) -> None:
+    """Run batches over an emulated link, one line each."""
+    from itertools import islice
+
+    import torch
+
+    from dscwb.running.live import steps
+    from dscwb.running.local import both_ends, processors, profiled
+    from dscwb.running.models import built
+    from dscwb.units import format_rate
+
+    image = [] if image_size is None else ["--image-size", f"{image_size}"]
+    used = [*image, "--threads", f"{threads}"]
+    edge, server = (profiled(model, [1], used, one) for one in processors())
+    torch.set_num_threads(threads)
+    captured = built(model, image_size, weights=weights, seed=seed)
+    study = dscwb.sweep(
+        edge,
+        server,
+        link=dscwb.Link(round_trip_s=round_trip_s),
+        device_slowdown=slowdown,
+        input_encoding=sent["input_encoding"],
+        feature_encoding=sent["feature_encoding"],
+    )
+    same = [*used, "--seed", f"{seed}", *(["--weights", f"{weights}"] if weights else [])]
+    first = float(given.at(0.0)) if isinstance(given, dscwb.Trace) else given
+    link = {"data_rate_bps": first, "round_trip_s": round_trip_s}
+    controller = dscwb.Controller(study.policy(), **link)
+    say("emulated: device, link and server on one machine")
+    with both_ends(model, captured, options=same, slowdown=slowdown, **link, **sent) as (one, real):
+
+        def rate(now_s: float) -> float:
+            if isinstance(given, dscwb.Trace):
+                real.set_rate(given.at(now_s, repeat=True))
+                return given.at(now_s, repeat=True)
+            return given
+
+        running = steps(one, study, controller, captured.inputs(1), rate)
+        for step in islice(running, repeats):
+            answer = step.answer
+            say(
+                f"{step.time_s:7.2f} s  link {format_rate(step.data_rate_bps, in_bytes=False)}, "
+                f"taken for {format_rate(step.estimate_bps, in_bytes=False)}: "
+                f"{shown_name(answer.split)}, {format_seconds(answer.total_s)}, predicted "
+                f"{format_seconds(step.predicted_s)}, by the {answer.where}"
+                + (f": {answer.why}" if answer.why else "")
+            )
+    say(f"{controller.switches} switches")
 
 
 def _summary(

@@ -102,6 +102,12 @@ class Validation(Told):
         """Nine in ten states are predicted within this."""
         return float(self.errors().quantile(0.9))
 
+    @property
+    def noise(self) -> float:
+        """How far the middle half of one state's requests reaches over their median; the median."""
+        states = self.states()
+        return float(((states["high_s"] - states["low_s"]) / states["total_s"]).median())
+
     def choices(self) -> pd.DataFrame:
         """One row for each batch size, data rate and gap: was the right split chosen?
 
@@ -150,6 +156,8 @@ class Validation(Told):
             f"{f', {fell_back} of them finished on the device' * bool(fell_back)})",
             "Regret": f"{format_percent(self.mean_regret)} in the mean, worst "
             f"{format_percent(float(self.choices()['regret'].max()))}",
+            "Noise": f"requests of one state scatter by {format_percent(self.noise)} (middle half "
+            "over median)",
             "Executed minus predicted": f"{', '.join(told)} of the total, medians",
             "Output": f"first class as the whole model's for {format_percent(same)} of samples"
             f"{self.origin['weights']}",
@@ -161,6 +169,7 @@ class Validation(Told):
             "median_error": self.median_error,
             "p90_error": self.p90_error,
             "mean_regret": self.mean_regret,
+            "noise": self.noise,
             "requests": len(self.requests),
             "fell_back": int((self.requests["why"] != "").sum()),
             "states": len(self.states()),

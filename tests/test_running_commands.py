@@ -49,8 +49,8 @@ def test_a_split_run_by_two_processes_agrees_with_the_whole_model():
         command += ["--threads", "1", "--batch-size", "2", "--repeats", "3"]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
     first, where, times, agreement = done.stdout.splitlines()
-    assert first == "resnet10t, after layer2.0, 3 batches of 2"
-    assert where == "3 finished on the server"
+    assert first == "resnet10t, 3 batches of 2"
+    assert where == "3 by after layer2.0, finished on the server"
     for part in ("total", "head", "encoding", "link", "queue", "tail"):
         assert f"{part} " in times
     assert agreement == (
@@ -68,19 +68,20 @@ def test_json_has_every_request(run, server):
     )
     told = json.loads("\n".join(out))
     assert status == 0
-    assert (told["model"], told["split"], told["batch_size"]) == ("resnet10t", "full offloading", 1)
-    assert [one["where"] for one in told["requests"]] == ["server", "server"]
+    assert (told["model"], told["batch_size"]) == ("resnet10t", 1)
+    ran = [(one["split"], one["where"]) for one in told["requests"]]
+    assert ran == [("full offloading", "server")] * 2
     assert set(told["median_s"]) == {"total", "head", "encoding", "link", "queue", "tail"}
     assert 0 < told["relative_error"] < 0.2
     assert told["same_class"] in (0, 1)
 
 
-def test_a_policy_chooses(run, server, tmp_path):
+def test_a_controller_chooses_by_the_policy(run, server, tmp_path):
     captured = dscwb.capture(MODEL[0], 32, check=False)
-    edge = dscwb.profile(captured, [1], threads=1, passes=10, budget_s=0)
+    server_profile = dscwb.profile(captured, [1], threads=1, passes=10, budget_s=0)
     study = dscwb.sweep(
-        edge,
-        dscwb.scale_profile(edge, 1000),
+        dscwb.scale_profile(server_profile, 0.001),  # a device a thousand times slower
+        server_profile,
         link=dscwb.Link(),
         input_encoding="float32",
         feature_encoding="float32",
@@ -90,11 +91,26 @@ def test_a_policy_chooses(run, server, tmp_path):
         _, out, _ = run(
             *("run", *MODEL, "--server", server, "--policy", path, "--rate", rate, "--json")
         )
-        told = json.loads("\n".join(out))
-        assert told["split"] == study.policy().best_split(1, one_rate(rate))
-        where = "device" if told["split"] == "no offloading" else "server"
-        assert {one["where"] for one in told["requests"]} == {where}
-    assert where == "server"
+        ran = {(one["split"], one["where"]) for one in json.loads("\n".join(out))["requests"]}
+        if rate == "0":
+            assert ran == {("no offloading", "device")}
+        else:
+            assert {where for _, where in ran} == {"server"}
+            assert study.policy().best_split(1, one_rate(rate)) != "no offloading"
+
+
+def test_both_ends_run_on_this_machine_along_a_trace(run, tmp_path):
+    path = tmp_path / "trace.csv"
+    path.write_text("time_s,data_rate_bps\n0,50000000\n1,1000000\n")
+    status, out, _ = run(
+        *("run", *MODEL, "--emulate", "--trace", path, "--repeats", "3"),
+        *("--input-encoding", "uint8", "--feature-encoding", "int8", "--device-slowdown", "50"),
+    )
+    assert status == 0
+    assert out[0].startswith("emulated: ")
+    assert len(out) == 5
+    assert all("predicted" in line and "taken for" in line for line in out[1:4])
+    assert out[-1].endswith(" switches")
 
 
 def test_inputs_from_files(run, server, tmp_path):
@@ -131,7 +147,7 @@ def test_weights_of_a_file(run, tmp_path):
     with serving("--weights", tmp_path / "w.safetensors") as address:
         asked = ("run", *MODEL, "--server", address, "--split", "layer1.0", "--repeats", "1")
         status, out, _ = run(*asked, "--weights", tmp_path / "w.pt")
-        assert (status, out[1]) == (0, "1 finished on the server")
+        assert (status, out[1]) == (0, "1 by after layer1.0, finished on the server")
         assert "random weights" not in out[3]
         assert "weights (SHA-256)" in refused(run(*asked))
         told = refused(run(*asked, "--weights", tmp_path / "bad.pt"))
@@ -141,6 +157,8 @@ def test_weights_of_a_file(run, tmp_path):
 def test_mistakes_are_one_line(run, server, tmp_path):
     asked = ("run", *MODEL, "--server", server)
     both = "give either --split, or --policy with --rate"
+    assert "give either --server HOST:PORT, or --emulate" in refused(run("run", "resnet10t"))
+    assert "--emulate needs --rate, or --trace" in refused(run("run", "resnet10t", "--emulate"))
     (tmp_path / "empty").write_text("\n")
     assert both in refused(run(*asked))
     assert both in refused(run(*asked, "--split", "layer1.0", "--rate", "5"))
@@ -168,6 +186,6 @@ def test_token_and_tls(run, tmp_path):
     with serving(*secret, "--tls-cert", cert, "--tls-key", key) as address:
         asked = ("run", *MODEL, "--server", address, "--split", "layer1.0", "--repeats", "1")
         status, out, _ = run(*asked, *secret, "--tls-ca", cert)
-        assert (status, out[1]) == (0, "1 finished on the server")
+        assert (status, out[1]) == (0, "1 by after layer1.0, finished on the server")
         assert "token is wrong or missing" in refused(run(*asked, "--tls-ca", cert))
         assert "no server at" in refused(run(*asked, *secret))

@@ -236,7 +236,7 @@ def _emulated(
     )
     same = [*used, "--seed", f"{seed}", *(["--weights", f"{weights}"] if weights else [])]
     first = float(given.at(0.0)) if isinstance(given, dscwb.Trace) else given
-    link = {"data_rate_bps": first, "round_trip_s": round_trip_s}
+    link: dict[str, Any] = {"data_rate_bps": first, "round_trip_s": round_trip_s}
     controller = dscwb.Controller(study.policy(), **link)
     say("emulated: device, link and server on one machine")
     with both_ends(model, captured, options=same, slowdown=slowdown, **link, **sent) as (one, real):

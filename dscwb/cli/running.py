@@ -217,13 +217,13 @@ def _emulated(
     import torch
 
     from dscwb.running.live import steps
-    from dscwb.running.local import both_ends, processors, profiled
+    from dscwb.running.local import both_ends, both_profiled
     from dscwb.running.models import built
     from dscwb.units import format_rate
 
     image = [] if image_size is None else ["--image-size", f"{image_size}"]
     used = [*image, "--threads", f"{threads}"]
-    edge, server = (profiled(model, [1], used, one) for one in processors())
+    edge, server = both_profiled(model, [1], used)
     torch.set_num_threads(threads)
     captured = built(model, image_size, weights=weights, seed=seed)
     study = dscwb.sweep(

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -122,6 +123,16 @@ def profiled(
         if process.returncode:
             raise RuntimeError(f"measuring {model} failed. {errors.strip().splitlines()[-1]}")
         return load_profile(path)
+
+
+def both_profiled(
+    model: str, batch_sizes: Sequence[int], options: Sequence[str]
+) -> tuple[Profile, Profile]:
+    """Device and server measured at the same time, each on its own processor; see `profiled`."""
+    with ThreadPoolExecutor() as pool:
+        asked = [pool.submit(profiled, model, batch_sizes, options, one) for one in processors()]
+        edge, server = (one.result() for one in asked)
+    return edge, server
 
 
 def _started(words: Sequence[str], processor: int | None) -> subprocess.Popen[str]:

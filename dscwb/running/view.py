@@ -9,7 +9,6 @@ import math
 import threading
 import time
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
 
@@ -19,7 +18,7 @@ import torch
 
 from dscwb.controller import Controller
 from dscwb.running.live import Step, steps
-from dscwb.running.local import both_ends, processors, profiled
+from dscwb.running.local import both_ends, both_profiled
 from dscwb.running.models import built
 from dscwb.scenario import Link
 from dscwb.study import sweep
@@ -76,9 +75,7 @@ class LiveSplit(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         """
         torch.set_num_threads(1)
         options = ["--threads", "1", "--budget", f"{budget_s}"]
-        with ThreadPoolExecutor() as pool:  # each end on a processor of its own
-            found = [pool.submit(profiled, model, [1], options, one) for one in processors()]
-            edge, server = (one.result() for one in found)
+        edge, server = both_profiled(model, [1], options)
         self._captured = built(model)
         wire: dict[str, Any] = {"input_encoding": input_encoding}
         wire |= {"feature_encoding": feature_encoding}

@@ -19,7 +19,7 @@ from dscwb.workbench.picture import mark, model_picture, picture
 from dscwb.workbench.state import State
 
 HERE = Path(__file__).parent
-SCRIPTS = ("study.js", "pen.js", "drawing.js", "canvas.js")
+SCRIPTS = ("study.js", "old_pen.js", "drawing.js", "canvas.js")
 """The browser's side, in the order in which it reads it: one module."""
 
 

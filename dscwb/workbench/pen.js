@@ -1,119 +1,212 @@
 // A pen for HTML canvas: lines, boxes, words and patterns in the colours of the page's theme.
 
-const TICK = 11, SMALL = 9.5, TITLE = 12; // font sizes in pixels
+const TEXT_PX = 12, BOLD = "600";
+const BLACK = "rgb(0, 0, 0)", WHITE = "rgb(255, 255, 255)";
+const ON_PAPER = { // the theme of whatever is printed or saved, and of a page without JupyterLab
+  font: "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif",
+  text: "rgb(33, 33, 33)", quiet: "rgb(97, 97, 97)", grid: "rgb(224, 224, 224)", paper: WHITE,
+};
 
 function themeOf(element) {
   const style = getComputedStyle(element);
   const read = (name, otherwise) => style.getPropertyValue(name).trim() || otherwise;
   return {
-    font: read("--jp-ui-font-family", "system-ui, sans-serif"),
-    text: read("--jp-ui-font-color1", "#222"),
-    quiet: read("--jp-ui-font-color2", "#777"),
-    grid: read("--jp-border-color2", "#ddd"),
-    paper: read("--jp-layout-color0", "#fff"),
+    font: read("--jp-ui-font-family", ON_PAPER.font),
+    text: read("--jp-ui-font-color1", ON_PAPER.text),
+    quiet: read("--jp-ui-font-color2", ON_PAPER.quiet),
+    grid: read("--jp-border-color2", ON_PAPER.grid),
+    paper: read("--jp-layout-color0", ON_PAPER.paper),
   };
 }
 
-// Draws on one canvas, cleared; x, y, w, h is the plot within its axes.
-class Pen {
-  constructor(canvas, plot, theme) {
-    Object.assign(this, plot, { ctx: canvas.getContext("2d"), theme });
-    this.ctx.setTransform(this.dpr, 0, 0, this.dpr, 0, 0);
-    this.ctx.clearRect(0, 0, canvas.width, canvas.height);
-  }
+// --- contrast, as WCAG 2 defines it --------------------------------------------------------------
 
-  snap = (value) => Math.round(value * this.dpr) / this.dpr; // to a whole pixel of the screen
+const brightnesses = new Map();
+
+// Relative luminance of "rgb(…)" or "#rrggbb", from 0 for black to 1 for white.
+function luminance(colour) {
+  let found = brightnesses.get(colour);
+  if (found === undefined) {
+    const hex = colour.match(/^#(..)(..)(..)/)?.slice(1).map((two) => parseInt(two, 16));
+    const [red, green, blue] = (hex ?? colour.match(/[\d.]+/g).map(Number)).map((channel) =>
+      (channel <= 10 ? channel / 3294.6 : ((channel / 255 + 0.055) / 1.055) ** 2.4));
+    found = 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+    brightnesses.set(colour, found);
+  }
+  return found;
+}
+
+function contrast(one, other) {
+  const [dark, light] = [luminance(one), luminance(other)].sort((a, b) => a - b);
+  return (light + 0.05) / (dark + 0.05);
+}
+
+// Black or white, whichever is seen better on the worse of these colours.
+function inkOn(...colours) {
+  const worst = (ink) => Math.min(...colours.map((colour) => contrast(ink, colour)));
+  return worst(BLACK) >= worst(WHITE) ? BLACK : WHITE;
+}
+
+// --- the pen -------------------------------------------------------------------------------------
+
+// Draws on one canvas of `width` by `height` pixels of the page; x, y, w, h is the plot within its
+// axes. `words` remembers where every text stands, for those who ask whether two of them touch.
+class Pen {
+  constructor(brush, frame, theme) {
+    Object.assign(this, frame, { brush, theme, words: [], tiles: {} });
+  }
 
   get right() { return this.x + this.w; }
   get foot() { return this.y + this.h; }
 
-  font(size, weight = "") { this.ctx.font = `${weight} ${size}px ${this.theme.font}`; }
+  snap = (value) => Math.round(value * this.dpr) / this.dpr; // to a whole pixel of the screen
 
-  widthOf(words, size = TICK, weight = "") {
-    this.font(size, weight);
-    return this.ctx.measureText(words).width;
+  clear() {
+    this.brush.setTransform(this.dpr, 0, 0, this.dpr, 0, 0);
+    this.brush.clearRect(0, 0, this.width, this.height);
+    return this;
   }
 
-  text(words, x, y, { size = TICK, align = "center", colour = this.theme.text, weight = "" } = {}) {
-    this.font(size, weight);
-    Object.assign(this.ctx, { fillStyle: colour, textAlign: align, textBaseline: "middle" });
-    this.ctx.fillText(words, x, y);
+  font(weight = "", size = TEXT_PX) { this.brush.font = `${weight} ${size}px ${this.theme.font}`; }
+
+  widthOf(words, weight = "") {
+    this.font(weight);
+    return this.brush.measureText(words).width;
   }
 
-  line(points, colour, width = 1, dash = []) {
-    this.ctx.beginPath();
-    points.forEach(([x, y]) => this.ctx.lineTo(x, y));
-    this.ctx.setLineDash(dash);
-    Object.assign(this.ctx, { strokeStyle: colour, lineWidth: width });
-    this.ctx.stroke();
-    this.ctx.setLineDash([]);
+  // The words where they fit; else their end, from the front of a word or of a part of a name.
+  fitted(words, width, weight = "") {
+    let kept = words;
+    while (kept.length > 3 && this.widthOf(kept, weight) > width) {
+      const end = kept.replace(/^…/, "").slice(1);
+      kept = `…${end.slice(end.search(/[. ]/) + 1)}`;
+    }
+    return this.widthOf(kept, weight) <= width ? kept : "";
+  }
+
+  // A halo in this colour keeps words readable on lines and patterns.
+  text(words, x, y, { align = "center", colour = this.theme.text, weight = "", halo = null } = {}) {
+    if (!words) return;
+    const wide = this.widthOf(words, weight), { brush } = this;
+    Object.assign(brush, { fillStyle: colour, textAlign: align, textBaseline: "middle" });
+    if (halo) {
+      Object.assign(brush, { strokeStyle: halo, lineWidth: 3, lineJoin: "round" });
+      brush.strokeText(words, x, y);
+    }
+    brush.fillText(words, x, y);
+    const left = x - wide * { left: 0, center: 0.5, right: 1 }[align];
+    this.words.push({ words, left, right: left + wide, top: y - TEXT_PX / 2, foot: y + TEXT_PX / 2 });
+  }
+
+  // As near to x as the canvas's edges allow.
+  textWithin(words, x, y, options = {}) {
+    const half = this.widthOf(words, options.weight) / 2;
+    this.text(words, Math.min(this.width - half, Math.max(half, x)), y, options);
+  }
+
+  line(points, colour, width = 1, dash = []) { this.lines([points], colour, width, dash); }
+
+  // Many lines of one look at once, which is much faster than one by one.
+  lines(lines, colour, width = 1, dash = []) {
+    this.trace(lines);
+    this.brush.setLineDash(dash);
+    Object.assign(this.brush, { strokeStyle: colour, lineWidth: width, lineJoin: "round" });
+    this.brush.stroke();
+    this.brush.setLineDash([]);
+  }
+
+  trace(lines) {
+    this.brush.beginPath();
+    for (const points of lines) {
+      points.forEach(([x, y], k) => (k ? this.brush.lineTo(x, y) : this.brush.moveTo(x, y)));
+    }
+  }
+
+  // Lines that are seen on every colour: white in black, the white dashed for what is pinned.
+  rim(lines, pinned = false) {
+    this.lines(lines, BLACK, 4.5);
+    this.lines(lines, WHITE, 2, pinned ? [6, 4] : []);
   }
 
   across(y, colour, width, dash) { this.line([[this.x, y], [this.right, y]], colour, width, dash); }
   down(x, colour, width, dash) { this.line([[x, this.y], [x, this.foot]], colour, width, dash); }
 
   box(x, y, w, h, colour) {
-    this.ctx.fillStyle = colour;
-    this.ctx.fillRect(x, y, w, h);
+    this.brush.fillStyle = colour;
+    this.brush.fillRect(x, y, w, h);
   }
 
-  frame(x = this.x, w = this.w) {
-    Object.assign(this.ctx, { strokeStyle: this.theme.quiet, lineWidth: 1 });
-    this.ctx.strokeRect(x + 0.5, this.y + 0.5, w - 1, this.h - 1);
+  border(x, y, w, h, colour, width = 1) {
+    this.line([[x, y], [x + w, y], [x + w, y + h], [x, y + h], [x, y]], colour, width);
   }
 
-  shape(points, fill, rim, width) {
-    this.ctx.beginPath();
-    points.forEach(([x, y]) => this.ctx.lineTo(x, y));
-    this.ctx.closePath();
+  frame() { this.border(this.x + 0.5, this.y + 0.5, this.w - 1, this.h - 1, this.theme.quiet); }
+
+  shape(points, fill, rim, width = 1) {
+    this.trace([points]);
+    this.brush.closePath();
     this.paint(fill, rim, width);
   }
 
-  circle(x, y, radius, fill, rim, width) {
-    this.ctx.beginPath();
-    this.ctx.arc(x, y, radius, 0, 2 * Math.PI);
+  circle(x, y, radius, fill, rim, width = 1) {
+    this.brush.beginPath();
+    this.brush.arc(x, y, radius, 0, 2 * Math.PI);
     this.paint(fill, rim, width);
   }
 
-  paint(fill, rim, width = 1) {
-    Object.assign(this.ctx, { fillStyle: fill, strokeStyle: rim, lineWidth: width });
-    if (fill) this.ctx.fill();
-    if (rim) this.ctx.stroke();
+  diamond(x, y, half, fill, rim, width = 1) {
+    this.shape([[x, y - half], [x + half, y], [x, y + half], [x - half, y]], fill, rim, width);
   }
 
-  disc(x, y) { this.circle(x, y, 6, "white", "black", 2.5); } // stands out on every colour
+  paint(fill, rim, width) {
+    Object.assign(this.brush, { fillStyle: fill, strokeStyle: rim, lineWidth: width });
+    if (fill) this.brush.fill();
+    if (rim) this.brush.stroke();
+  }
 
-  inside(draw) {
-    this.ctx.save();
-    this.ctx.beginPath();
-    this.ctx.rect(this.x, this.y, this.w, this.h);
-    this.ctx.clip();
+  inside(draw) { this.within(this.x, this.y, this.w, this.h, draw); }
+
+  within(x, y, w, h, draw) {
+    this.brush.save();
+    this.brush.beginPath();
+    this.brush.rect(x, y, w, h);
+    this.brush.clip();
     draw();
-    this.ctx.restore();
+    this.brush.restore();
   }
+
+  faint(alpha, draw) {
+    this.brush.globalAlpha = alpha;
+    draw();
+    this.brush.globalAlpha = 1;
+  }
+
+  // --- patterns, of one colour or of two side by side ------------------------------------------
 
   hatch(colours, step = 7) {
-    return this.tiled(step, (ctx, side) => colours.forEach((colour, k) => {
-      ctx.fillStyle = colour;
+    return this.tiled(`hatch ${colours} ${step}`, step, (brush, side) => colours.forEach((colour, k) => {
+      brush.fillStyle = colour;
       for (let y = 0; y < side; y += 1) {
-        ctx.fillRect((side - y + k * 1.4 * this.dpr) % side, y, this.dpr, 1);
+        brush.fillRect((side - y + k * 1.4 * this.dpr) % side, y, this.dpr, 1);
       }
     }));
   }
 
-  dots(colours) {
-    return this.tiled(4, (ctx, side) => colours.forEach((colour, k) => {
-      ctx.fillStyle = colour;
-      ctx.fillRect(k * side / 2, k * side / 2, this.dpr, this.dpr);
+  dots(colours, step = 5) {
+    return this.tiled(`dots ${colours} ${step}`, step, (brush, side) => colours.forEach((colour, k) => {
+      brush.fillStyle = colour;
+      brush.fillRect(k * side / 2, k * side / 2, this.dpr, this.dpr);
     }));
   }
 
-  tiled(step, draw) {
+  tiled(name, step, draw) {
+    if (this.tiles[name]) return this.tiles[name];
     const tile = document.createElement("canvas");
     const side = tile.width = tile.height = Math.round(step * this.dpr);
     draw(tile.getContext("2d"), side);
-    const pattern = this.ctx.createPattern(tile, "repeat");
+    const pattern = this.brush.createPattern(tile, "repeat");
     pattern.setTransform(new DOMMatrix([1 / this.dpr, 0, 0, 1 / this.dpr, 0, 0]));
+    this.tiles[name] = pattern;
     return pattern;
   }
 }

@@ -43,6 +43,7 @@ from .reporting.report import report as report
 from .running.client import Answer as Answer
 from .running.client import RefusedError as RefusedError
 from .running.client import SplitClient as SplitClient
+from .running.rig import Rig as Rig
 from .running.server import TailServer as TailServer
 from .running.validation import Validation as Validation
 from .running.validation import load_validation as load_validation

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import ssl
 import threading
 from argparse import ArgumentTypeError
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from statistics import median
@@ -58,6 +60,7 @@ HOW = (
     TOKEN_FILE,
     option("--tls-cert", "The server's certificate, PEM; switches TLS on.", Path),
     option("--tls-key", "Its private key, PEM.", Path),
+    option("--until-input-ends", "End with standard input, so with who holds it.", bool, False),
 )
 def serve(
     model: str,
@@ -66,6 +69,7 @@ def serve(
     token_file: Path | None,
     tls_cert: Path | None,
     tls_key: Path | None,
+    until_input_ends: bool,
     **how: Any,
 ) -> None:
     r"""Run tails for devices until Ctrl-C or SIGTERM.
@@ -92,6 +96,8 @@ def serve(
             print(
                 f"serving {captured.graph.model} on {captured.device} at {shown}:{port}", flush=True
             )
+            if until_input_ends:
+                threading.Thread(target=_at_end_of_input, args=(ended.set,), daemon=True).start()
             while not ended.wait(WAKE_S):
                 pass
     finally:
@@ -158,8 +164,8 @@ def run(
         if given is None:
             raise ValueError("--emulate needs --rate, or --trace with a file.")
         told = {name: how[name] for name in ("image_size", "weights", "seed", *SENT)}
-        threads = how["threads"] or 1
-        _emulated(model, given, repeats, rtt_ms, device_slowdown, threads, **told)
+        told |= {"threads": how["threads"] or 1, "device_slowdown": device_slowdown}
+        _emulated(model, given, repeats, rtt_ms, **told)
         return
     assert server is not None
     if (split is None) == (policy is None) or (policy is None) != (rate is None):
@@ -203,51 +209,32 @@ def _emulated(
     given: float | dscwb.Trace,
     repeats: int,
     round_trip_s: float,
-    slowdown: float,
-    threads: int,
     *,
-    image_size: int | None,
-    weights: Path | None,
-    seed: int,
-    **sent: Any,
+    compression: str,
+    deadline_s: float,
+    **how: Any,
 ) -> None:
     """Run batches over an emulated link, one line each."""
     from itertools import islice
 
-    import torch
-
     from dscwb.running.live import steps
-    from dscwb.running.local import both_ends, both_profiled
-    from dscwb.running.models import built
+    from dscwb.running.rig import Rig
     from dscwb.units import format_rate
 
-    image = [] if image_size is None else ["--image-size", f"{image_size}"]
-    used = [*image, "--threads", f"{threads}"]
-    edge, server = both_profiled(model, [1], used)
-    torch.set_num_threads(threads)
-    captured = built(model, image_size, weights=weights, seed=seed)
-    study = dscwb.sweep(
-        edge,
-        server,
-        link=dscwb.Link(round_trip_s=round_trip_s),
-        device_slowdown=slowdown,
-        input_encoding=sent["input_encoding"],
-        feature_encoding=sent["feature_encoding"],
-    )
-    same = [*used, "--seed", f"{seed}", *(["--weights", f"{weights}"] if weights else [])]
+    rig = Rig.measured(model, link=dscwb.Link(round_trip_s=round_trip_s), at_once=True, **how)
     first = float(given.at(0.0)) if isinstance(given, dscwb.Trace) else given
-    link: dict[str, Any] = {"data_rate_bps": first, "round_trip_s": round_trip_s}
-    controller = dscwb.Controller(study.policy(), **link)
+    controller = rig.controller(first)
     say("emulated: device, link and server on one machine")
-    with both_ends(model, captured, options=same, slowdown=slowdown, **link, **sent) as (one, real):
+    with rig.running(first, compression=compression, deadline_s=deadline_s) as (client, link):
 
         def rate(now_s: float) -> float:
             if isinstance(given, dscwb.Trace):
-                real.set_rate(given.at(now_s, repeat=True))
+                link.set_rate(given.at(now_s, repeat=True))
                 return given.at(now_s, repeat=True)
             return given
 
-        running = steps(one, study, controller, captured.inputs(1), rate)
+        inputs = rig.captured.inputs(1)
+        running = steps(client, rig.study, controller, inputs, rate)
         for step in islice(running, repeats):
             answer = step.answer
             say(
@@ -356,6 +343,14 @@ def _read(captured: CapturedModel, path: Path) -> list[torch.Tensor]:
     shape = tuple(captured.example_inputs[0].shape[1:])
     how = shown.resolve_data_config({"input_size": shape}, pretrained_cfg=about.to_dict())
     return [shown.create_transform(**how)(image)[None]]
+
+
+def _at_end_of_input(then: Callable[[], object]) -> None:
+    """Not through `sys.stdin`, whose lock Python would wait for when it ends."""
+    with suppress(OSError):
+        while os.read(0, 4096):
+            pass
+    then()
 
 
 def _token(path: Path | None) -> str | None:

@@ -14,9 +14,14 @@ from dscwb.cli.torch_arm import IMAGE_SIZE, MODEL, some
 if TYPE_CHECKING:
     import pandas as pd
 
-    from dscwb import Profile
-
 WORST = 5  # states that are shown
+DEADLINE_S = 60.0
+"""A slow link is no failure here."""
+MEASURED = (
+    *("image_size", "weights", "seed", "threads", "batch_sizes", "edge", "budget_s"),
+    *("input_encoding", "feature_encoding", "granularity", "device_slowdown"),
+)
+"""What a `Rig` is told under the same name."""
 
 
 def _rates(text: str) -> list[float]:
@@ -51,9 +56,7 @@ def _numbers(text: str) -> list[float]:
     option("-o --output", "File for every request, .parquet.", Path),
     option("--json", "Print one JSON object.", bool, False, dest="as_json"),
 )
-def validate(
-    model: str, output: Path | None, as_json: bool, budget_s: float, threads: int, **asked: Any
-) -> None:
+def validate(model: str, output: Path | None, as_json: bool, **asked: Any) -> None:
     """Execute the splits that could be best, and hold each time against its prediction.
 
     In random order: every split that is best at some rate, no and full offloading, the next best
@@ -64,61 +67,36 @@ def validate(
       dscwb validate mobilenetv3_small_100 --emulate --rates 5,20,100 -o validation.parquet
       dscwb validate resnet50 --server 10.0.0.2:7000 --server-profile t4.parquet --rates 90 --json
     """
-    import torch
     from tqdm import tqdm
 
-    from dscwb.running.local import both_ends, processors, profiled
-    from dscwb.running.models import built
+    from dscwb.running.rig import Rig
 
-    if asked["emulate"] == (asked["server"] is not None):
+    emulate, address, rates = asked["emulate"], asked["server"], asked["rates"]
+    if emulate == (address is not None):
         raise ValueError("Give either --emulate, or --server HOST:PORT of a running `dscwb serve`.")
-    if not asked["emulate"] and asked["server_profile"] is None:
+    if not emulate and asked["server_profile"] is None:
         raise ValueError("--server needs --server-profile, the server's own `dscwb profile`.")
-    size = asked["image_size"]
-    image = [] if size is None else ["--image-size", f"{size}"]
-    same = [*image, "--seed", f"{asked['seed']}"]
-    same += [] if asked["weights"] is None else ["--weights", f"{asked['weights']}"]
-    used = ["--threads", f"{threads}"]
-    measured = [*image, *used, "--budget", f"{budget_s}"]
-    sizes, rates = asked["batch_sizes"], asked["rates"]
-    here, there = processors() if asked["emulate"] else (None, None)
-
-    def profile(given: str | None, processor: int | None) -> Profile:
-        return dscwb.as_profile(given) if given else profiled(model, sizes, measured, processor)
-
-    edge = profile(asked["edge"], here)
-    server = profile(asked["server_profile"], there)
-    captured = built(model, size, weights=asked["weights"], seed=asked["seed"])
-    study = dscwb.sweep(
-        edge,
-        server,
-        link=dscwb.Link(round_trip_s=asked["rtt_s"]),
+    rig = Rig.measured(
+        model,
+        **{name: asked[name] for name in MEASURED},
+        server=asked["server_profile"],
         data_rates_bps=rates,
-        batch_sizes=sizes,
-        **{name: asked[name] for name in ("input_encoding", "feature_encoding", "granularity")},
-        device_slowdown=asked["device_slowdown"],
+        link=dscwb.Link(round_trip_s=asked["rtt_s"]),
+        apart=emulate,
     )
-    torch.set_num_threads(threads)
-    ends: dict[str, Any] = {
-        **{name: asked[name] for name in ("input_encoding", "feature_encoding")},
-        "deadline_s": 60.0,
-        "slowdown": asked["device_slowdown"],
-    }
     with ExitStack() as held:
-        if asked["emulate"]:
-            first = {"data_rate_bps": rates[0], "round_trip_s": asked["rtt_s"]}
-            pair = both_ends(model, captured, options=[*same, *used], **first, **ends)
-            client, link = held.enter_context(pair)
+        if emulate:
+            client, link = held.enter_context(rig.running(rates[0], deadline_s=DEADLINE_S))
             words, set_rate = "emulated: device, link and server on one machine", link.set_rate
         else:
-            host, _, port = asked["server"].rpartition(":")
-            client = dscwb.SplitClient(captured, (host.strip("[]"), int(port)), **ends)
-            held.enter_context(client)
+            host, _, port = address.rpartition(":")
+            there = host.strip("[]"), int(port)
+            client = held.enter_context(rig.connected(there, deadline_s=DEADLINE_S))
             words, set_rate = "the link as it is", None
         found = dscwb.validate(
             client,
-            captured,
-            study,
+            rig.captured,
+            rig.study,
             set_rate=set_rate,
             gaps_s=asked["gap_ms"],
             repeats=asked["repeats"],

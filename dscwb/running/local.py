@@ -1,22 +1,25 @@
-"""Both ends on one machine: a server in its own process, pinned to a processor of its own."""
+"""Other processes of this machine: a server, or a measurement, on a processor of its own."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from threading import Thread
+from typing import IO
 
-from dscwb.capturing.captured import CapturedModel
 from dscwb.profiles.files import load_profile
 from dscwb.profiles.records import Profile
-from dscwb.running.client import SplitClient
-from dscwb.running.emulated import EmulatedLink
+
+LINES_KEPT = 20
+"""Of what a server says; more would fill the memory of whoever runs one for days."""
+ENDS_WITHIN_S = 10.0
 
 
 def processors() -> tuple[int | None, int | None]:
@@ -42,106 +45,93 @@ def pinned(processor: int | None) -> Iterator[None]:
 
 
 @contextmanager
-def served(
-    model: str, options: Sequence[str] = (), processor: int | None = None
-) -> Iterator[tuple[str, int]]:
-    """Run ``dscwb serve`` as a process; gives its address.
+def served(words: Sequence[str], processor: int | None = None) -> Iterator[tuple[str, int]]:
+    """Run ``dscwb serve`` as a process; gives its address. It ends with this process, too.
 
     Args:
-        model: As the command takes it.
-        options: More of the command's options.
+        words: The command's own, the model first.
         processor: The one to run on.
 
     Raises:
         RuntimeError: It ended before it was ready; says why.
     """
-    process = _started(["serve", model, *options], processor)
-    assert process.stdout is not None
-    try:
-        line = process.stdout.readline().split()
-        if not line:
-            assert process.stderr is not None
-            raise RuntimeError(f"the server did not start. {process.stderr.read().strip()}")
-        host, _, port = line[-1].rpartition(":")
-        yield host.strip("[]"), int(port)
-    finally:
-        process.terminate()
-        process.wait()
-        process.stdout.close()
-        if process.stderr:
-            process.stderr.close()
-
-
-@contextmanager
-def both_ends(
-    model: str,
-    captured: CapturedModel,
-    *,
-    data_rate_bps: float,
-    round_trip_s: float,
-    options: Sequence[str] = (),
-    **client: Any,
-) -> Iterator[tuple[SplitClient, EmulatedLink]]:
-    """A client in this process, a server in another, and an emulated link between them.
-
-    Args:
-        model: As ``dscwb serve`` takes it; with these options it must give the captured model.
-        captured: What the client runs.
-        data_rate_bps: Of the link at first, bit/s.
-        round_trip_s: Of the link, seconds.
-        options: Options of ``dscwb serve``.
-        client: Arguments of `SplitClient`.
-
-    Raises:
-        RuntimeError: The server did not start.
-        RefusedError: The server holds another model.
-    """
-    here, there = processors()
-    with (
-        served(model, options, there) as address,
-        EmulatedLink(address, data_rate_bps=data_rate_bps, round_trip_s=round_trip_s) as link,
-        pinned(here),
-        SplitClient(captured, link.address, **client) as own,
-    ):
-        yield own, link
+    with _started(["serve", *words, "--until-input-ends"], processor, alone=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        said, saying = _heard(process.stderr)
+        try:
+            line = process.stdout.readline().split()
+            if not line:
+                saying.join()
+                raise RuntimeError(f"the server did not start. {''.join(said).strip()}")
+            _heard(process.stdout)
+            host, _, port = line[-1].rpartition(":")
+            yield host.strip("[]"), int(port)
+        finally:
+            process.terminate()
+            try:
+                process.wait(ENDS_WITHIN_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
 def profiled(
-    model: str, batch_sizes: Sequence[int], options: Sequence[str], processor: int | None
-) -> Profile:
-    """Run ``dscwb profile`` as a process of its own on one processor.
+    model: str,
+    batch_sizes: Sequence[int],
+    options: Sequence[str],
+    processors: Sequence[int | None],
+    *,
+    at_once: bool = False,
+) -> list[Profile]:
+    """Run ``dscwb profile`` on each of these processors, in processes of their own.
+
+    Args:
+        model: As the command takes it.
+        batch_sizes: To measure.
+        options: More of the command's options.
+        processors: None for all.
+        at_once: All at the same time; else one after the other.
 
     Raises:
-        RuntimeError: It failed; says why.
+        RuntimeError: One failed; says why.
     """
     sizes = ",".join(map(str, batch_sizes))
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "profile.parquet"
-        words = ["profile", model, "--batch-sizes", sizes, "-o", str(path), *options]
-        process = _started(words, processor)
-        _, errors = process.communicate()
+
+    def one(path: Path, processor: int | None) -> Profile:
+        words = ["profile", model, "--batch-sizes", sizes, "-o", f"{path}", *options]
+        with _started(words, processor) as process:
+            _, errors = process.communicate()
         if process.returncode:
             raise RuntimeError(f"measuring {model} failed. {errors.strip().splitlines()[-1]}")
         return load_profile(path)
 
-
-def both_profiled(
-    model: str, batch_sizes: Sequence[int], options: Sequence[str]
-) -> tuple[Profile, Profile]:
-    """Device and server measured at the same time, each on its own processor; see `profiled`."""
-    with ThreadPoolExecutor() as pool:
-        asked = [pool.submit(profiled, model, batch_sizes, options, one) for one in processors()]
-        edge, server = (one.result() for one in asked)
-    return edge, server
+    with TemporaryDirectory() as folder, ThreadPoolExecutor(2 if at_once else 1) as pool:
+        paths = (Path(folder) / f"{i}.parquet" for i in range(len(processors)))
+        return list(pool.map(one, paths, processors))
 
 
-def _started(words: Sequence[str], processor: int | None) -> subprocess.Popen[str]:
-    """A process of this command line, which has none of the threads of this one."""
+def _started(
+    words: Sequence[str], processor: int | None, *, alone: bool = False
+) -> subprocess.Popen[str]:
+    """A process of this command line, which has none of the threads of this one.
+
+    Its input is open as long as this process lives. An interrupt of a terminal or a notebook is for
+    all processes there, but not for one that is alone.
+    """
     with pinned(processor):  # which a child takes over
         return subprocess.Popen(
             [sys.executable, "-m", "dscwb", *words],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            start_new_session=alone,
         )
+
+
+def _heard(pipe: IO[str]) -> tuple[deque[str], Thread]:
+    """The last lines that come, read at once: a full pipe would stop whoever writes into it."""
+    lines: deque[str] = deque(maxlen=LINES_KEPT)
+    thread = Thread(target=lines.extend, args=(pipe,), daemon=True)
+    thread.start()
+    return lines, thread

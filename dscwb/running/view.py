@@ -14,14 +14,10 @@ from typing import Any
 
 import ipywidgets as widgets
 import plotly.graph_objects as go
-import torch
 
-from dscwb.controller import Controller
 from dscwb.running.live import Step, steps
-from dscwb.running.local import both_ends, both_profiled
-from dscwb.running.models import built
+from dscwb.running.rig import Rig
 from dscwb.scenario import Link
-from dscwb.study import sweep
 from dscwb.traces import Trace
 from dscwb.units import format_percent, format_rate, format_seconds, shown_name
 
@@ -73,27 +69,18 @@ class LiveSplit(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         Raises:
             RuntimeError: The server did not start.
         """
-        torch.set_num_threads(1)
-        options = ["--threads", "1", "--budget", f"{budget_s}"]
-        edge, server = both_profiled(model, [1], options)
-        self._captured = built(model)
-        wire: dict[str, Any] = {"input_encoding": input_encoding}
-        wire |= {"feature_encoding": feature_encoding}
-        link = Link(round_trip_s=round_trip_s)
-        self.study = sweep(edge, server, link=link, device_slowdown=device_slowdown, **wire)
-        self.controller = Controller(
-            self.study.policy(), data_rate_bps=data_rate_bps, round_trip_s=round_trip_s
+        self.rig = Rig.measured(
+            model,
+            budget_s=budget_s,
+            at_once=True,
+            link=Link(round_trip_s=round_trip_s),
+            device_slowdown=device_slowdown,
+            input_encoding=input_encoding,
+            feature_encoding=feature_encoding,
         )
-        self._ends: dict[str, Any] = {
-            "data_rate_bps": data_rate_bps,
-            "round_trip_s": round_trip_s,
-            "deadline_s": deadline_s,
-            "options": ["--threads", "1"],
-            "slowdown": device_slowdown,
-            **wire,
-        }
-        self._slowdown = device_slowdown
-        self._model, self._trace, self._every_s = model, trace, every_s
+        self.study = self.rig.study
+        self.controller = self.rig.controller(data_rate_bps)
+        self._deadline_s, self._trace, self._every_s = deadline_s, trace, every_s
         self.steps: deque[Step] = deque(maxlen=10_000)
         self.failed: BaseException | None = None
         self._stop, self._count = threading.Event(), 0
@@ -138,7 +125,8 @@ class LiveSplit(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
     def _run(self) -> None:
         try:
-            with both_ends(self._model, self._captured, **self._ends) as (client, link):
+            began_bps = self._rate.value
+            with self.rig.running(began_bps, deadline_s=self._deadline_s) as (client, link):
 
                 def rate(now_s: float) -> float:
                     if self._down.value:
@@ -149,7 +137,7 @@ class LiveSplit(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
                     link.set_rate(wanted)
                     return float(wanted)
 
-                inputs = self._captured.inputs(1)
+                inputs = self.rig.captured.inputs(1)
                 running = steps(
                     client, self.study, self.controller, inputs, rate, every_s=self._every_s
                 )
@@ -176,6 +164,7 @@ class LiveSplit(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             for step in shown
             if not step.answer.why and math.isfinite(step.predicted_s)
         )
+        slowdown = self.study.scenario.device_slowdown
         error = format_percent(apart[len(apart) // 2]) if apart else "–"
         self._words.value = (
             f"<b>{shown_name(last.answer.split)}</b> in {format_seconds(last.answer.total_s)}, "
@@ -184,7 +173,7 @@ class LiveSplit(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             f"Link {format_rate(last.data_rate_bps)}, taken for {format_rate(last.estimate_bps)}; "
             f"server load {last.server_load:.2f}; {last.switches} switches, {back} of the last "
             f"{len(shown)} finished on the device for want of an answer; median error {error}. "
-            f"Emulated: server, link and device, {self._slowdown:g} × slower, on one machine."
+            f"Emulated: server, link and device, {slowdown:g} × slower, on one machine."
         )
         executed, told, alone, real, taken = self._figure.data
         with self._figure.batch_update():

@@ -85,7 +85,8 @@ class Pen {
   }
 
   // A halo in this colour keeps words readable on lines and patterns.
-  text(words, x, y, { align = "center", colour = this.theme.text, weight = "", halo = null } = {}) {
+  text(words, x, y, options = {}) {
+    const { align = "center", colour = this.theme.text, weight = "", halo = null } = options;
     if (!words) return;
     const wide = this.widthOf(words, weight), { brush } = this;
     Object.assign(brush, { fillStyle: colour, textAlign: align, textBaseline: "middle" });
@@ -94,8 +95,8 @@ class Pen {
       brush.strokeText(words, x, y);
     }
     brush.fillText(words, x, y);
-    const left = x - wide * { left: 0, center: 0.5, right: 1 }[align];
-    this.words.push({ words, left, right: left + wide, top: y - TEXT_PX / 2, foot: y + TEXT_PX / 2 });
+    const left = x - wide * { left: 0, center: 0.5, right: 1 }[align], half = TEXT_PX / 2;
+    this.words.push({ words, left, right: left + wide, top: y - half, foot: y + half });
   }
 
   // As near to x as the canvas's edges allow.
@@ -184,26 +185,27 @@ class Pen {
   // --- patterns, of one colour or of two side by side ------------------------------------------
 
   hatch(colours, step = 7) {
-    return this.tiled(`hatch ${colours} ${step}`, step, (brush, side) => colours.forEach((colour, k) => {
-      brush.fillStyle = colour;
+    return this.tiled(`hatch ${colours} ${step}`, step, (brush, side, k) => {
       for (let y = 0; y < side; y += 1) {
         brush.fillRect((side - y + k * 1.4 * this.dpr) % side, y, this.dpr, 1);
       }
-    }));
+    }, colours);
   }
 
   dots(colours, step = 5) {
-    return this.tiled(`dots ${colours} ${step}`, step, (brush, side) => colours.forEach((colour, k) => {
-      brush.fillStyle = colour;
+    return this.tiled(`dots ${colours} ${step}`, step, (brush, side, k) => {
       brush.fillRect(k * side / 2, k * side / 2, this.dpr, this.dpr);
-    }));
+    }, colours);
   }
 
-  tiled(name, step, draw) {
+  tiled(name, step, draw, colours) {
     if (this.tiles[name]) return this.tiles[name];
-    const tile = document.createElement("canvas");
+    const tile = document.createElement("canvas"), brush = tile.getContext("2d");
     const side = tile.width = tile.height = Math.round(step * this.dpr);
-    draw(tile.getContext("2d"), side);
+    colours.forEach((colour, k) => {
+      brush.fillStyle = colour;
+      draw(brush, side, k);
+    });
     const pattern = this.brush.createPattern(tile, "repeat");
     pattern.setTransform(new DOMMatrix([1 / this.dpr, 0, 0, 1 / this.dpr, 0, 0]));
     this.tiles[name] = pattern;

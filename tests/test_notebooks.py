@@ -6,13 +6,18 @@ import asyncio
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from nbconvert import HTMLExporter
 
 from dscwb.workbench.controls import Line
-from tests.lab import ROOT, copy_project
+from tests.lab import ANSWER_MS, ROOT, chromium_page, copy_project
 
 NOTEBOOKS = sorted(path.relative_to(ROOT) for path in (ROOT / "notebooks").glob("*.ipynb"))
 MAX_BYTES = 200_000
 TIMEOUT_S = 180
+PLOTLY = "application/vnd.plotly.v1+json"
+# Figures with something in them.
+DRAWN = """[...document.querySelectorAll('.dscwb-figure')].filter((one) =>
+  one.querySelector('.hm image, .trace path, .points path, .scatterlayer path'))"""
 AT_ONCE = 2  # kernels; each loads torch and waits for it
 
 
@@ -77,6 +82,27 @@ def test_runs_without_errors(path, executed):
         outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
         kinds = {kind for output in outputs for kind in output.get("data", {})}
         assert "application/vnd.jupyter.widget-view+json" in kinds
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=str)
+def test_its_page_shows_every_figure_without_a_network(path, executed, chromium, tmp_path):
+    outputs = [one for cell in executed[path].cells for one in cell.get("outputs", ())]
+    figures = sum(PLOTLY in output.get("data", {}) for output in outputs)
+    page_file = tmp_path / "page.html"
+    page_file.write_text(HTMLExporter().from_notebook_node(executed[path])[0], encoding="utf-8")
+    with chromium_page(chromium) as page:
+        page.context.set_offline(True)
+        errors = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(page_file.as_uri())
+        page.wait_for_function(f"(n) => {DRAWN}.length === n", arg=figures, timeout=ANSWER_MS)
+        buttons = page.evaluate(
+            "[...document.querySelectorAll('.modebar-btn')].map((one) => one.dataset.title)"
+        )
+    assert errors == []
+    assert page_file.read_text("utf-8").count('class="dscwb-plotly"') == (figures > 0)
+    assert not [title for title in buttons if "share" in title.lower()]
 
 
 def test_the_check_for_swallowed_errors_can_fail(tmp_path):

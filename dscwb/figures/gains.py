@@ -66,7 +66,9 @@ def plot_gains(gains: pd.DataFrame, *, pair: str | None = None) -> go.Figure:
     beside = {}
     for model, sizes, not_ok in first[["batch_sizes", "not_ok"]].itertuples():
         stars = [f"{one}{NOT_OK * (one in not_ok.split(', '))}" for one in sizes.split(", ")]
-        beside[model] = f"{model}<br><span style='font-size:10px'>{', '.join(stars)}</span>"
+        beside[model] = (
+            f"{model}<br><span style='font-size:{layout.TEXT}px'>{', '.join(stars)}</span>"
+        )
     figure = _panels(panels).update_yaxes(
         layout.AXIS,
         domain=[0, ROW * len(first) / (ROW * len(first) + HEADS)],

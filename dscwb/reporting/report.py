@@ -18,12 +18,13 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from dscwb import figures, units
-from dscwb.figures.layout import CONFIG, best_in_words, caption_of, wrapped
+from dscwb.figures.layout import best_in_words, caption_of, wrapped
 from dscwb.reporting.recipe import recipe
 from dscwb.study import Study, captions, conventions, sureness, sweep, worth
 from dscwb.study.confidence import Confidence
 from dscwb.study.study import BASELINES
 from dscwb.study.thresholds import few_batch_sizes, fingerprint
+from dscwb.toolbar import CONFIG
 from dscwb.writing import atomically
 
 MOST_POINTS = 20_000

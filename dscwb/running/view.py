@@ -18,6 +18,7 @@ import plotly.graph_objects as go
 from dscwb.running.live import Step, steps
 from dscwb.running.rig import Rig
 from dscwb.scenario import Link
+from dscwb.toolbar import MODEBAR
 from dscwb.traces import Trace
 from dscwb.units import format_percent, format_rate, format_seconds, shown_name
 
@@ -221,6 +222,7 @@ def _figure() -> go.FigureWidget:
         traces,
         layout={
             "template": "plotly_white",
+            "modebar": MODEBAR,
             "height": 460,
             "margin": {"l": 64, "r": 16, "t": 40, "b": 44},
             "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"},

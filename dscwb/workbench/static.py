@@ -14,9 +14,9 @@ from dscwb.figures import (
     plot_latency_vs_rate,
     plot_maps,
 )
-from dscwb.figures.layout import CONFIG
 from dscwb.study import Study
 from dscwb.study.confidence import Confidence
+from dscwb.toolbar import CONFIG
 from dscwb.workbench.state import State
 
 FIGURES = ("maps", "latency", "breakdown", "compression")

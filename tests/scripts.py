@@ -1,0 +1,10 @@
+"""The browser's scripts as the tests load them."""
+
+from pathlib import Path
+
+import dscwb.workbench
+
+HERE = Path(dscwb.workbench.__file__).parent
+ENGINE = "\n".join(
+    (HERE / name).read_text("utf-8") for name in ("pair.js", "engine.js", "words.js")
+)

@@ -1,7 +1,7 @@
 // Cost over data rate at one batch size: every split a line, the best ones bold.
 
 const CURVE_MARGINS = [52, 14, 25, 36];
-const SAMPLES = 64; // points of a cost line
+const SAMPLE_PX = 5; // between two points of a cost line
 const ABOVE_BEST = 4, BELOW_BEST = 2.5; // the axis ends so far above and below the best splits
 const NEAR_PX = 12; // a hand so near to a line means it
 const OTHERS = "rgba(128, 128, 128, 0.5)";
@@ -27,7 +27,7 @@ function liner(plot, { study, row }) {
   const costs = curveAxis(study), rates = rateAxis(study);
   return (split, from = study.low, to = study.high) => {
     const first = rates.share(from), last = rates.share(to);
-    const count = Math.max(2, Math.ceil(SAMPLES * (last - first)));
+    const count = Math.max(2, Math.ceil(plot.w / SAMPLE_PX * (last - first)));
     return Array.from({ length: count + 1 }, (_, k) => {
       const share = first + (k / count) * (last - first);
       const cost = study.costAt(row, split, rates.value(share));
@@ -68,13 +68,12 @@ function drawCurves(pen, ctx) {
   drawFootAxis(pen, rateAxis(study), "Data rate (bit/s)");
 }
 
-// Under the best lines there is nothing: room for their names.
+// Under the best lines there is nothing: room for their names, where they are wide enough.
 function labelPiece(pen, points, words) {
-  const left = points[0][0], room = points.at(-1)[0] - left - 8, shown = pen.fitted(words, room);
-  const half = pen.widthOf(shown) / 2, x = left + 4 + room / 2;
-  const over = points.filter(([at]) => Math.abs(at - x) <= half + 4).map(([, y]) => y);
-  const y = Math.max(...over, points[points.length >> 1][1]) + 14;
-  if (y < pen.foot - TEXT_PX / 2) pen.text(shown, x, y);
+  const left = points[0][0] + 4, room = points.at(-1)[0] - 4 - left, half = pen.widthOf(words) / 2;
+  const x = left + room / 2, over = points.filter(([at]) => Math.abs(at - x) <= half + 4);
+  const y = Math.max(...over.map((one) => one[1])) + 14;
+  if (2 * half <= room && y < pen.foot - TEXT_PX / 2) pen.text(words, x, y);
 }
 
 function markCurves(pen, ctx) {

@@ -275,18 +275,37 @@ export class Study {
     });
   }
 
+  // Envelopes of a row in every corner.
+  cornerEnvelopes(row) {
+    return this.asked(`envelopes ${row}`, () => this.corners(row).map(({ rise }) => {
+      const a = this.of("intercept", row).map((cost, k) => cost + rise[k]);
+      return lowerEnvelope(a, this.of("slope", row), [...this.candidates.keys()]);
+    }));
+  }
+
   // Whether the best split stays the best wherever these times may lie.
   robust(row, rate) {
     if (!this.errors.length || rate === 0) return true;
-    const rows = this.asked(`robust ${row}`, () => this.corners(row).map(({ rise }) => {
-      const a = this.of("intercept", row).map((cost, k) => cost + rise[k]);
-      return lowerEnvelope(a, this.of("slope", row), this.candidates.map((_, k) => k));
-    }));
     const best = this.bestAt(row, rate);
-    return rows.every(({ splits, rates }) => {
+    return this.cornerEnvelopes(row).every(({ splits, rates }) => {
       const above = rates.findIndex((change) => change >= rate);
       return splits.at(above) === best; // -1 is the last piece
     });
+  }
+
+  // Ranges of data rates in which it does not: from where, not included, to where, included.
+  fragile(row) {
+    if (!this.errors.length) return [];
+    const { low, high } = this, found = [];
+    const changes = [this.envelopes[row], ...this.cornerEnvelopes(row)].flatMap(({ rates }) => rates);
+    const inner = changes.filter((rate) => rate > low && rate < high).sort((a, b) => a - b);
+    [...inner, high].forEach((to, k) => {
+      const from = inner[k - 1] ?? low;
+      if (from === to || this.robust(row, to)) return;
+      if (found.at(-1)?.[1] === from) found.at(-1)[1] = to;
+      else found.push([from, to]);
+    });
+    return found;
   }
 
   // Where another split takes over if the times are off, nearest first.

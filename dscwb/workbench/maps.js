@@ -2,7 +2,6 @@
 
 const MAP_MARGINS = [38, 14, 25, 36];
 const DOUBT_INKS = ["rgba(0, 0, 0, 0.75)", "rgba(255, 255, 255, 0.75)"]; // seen on any colour
-const DOT_PX = 2; // of a row that is tried for whether the answer hangs on a model
 const FEW_REGIONS = 12; // of more, wide borders would hide what lies between them
 const RATE_STEP = 0.02; // of the exponent of ten, as the slider of data rates
 // What keys do to a map: steps of the rate, rows.
@@ -122,17 +121,13 @@ function labelRegions(pen, study, pieces) {
 // Hatches where nobody knows which split is best, dots where the answer hangs on a model.
 function drawDoubts(pen, { study, confidence }) {
   const hatch = pen.hatch(DOUBT_INKS), dots = pen.dots(DOUBT_INKS);
-  const count = Math.ceil(pen.w / DOT_PX), share = (k) => Math.min(1, k / count);
-  const columns = Array.from({ length: count }, (_, k) => rateAxis(study).value(share(k + 0.5)));
-  const known = (confidence?.edges_bps ?? []).map((rate) => rateX(pen, study, rate));
+  const x = (rate) => rateX(pen, study, rate), edges = (confidence?.edges_bps ?? []).map(x);
   study.batchSizes.forEach((size, row) => {
     const [top, height] = rowBox(pen, study, row);
     const fill = (pattern, from, to) => pen.box(from, top, to - from, height, pattern);
     const undecided = confidence?.undecided[confidence.batch_sizes.indexOf(size)] ?? [];
-    runs(undecided, (from, to) => fill(hatch, known[from], known[to]));
-    if (!study.errors.length) return;
-    runs(columns.map((rate) => !study.robust(row, rate)),
-      (from, to) => fill(dots, pen.x + share(from) * pen.w, pen.x + share(to) * pen.w));
+    runs(undecided, (from, to) => fill(hatch, edges[from], edges[to]));
+    for (const [from, to] of study.fragile(row)) fill(dots, x(from), x(to));
   });
 }
 

@@ -214,14 +214,15 @@ function underModel({ study, row, rate }, plot, x, y) {
   return { row, rate, split, part };
 }
 
-function modelTip({ study }, { row, rate, split, part }) {
+function modelTip(ctx, place) {
+  const { study } = ctx, { split, part } = place;
   if (part) {
     const whole = partsOf(study.pair).reduce((sum, one) => sum + (one.flops ?? 0), 0);
     const share = part.flops && `${formatPercent(part.flops / whole)} of the FLOPs`;
     const bound = part.bound && `${BOUND_WORDS[part.bound]} on the device`;
     return [part.name, part.kind, share, bound].filter(Boolean).join("\n");
   }
-  const one = study.candidates[split], words = tipWords(study, row, rate, split);
+  const one = study.candidates[split], words = splitTip(ctx, place);
   const kind = KIND_WORDS[kindOf(study)(one)];
   return kind ? `${words}\nc = ${formatNumber(one.ratio)}: ${kind}` : words;
 }

@@ -75,7 +75,10 @@ const rateLabel = (rate) => prefixed(rate, "", ["G", "M", "k", ""]).trim();
 const rateAxis = ({ low, high }) => new Axis(low, high, rateLabel);
 
 // What most views say under a hand.
-const splitTip = ({ study }, { row, rate, split }) => tipWords(study, row, rate, split);
+function splitTip({ study, baseline, confidence }, { row, rate, split }) {
+  const sure = sureOf(confidence, study.batchSizes[row], rate);
+  return tipWords(study, row, rate, split, { sure, over: baseline });
+}
 
 // Ticks, labels and title under a plot.
 function drawFootAxis(pen, axis, title, grid = false) {

@@ -49,6 +49,7 @@ from .running.validation import Validation as Validation
 from .running.validation import load_validation as load_validation
 from .running.validation import validate as validate
 from .running.view import LiveSplit as LiveSplit
+from .scaling.grids import grid as grid
 from .scenario import Link as Link
 from .scenario import PowerModel as PowerModel
 from .scenario import Scenario as Scenario

@@ -214,7 +214,8 @@ def _profile(table: pa.Table) -> Profile:
         if (found := about.get("transfers")) is not None:
             times = {name: np.array(found[name], dtype=np.int64) for name in COPIES}
             copies = Transfers(**times, host_memory=found["host_memory"])
-        return Profile(graph, provenance, _passes(table, graph), about["time_scale"], copies)
+        passes = _passes(table, graph, waited=provenance.gap_s > 0)
+        return Profile(graph, provenance, passes, about["time_scale"], copies)
     except ProfileError:
         raise
     except (ValueError, KeyError, TypeError, RecursionError, zlib.error) as error:
@@ -260,7 +261,7 @@ def _graph(packed: bytes) -> ModelGraph:
     return graph
 
 
-def _passes(table: pa.Table, graph: ModelGraph) -> tuple[Passes, ...]:
+def _passes(table: pa.Table, graph: ModelGraph, waited: bool) -> tuple[Passes, ...]:
     """The rows of each batch size as one record."""
     sizes, cut, time_ns = (_integers(table.column(n)) for n in ("batch_size", "cut", "time_ns"))
     kind = table.column("kind").to_numpy()
@@ -283,7 +284,7 @@ def _passes(table: pa.Table, graph: ModelGraph) -> tuple[Passes, ...]:
         )
         oom = bool(np.any((sizes == size) & (kind == "oom")))
         plain_ns, stamped_ns = time_ns[rows["plain"]], stamps[rows["stamped"]]
-        passes.append(Passes(int(size), plain_ns, stamped_ns, tuple(separate), oom))
+        passes.append(Passes(int(size), plain_ns, stamped_ns, tuple(separate), oom, waited))
     return tuple(passes)
 
 

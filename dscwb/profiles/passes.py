@@ -72,6 +72,7 @@ class Passes:
             both arrays ran next to each other, in random order.
         separate: Heads and tails executed on their own.
         oom: True where the device ran out of memory; then there are no times.
+        waited: Every pass, and each half run on its own, began after an idle gap.
     """
 
     batch_size: int
@@ -79,6 +80,7 @@ class Passes:
     stamped_ns: Nanoseconds
     separate: tuple[Separate, ...] = ()
     oom: bool = False
+    waited: bool = False
 
     @property
     def rounds(self) -> int:
@@ -109,11 +111,14 @@ class Passes:
 
     @cached_property
     def medians_ns(self) -> Floats:
-        """Head and tail at each cut, ``(half, cut)``; NaN where nothing was measured."""
+        """Head and tail at each cut, ``(half, cut)``; NaN where nothing was measured.
+
+        A tail that begins after a gap takes longer than the rest of a pass, see `restart_ns`.
+        """
         if len(self.stamped_ns):
             total = float(np.median(self.plain_ns))
             head = head_shares(self.stamped_ns) * total
-            return np.array([head, total - head])
+            return np.array([head, total - head + self.restart_ns(head)])
         medians = np.full((2, self.stamped_ns.shape[1]), np.nan)
         for one in self.separate:
             if len(one.whole_ns) and len(self.whole_ns):  # takes out drift, as above
@@ -121,6 +126,37 @@ class Passes:
             else:
                 medians[:, one.cut] = np.median(one.head_ns), np.median(one.tail_ns)
         return medians
+
+    @cached_property
+    def cold_start_ns(self) -> float:
+        """What a pass after an idle gap takes longer than one without; 0 without a gap.
+
+        Tails run on their own have waited, the rest of a pass has not: the median of what they took
+        longer, over all that were run, none below zero.
+        """
+        apart = _apart(self) if self.waited else {}
+        if not apart:
+            return 0.0
+        longer = -np.concatenate([tails for _, tails in apart.values()])
+        return max(0.0, float(np.median(longer) * np.median(self.plain_ns)))
+
+    def restart_ns(self, head_ns: Floats) -> Floats:
+        """What tails take longer than the rest of a pass where they begin after a gap, ``(cut,)``.
+
+        A pass after a gap first takes longer, and after some work as long as any: it loses
+        E(t) = c (1 - exp(-t / c)) in t seconds of work, c being `cold_start_ns`. A whole pass loses
+        E(T); halves that both wait lose E(head) + E(tail). At both ends there is one half only.
+
+        Args:
+            head_ns: Heads, ``(cut,)``, the last one T.
+        """
+        most, total = self.cold_start_ns, head_ns[..., -1:]
+        if not most:
+            return np.zeros_like(head_ns)
+        ends = (head_ns, total - head_ns, total)
+        heads, tails, wholes = (-most * np.expm1(-one / most) for one in ends)
+        longer: Floats = heads + tails - wholes
+        return longer
 
     @cached_property
     def spread(self) -> float:
@@ -294,9 +330,10 @@ def half_width(
 def error_of_passes(passes: Passes) -> ModelError:
     """How far heads and tails as read off one pass lie from those run on their own.
 
-    Both are shares of T. A profile of halves alone has nothing to compare.
+    Both are shares of T. A profile of halves alone has nothing to compare. That halves after a gap
+    begin anew is counted, as it is in the profile's times.
     """
-    apart = _apart(passes)
+    apart = _apart(passes, restarted=True)
     if not apart:
         return ModelError()
     # A half and the whole next to it each scatter as whole passes do.
@@ -320,17 +357,21 @@ def suspects(passes: Passes, apart: float = APART_ABOVE) -> tuple[int, ...]:
 
     Six runs tell a cut's own scatter.
     """
-    few = {k: x for k, x in _apart(passes).items() if x.shape[1] < FEWEST_FOR_SPREAD}
+    few = {k: x for k, x in _apart(passes, restarted=True).items() if x.shape[1] < FEWEST_FOR_SPREAD}
     return tuple(k for k, x in few.items() if np.abs(np.median(x, axis=1)).max() > apart)
 
 
-def _apart(passes: Passes) -> dict[int, Floats]:
+def _apart(passes: Passes, restarted: bool = False) -> dict[int, Floats]:
     """By cut how far one pass lies from head and tail run, ``(half, run)``, as shares of T."""
     if not len(passes.stamped_ns):
         return {}
     shares = head_shares(passes.stamped_ns)
+    rests = 1 - shares
+    if restarted:
+        total = float(np.median(passes.plain_ns))
+        rests += passes.restart_ns(shares * total) / total
     return {
-        one.cut: np.array([[shares[one.cut]], [1 - shares[one.cut]]]) - one.shares()
+        one.cut: np.array([[shares[one.cut]], [rests[one.cut]]]) - one.shares()
         for one in passes.separate
         if len(one.whole_ns) and np.isfinite(shares[one.cut])
     }

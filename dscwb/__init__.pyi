@@ -43,11 +43,11 @@ from .reporting.report import report as report
 from .running.client import Answer as Answer
 from .running.client import RefusedError as RefusedError
 from .running.client import SplitClient as SplitClient
+from .running.executing import validate as validate
 from .running.rig import Rig as Rig
 from .running.server import TailServer as TailServer
 from .running.validation import Validation as Validation
 from .running.validation import load_validation as load_validation
-from .running.validation import validate as validate
 from .running.view import LiveSplit as LiveSplit
 from .scaling.grids import grid as grid
 from .scenario import Link as Link

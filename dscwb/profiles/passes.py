@@ -357,7 +357,9 @@ def suspects(passes: Passes, apart: float = APART_ABOVE) -> tuple[int, ...]:
 
     Six runs tell a cut's own scatter.
     """
-    few = {k: x for k, x in _apart(passes, restarted=True).items() if x.shape[1] < FEWEST_FOR_SPREAD}
+    few = {
+        k: x for k, x in _apart(passes, restarted=True).items() if x.shape[1] < FEWEST_FOR_SPREAD
+    }
     return tuple(k for k, x in few.items() if np.abs(np.median(x, axis=1)).max() > apart)
 
 

@@ -13,6 +13,7 @@ from dscwb.study import sweep
 from dscwb.study.study import BASELINES
 from dscwb.study.sureness import robust
 from dscwb.units import ENCODINGS
+from dscwb.workbench.answer import Sure, answer
 from dscwb.workbench.pair import machine_part, model_key, model_part
 from dscwb.workbench.state import ASSUMED, JPEG, State
 from tests.lab import chromium_page
@@ -54,7 +55,7 @@ function at(study, state) {
     baseline: study.candidates[base].name, gain: study.gainAt(row, rate, base),
     regret: study.regretAt(row, rate, base), interpolated: study.interpolated[row],
     ranked: study.ranked(row, rate).map((k) => study.candidates[k].name),
-    robust: study.robust(row, rate),
+    robust: study.robust(row, rate), answer: Object.values(answerWords(study, state, state.sure)),
     flips: study.flips(row, rate).map((flip) => [
       flip.device, flip.server, study.candidates[flip.split].name, flip.inside]),
   };
@@ -145,6 +146,8 @@ def places(rng, study):
         rate = some(rng, 1e4, 1e10, low=1e4, high=1e10)
         if changes and rng.random() < 0.4:
             rate = float(rng.choice(changes))
+        chance = round(float(rng.choice([0.9, 0.95, 0.997, rng.random()])), 4)
+        whose = str(rng.choice(["", "the device's measurements"]))
         baseline = str(
             rng.choice(named, p=[0.2] * 4 + [0.2 / len(study.splits)] * len(study.splits))
         )
@@ -152,6 +155,7 @@ def places(rng, study):
             "batch_size": study.batch_sizes[row],
             "data_rate_bps": rate,
             "baseline": baseline,
+            "sure": rng.choice([None, {"probability": chance, "whose": whose}]),
         }
 
 
@@ -165,14 +169,15 @@ def refused(action, *arguments):
 
 def told(study, state):
     """What Python says of a state, as the page does."""
-    size, rate = state["batch_size"], state["data_rate_bps"]
+    size, rate, sure = state["batch_size"], state["data_rate_bps"], state["sure"]
+    at = State("", batch_size=size, data_rate_bps=rate, baseline=state["baseline"])
     best, row = study.at(size, rate), study.row(size)
     baseline = study.baseline_split(state["baseline"])
     costs = study.cost_at(size, rate)[:, 0]
     splits = study.splits
     chosen = splits.index(best.split)
     possible = np.flatnonzero(~np.isnan(costs))
-    sure = study.how_sure(size, rate)
+    flips = study.how_sure(size, rate).flips
     lines = study.lines
     return {
         "best": best.split,
@@ -195,8 +200,9 @@ def told(study, state):
         "regret": np.maximum(0, costs[splits.index(baseline)] - costs[chosen]),
         "interpolated": best.interpolated,
         "ranked": [splits[k] for k in sorted(possible, key=lambda k: (k != chosen, costs[k], k))],
+        "answer": list(answer(study, at, sure and Sure(**sure))),
         "robust": bool(robust(study.at_rates(rate))[row, 0]),
-        "flips": [[one.device, one.server, one.split, one.inside] for one in sure.flips],
+        "flips": [[one.device, one.server, one.split, one.inside] for one in flips],
     }
 
 

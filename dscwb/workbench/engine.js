@@ -125,17 +125,18 @@ export class Study {
   costAt(row, split, rate) {
     const k = this.index(row, split);
     // Sending may cost no energy and yet never end.
-    return line(this.intercept[k], rate === 0 ? this.bits[k] : this.slope[k], rate);
+    return lineAt(this.intercept[k], rate === 0 ? this.bits[k] : this.slope[k], rate);
   }
 
   latencyAt(row, split, rate) {
     const k = this.index(row, split);
-    return line(this.seconds[k], this.bits[k], rate);
+    return lineAt(this.seconds[k], this.bits[k], rate);
   }
 
   partsAt(row, split, rate) {
     const k = this.index(row, split), [wait, head] = [this.wait[row], this.head[k]];
-    return { wait, head, transfer: line(0, this.bits[k], rate), link: this.link[k], tail: this.tail[k] };
+    const transfer = lineAt(0, this.bits[k], rate);
+    return { wait, head, transfer, link: this.link[k], tail: this.tail[k] };
   }
 
   bestAt(row, rate) {
@@ -178,7 +179,7 @@ export class Study {
   }
 
   gainAt(row, rate, split = this.baseline()) {
-    return gain(this.costAt(row, this.bestAt(row, rate), rate), this.costAt(row, split, rate));
+    return gainOver(this.costAt(row, this.bestAt(row, rate), rate), this.costAt(row, split, rate));
   }
 
   regretAt(row, rate, split = this.baseline()) {
@@ -215,12 +216,12 @@ export class Study {
       const wanted = identified(name), { rates, low, high } = this;
       if (wanted === BEST_STATIC) {
         const slowness = rates.reduce((sum, rate) => sum + 1 / rate, 0) / rates.length;
-        return this.leastOf((row, split) => this.costAt(row, split, 1 / slowness), sum);
+        const mean = (row, split) => this.costAt(row, split, 1 / slowness);
+        return this.leastOf(mean, (one, other) => one + other);
       }
       if (wanted === MINIMAX_STATIC) { // regret is convex in 1/rate: most at one of the ends
-        const regret = (split) => (row, rate) => this.regretAt(row, rate, split);
         return this.leastOf((row, split) => Math.max(
-          regret(split)(row, low), regret(split)(row, high)), largest);
+          this.regretAt(row, low, split), this.regretAt(row, high, split)), Math.max);
       }
       const found = this.candidates.findIndex((one) => one.name === wanted);
       if (found >= 0) return found;
@@ -233,7 +234,8 @@ export class Study {
   // The first split whose scores of all batch sizes are least together; NaN: not possible.
   leastOf(score, together) {
     const found = lowest(this.candidates.map(
-      (_, split) => together(this.batchSizes.map((_, row) => score(row, split)))));
+      (_, split) => this.batchSizes.map((_, row) => score(row, split))
+        .reduce((one, other) => together(one, other))));
     if (found < 0) throw new Error("No split has a time in every state; choose fewer batch sizes.");
     return found;
   }
@@ -312,11 +314,11 @@ export class Study {
   flips(row, rate) {
     if (!this.errors.length || rate === 0) return [];
     const best = this.bestAt(row, rate), found = [];
-    const more = this.candidates.map((_, k) => this.costAt(row, k, rate) - this.costAt(row, best, rate));
+    const costs = this.candidates.map((_, k) => this.costAt(row, k, rate));
     for (const { off, rise } of this.corners(row)) {
-      const reached = more.map((margin, k) => {
+      const reached = costs.map((cost, k) => {
         const nears = rise[best] - rise[k];
-        return nears > 0 ? margin / nears : Infinity;
+        return nears > 0 ? (cost - costs[best]) / nears : Infinity;
       });
       const other = lowest(reached), way = reached[other];
       const [device, server] = off.map((corner) => 1 + way * (corner - 1));
@@ -328,18 +330,16 @@ export class Study {
   }
 }
 
-function line(a, s, rate) { return s === 0 ? a : a + s / rate; }
+function lineAt(a, s, rate) { return s === 0 ? a : a + s / rate; }
 
 // Place of the least value, the first of several; -1 if there is none but NaN.
 function lowest(values) {
   return values.reduce((found, value, k) => (isNaN(value) || value >= values[found] ? found : k), -1);
 }
 
-const sum = (values) => values.reduce((total, value) => total + value, 0);
-const largest = (values) => Math.max(...values);
 
 // As cost.gain: zero where both are equal, 1 over a baseline that never ends.
-function gain(cost, baseline) {
+function gainOver(cost, baseline) {
   if (baseline === Infinity) return cost === Infinity ? 0 : 1;
   return baseline === cost ? 0 : (baseline - cost) / baseline;
 }

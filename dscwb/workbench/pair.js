@@ -204,6 +204,9 @@ export class Pair {
     }));
   }
 
+  // An input encoding if it can hold anything of the input, else the input's own.
+  fitting(encoding) { return this.model.fitting(encoding); }
+
   // A cut as a candidate: where it lies and what it is called.
   candidate(cut, name) {
     const isInput = cut === 0, isOutput = cut === this.layers;

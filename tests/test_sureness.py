@@ -72,7 +72,7 @@ def test_an_answer_of_biased_times_is_not_sure_whatever_the_bootstrap_says():
     assert told.status == "not sure"
     assert told.why == "Not sure: the device's times at batch size 2 are biased"
     assert undecided(found, confidence.undecided).tolist() == [[False], [True]]
-    caption = plot_best_split(found, confidence=confidence).layout.annotations[-1].text
+    caption = plot_best_split(found, confidence=confidence).layout.annotations[-1].hovertext
     words = " ".join(caption.replace("<br>", " ").split())
     assert "raw passes, or times at batch size 2 are biased or unreliable: 50 % of" in words
 

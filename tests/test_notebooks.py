@@ -8,8 +8,9 @@ import pytest
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter
 
-from dscwb.workbench.controls import Line
+from dscwb.workbench import SplitWorkbench
 from tests.lab import ANSWER_MS, ROOT, chromium_page, copy_project
+from tests.tiny import profile_of, tiny_graph
 
 NOTEBOOKS = sorted(path.relative_to(ROOT) for path in (ROOT / "notebooks").glob("*.ipynb"))
 MAX_BYTES = 200_000
@@ -43,8 +44,8 @@ def swallowed_errors(notebook):
         for output in state.get("outputs", ()):
             if output["output_type"] == "error":
                 found.append(f"{output['ename']}: {output['evalue']}")
-        if "role='alert'" in str(state.get("value", "")):  # how the workbench shows an error
-            found.append(state["value"])
+        if state.get("refused"):  # how the workbench says that it could not do what was asked for
+            found.append(state["refused"][-1])
     return found
 
 
@@ -116,13 +117,13 @@ def test_the_check_for_swallowed_errors_can_fail(tmp_path):
     assert kinds == {"ZeroDivisionError", "IndexError"}
 
 
-def test_an_error_shown_by_the_workbench_is_found():
-    message = Line()
-    message.say("no such file; make it", error=True)
-    state = {"state": {"line": {"state": message.get_state()}}}
+def test_what_the_workbench_refused_is_found(tmp_path):
+    bench = SplitWorkbench(profile_of(tiny_graph(), {1: [1, 2, 3]}))
+    bench.set_state({"wanted": ["tiny\nbench clock (measured)\ntoaster", 1]})
+    state = {"state": {"bench": {"state": bench.get_state(["refused"])}}}
     widgets = {"application/vnd.jupyter.widget-state+json": state}
     notebook = nbformat.v4.new_notebook(metadata={"widgets": widgets})
-    assert "make it" in swallowed_errors(notebook)[0]
+    assert "No machine 'toaster'" in swallowed_errors(notebook)[0]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=str)

@@ -7,8 +7,6 @@ network. plotly.js itself, two megabytes when compressed, is carried by one figu
 
 from __future__ import annotations
 
-import base64
-import gzip
 import json
 from collections.abc import Mapping
 from functools import cache
@@ -20,6 +18,7 @@ import plotly.io as pio
 from plotly.io.base_renderers import MimetypeRenderer
 from plotly.offline import get_plotlyjs
 
+from dscwb.packing import UNPACKED, packed
 from dscwb.toolbar import CONFIG
 
 NAME = "dscwb"
@@ -53,7 +52,7 @@ class NotebookRenderer(MimetypeRenderer):  # type: ignore[misc]  # plotly has no
         return TEMPLATE.format(
             title=escape(title),
             height=int(layout.get("height") or 450),
-            data=_packed(text.encode()),
+            data=packed(text.encode()),
             library=LIBRARY.format(_library()) if self._carries() else "",
             script=_script(),
         )
@@ -85,16 +84,12 @@ def _cell() -> tuple[str, int]:
     return parent.get("metadata", {}).get("cellId", f"run {run}"), run
 
 
-def _packed(data: bytes) -> str:
-    """Compressed, as text that any page can hold."""
-    return base64.b64encode(gzip.compress(data, 6, mtime=0)).decode()
-
-
 @cache
 def _library() -> str:
-    return _packed(get_plotlyjs().encode())
+    return packed(get_plotlyjs().encode())
 
 
 @cache
 def _script() -> str:
-    return (Path(__file__).parent / "notebook.js").read_text("utf-8")
+    script = (Path(__file__).parent / "notebook.js").read_text("utf-8")
+    return f"(() => {{\n{UNPACKED}{script}}})();"

@@ -18,6 +18,7 @@ from dscwb.cli.options import PARSER, printable
 from dscwb.cli.torch_arm import INTERRUPTED
 
 PARSER.add_argument("--version", action="version", version=f"dscwb {dscwb.__version__}")
+NEEDED_TO_CAPTURE = ("torch", "torchvision", "timm")  # the extra `torch`
 MISUSE = 2  # exit status: wrong options, unknown model, unusable file
 BUG = 70  # exit status: dscwb itself is wrong, as sysexits.h has it
 OUT_OF_MEMORY = (
@@ -67,7 +68,8 @@ def _reason(error: Exception, flags: Mapping[str, str]) -> str:
     if isinstance(error, MemoryError):
         return OUT_OF_MEMORY
     if isinstance(error, ModuleNotFoundError) and not f"{error.name}".startswith("dscwb"):
-        return f"{error.name} is not installed here; run: pip install 'dscwb[lab]'"
+        extra = "torch" if error.name in NEEDED_TO_CAPTURE else "lab"
+        return f"{error.name} is not installed here; run: pip install 'dscwb[{extra}]'"
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     # The errors of dscwb itself say what to do, whatever they derive from.

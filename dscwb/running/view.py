@@ -121,6 +121,10 @@ class LiveSplit(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             self.close()
             raise
 
+    def figure(self) -> go.Figure:
+        """What the picture shows now, as a plain figure that stays as it is."""
+        return go.Figure(self._figure)
+
     def _moved(self, _: Any) -> None:
         self._trace = None  # whoever takes the slider has the link
 

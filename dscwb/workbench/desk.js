@@ -18,6 +18,15 @@ function sameQuestion(one, other) {
   return changedOf(one, other).every((name) => free.includes(name));
 }
 
+// Pairs by their key, each put together when it is first asked for: a page may hold a thousand.
+class Pairs extends Map {
+  get(key) {
+    const held = super.get(key);
+    if (held && !(held instanceof Pair)) this.set(key, new Pair(held));
+    return super.get(key);
+  }
+}
+
 // What a page without a kernel has in place of the widget's model: the same four methods.
 class Sheet {
   constructor(source) {
@@ -47,7 +56,7 @@ class Desk {
   // `changed` is called when there is something new to show; `refused` with the names of the fields
   // that were asked for and the reason, where a wish cannot be shown.
   constructor(model, { changed, refused }) {
-    Object.assign(this, { model, changed, refused, pairs: new Map(), wish: null, moving: "" });
+    Object.assign(this, { model, changed, refused, pairs: new Pairs(), wish: null, moving: "" });
     this.tables = model.get("tables");
     this.fields = new Map(this.tables.fields.map((field) => [field.name, field]));
     this.alone = model instanceof Sheet; // no kernel to ask for pairs
@@ -73,7 +82,7 @@ class Desk {
     if (pairs !== this.knownPairs) {
       this.knownPairs = pairs;
       for (const [key, data] of Object.entries(pairs)) {
-        if (!this.pairs.has(key)) this.pairs.set(key, new Pair(data));
+        if (!this.pairs.has(key)) this.pairs.set(key, data);
       }
     }
     if (this.wish && refused?.[0] === keyOf(this.wish) && refused !== this.knownRefusal) {

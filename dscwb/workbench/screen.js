@@ -54,6 +54,7 @@ class Workbench {
       changed: () => this.schedule(),
       refused: (names, words) => this.controls?.refuse(names, words),
     });
+    if (!this.desk.page) this.offerPage();
     this.controls = new Controls(this.desk, this.main, this.more);
     this.draws = 0;
     this.listen();
@@ -111,6 +112,21 @@ class Workbench {
       this.button(this.files, kind, `${title}, to download`, async () =>
         download(fileName(this.desk, kind.toLowerCase()), [await make()], type));
     }
+  }
+
+  // The kernel writes the living page, the browser puts it where downloads go.
+  offerPage() {
+    const { desk: { model } } = this;
+    let wished = false; // by this view, not by another one of the same widget
+    this.button(this.files, "Page", "All of this as one HTML file that needs no kernel, to download", () => {
+      wished = true;
+      model.send("page");
+    });
+    this.heardPage = (_, [text]) => {
+      if (wished) download(fileName(this.desk, "html"), [text], "text/html");
+      wished = false;
+    };
+    model.on("msg:custom", this.heardPage);
   }
 
   // The state as a line of text, to copy and to go back to.
@@ -313,6 +329,7 @@ class Workbench {
 
   destroy() {
     this.gone.abort();
+    if (this.heardPage) this.desk.model.off("msg:custom", this.heardPage);
     this.desk.close();
     this.sizes.disconnect();
     this.themes.disconnect();

@@ -20,9 +20,11 @@ from dscwb.workbench.answer import answer, sure_of
 from dscwb.workbench.figure import figure
 from dscwb.workbench.fitted import fitted, machines_of, started, study_of
 from dscwb.workbench.hatching import REPLICATES, Hatching
+from dscwb.workbench.page import checked, framed, page
 from dscwb.workbench.pair import pair
 from dscwb.workbench.screen import Screen, pair_key, tables
 from dscwb.workbench.state import ASSUMED, KNOBS, State, Value
+from dscwb.writing import atomically
 
 EXPORT_WIDTH = 1280  # pixels: two maps side by side
 LINKED = ("data_rate_bps", "batch_size", "model")
@@ -75,7 +77,7 @@ class SplitWorkbench(Screen):
         )
         self.observe(lambda _: self._heard(), ["shown", *LINKED])
         self.observe(lambda _: self._asked(), "wanted")
-        self.on_msg(lambda _, content, buffers: self._stopped(content))
+        self.on_msg(lambda _, content, buffers: self._told(content))
         self._hatching.begin(lambda: self.study)
 
     @property
@@ -186,6 +188,37 @@ class SplitWorkbench(Screen):
             return self.study.save(path)
         return save_figure(self.figure(which), path, width=EXPORT_WIDTH)
 
+    def save_page(self, path: PathLike, *, all_models: bool = False) -> Path:
+        """Write one HTML file with this very screen: it needs no kernel and no network.
+
+        It begins with this state and holds every machine that this model was measured on. How sure
+        the states are is found first, for this scenario alone.
+
+        Args:
+            path: The file, ``.html``.
+            all_models: Hold every model of this workbench, not only the one shown.
+
+        Returns:
+            The path written.
+
+        Raises:
+            ValueError: Another ending.
+        """
+        path = checked(path)
+        if not self.confidence:
+            self.check_confidence()
+        with atomically(path) as file:
+            file.write_text(self._page(all_models=all_models), encoding="utf-8")
+        return path
+
+    def _ipython_display_(self) -> None:
+        """The widget, and what stands in its place on a page that is made of the notebook."""
+        from IPython.display import publish_display_data
+
+        live = self._repr_mimebundle_() or ({}, {})
+        for data, metadata in (live, ({"text/html": framed(self._page(), self.model_id)}, {})):
+            publish_display_data(data, metadata)  # type: ignore[no-untyped-call]
+
     def _on_screen(self) -> dict[str, Any]:
         """What the browser must be told to show the state."""
         values = self._state.values()
@@ -249,10 +282,17 @@ class SplitWorkbench(Screen):
         except ValueError as error:
             self.refused = [*self.wanted, f"{error}"]
 
-    def _stopped(self, content: Any) -> None:
+    def _told(self, content: Any) -> None:
+        """What a button in the browser asks for."""
         if content == "stop":
             self._hatching.stop()
             self.message = UNCHECKED
+        elif content == "page":
+            self.send("page", [self._page().encode()])
+
+    def _page(self, *, all_models: bool = False) -> str:
+        models = self._library.models if all_models else [self._state.model]
+        return page(self._library, self._state, models=models, confidence=self.confidence)
 
     def _hatch(self, study: Study, confidence: Confidence) -> None:
         if study is not self._study:

@@ -98,6 +98,11 @@ def test_its_page_shows_every_figure_without_a_network(path, executed, chromium,
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(page_file.as_uri())
         page.wait_for_function(f"(n) => {DRAWN}.length === n", arg=figures, timeout=ANSWER_MS)
+        for widget in range(page.locator("iframe").count()):  # the workbench, which lives on
+            frame = page.frame_locator("iframe").nth(widget)
+            frame.locator(".dscwb[data-draws]").wait_for(timeout=ANSWER_MS)
+            assert frame.locator(".says").inner_text()
+        assert (path.name == "01-explore.ipynb") == (page.locator("iframe").count() == 1)
         buttons = page.evaluate(
             "[...document.querySelectorAll('.modebar-btn')].map((one) => one.dataset.title)"
         )

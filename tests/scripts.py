@@ -8,3 +8,5 @@ HERE = Path(dscwb.workbench.__file__).parent
 ENGINE = "\n".join(
     (HERE / name).read_text("utf-8") for name in ("pair.js", "engine.js", "words.js")
 )
+_VIEWS = ("pen", "plots", "maps", "gains", "curves", "bars", "model", "timeline")
+VIEWS = "\n".join((HERE / f"{name}.js").read_text("utf-8") for name in _VIEWS)

@@ -63,8 +63,8 @@ function drawRegions(pen, study, pieces) {
   const { candidates } = study;
   pieces.forEach(({ splits, edges }, row) => {
     const [top, height] = rowBox(pen, study, row);
-    splits.forEach((split, k) => {
-      pen.box(edges[k], top, edges[k + 1] - edges[k], height, candidates[split].colour);
+    splits.forEach((split, k) => { // each under the next one: no seam between two
+      pen.box(edges[k], top, pen.right - edges[k], height, candidates[split].colour);
     });
   });
   drawBorders(pen, study, pieces);

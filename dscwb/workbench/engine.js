@@ -27,10 +27,9 @@ export class Study {
     this.candidates = cuts.map(([cut, , name]) => pair.candidate(cut, name));
     this.checkInput();
     this.fill(own, cuts.map(([, cut]) => cut));
-    const order = own.map((_, split) => split), first = this.of("slope", 0);
-    order.sort((i, j) => first[i] - first[j]); // as good as sorted in every row
-    this.envelopes = batchSizes.map(
-      (_, row) => lowerEnvelope(this.of("intercept", row), this.of("slope", row), order));
+    const first = this.of("slope", 0); // sorted here, nearly sorted in every row
+    this.order = own.map((_, split) => split).sort((i, j) => first[i] - first[j]);
+    this.envelopes = batchSizes.map((_, row) => this.envelope(row, this.of("intercept", row)));
     this.known = new Map(); // what was asked before
   }
 
@@ -75,7 +74,7 @@ export class Study {
       return isOutput ? 0 : model.payload(cut, encoding, size) * BITS_PER_BYTE;
     });
     if (!own.every((cut) => model.linear(cut))) return bits;
-    const one = bits(1), more = bits(2).map((two, k) => two - one[k]);
+    const one = Float64Array.from(bits(1)), more = bits(2).map((two, k) => two - one[k]);
     return (size) => one.map((value, k) => value + more[k] * (size - 1));
   }
 
@@ -118,6 +117,8 @@ export class Study {
   index(row, split) { return row * this.width + split; }
 
   of(array, row) { return this[array].subarray(row * this.width, (row + 1) * this.width); }
+
+  envelope(row, intercept) { return lowerEnvelope(intercept, this.of("slope", row), this.order); }
 
   // --- at one point: row of a batch size, data rate in bit/s; 0 is a link that is down -------------
 
@@ -280,8 +281,8 @@ export class Study {
   // Envelopes of a row in every corner.
   cornerEnvelopes(row) {
     return this.asked(`envelopes ${row}`, () => this.corners(row).map(({ rise }) => {
-      const a = this.of("intercept", row).map((cost, k) => cost + rise[k]);
-      return lowerEnvelope(a, this.of("slope", row), [...this.candidates.keys()]);
+      const intercept = this.of("intercept", row).map((cost, k) => cost + rise[k]);
+      return this.envelope(row, intercept);
     }));
   }
 
@@ -353,12 +354,13 @@ function identified(name) {
 
 // As envelope.lower_envelope: which lines are lowest at which rates; `order` is by slope, nearly.
 function lowerEnvelope(a, s, order) {
-  const kept = order.filter((k) => !Number.isNaN(a[k]));
+  const before = (i, j) => s[i] - s[j] || a[i] - a[j] || i - j;
+  const kept = order.filter((k) => !isNaN(a[k]));
   if (!kept.length) throw new Error("No split has a time; measure or import at least one.");
-  if (!(kept.every((k) => isFinite(a[k])) && s.every((slope) => isFinite(slope) && slope >= 0))) {
+  if (kept.some((k) => a[k] === Infinity) || s.some((slope) => !(slope >= 0 && slope < Infinity))) {
     throw new Error("Intercepts must be finite, slopes finite and not negative.");
   }
-  kept.sort((i, j) => s[i] - s[j] || a[i] - a[j] || i - j);
+  if (kept.some((k, i) => i > 0 && before(kept[i - 1], k) > 0)) kept.sort(before);
   const splits = [], rates = [];
   let least = Infinity;
   for (const k of kept) {
@@ -367,8 +369,8 @@ function lowerEnvelope(a, s, order) {
     least = Math.min(least, a[k]);
     if (!wins) continue;
     while (splits.length) { // drop those that lie above the meeting point of their neighbours
-      const before = splits.at(-1), rise = s[k] - s[before];
-      const rate = rise > ROUNDING * s[k] ? rise / (a[before] - a[k]) : 0;
+      const other = splits.at(-1), rise = s[k] - s[other];
+      const rate = rise > ROUNDING * s[k] ? rise / (a[other] - a[k]) : 0;
       if (rate > (rates.at(-1) ?? 0)) {
         rates.push(rate);
         break;

@@ -4,10 +4,12 @@
 const NS = 1e-9;
 const AS_SENT = "bytes"; // measured on the wire
 
+// Bytes at a batch size from {power: [bytes]}.
 function polynomial(terms, size, length) {
   const found = new Float64Array(length);
-  for (const [power, values] of Object.entries(terms)) {
-    values.forEach((value, k) => { found[k] += value * size ** power; });
+  for (const power of Object.keys(terms)) {
+    const values = terms[power], growth = size ** power;
+    for (let k = 0; k < length; k++) found[k] += values[k] * growth;
   }
   return found;
 }
@@ -16,13 +18,12 @@ class Model {
   constructor(part) {
     Object.assign(this, part); // names, blocks, kinds, frontiers, …: see pair.py
     this.layers = part.names.length;
+    this.elements = part.frontiers.map((row) => this.crossing(row, (_, elements) => elements));
     this.own = {}; // bytes that cross every cut as they are, by the power of the batch size
-    this.elements = part.frontiers.map((row) => this.crossing(row, ({ }, elements) => elements));
-    part.frontiers.forEach((row, cut) => this.crossing(row, ({ axes, own }, elements) => {
-      this.own[axes] ??= Array(this.layers + 1).fill(0);
-      this.own[axes][cut] += own * elements;
-      return 0;
-    }));
+    for (const power of new Set(part.kinds.map(({ axes }) => axes))) {
+      this.own[power] = part.frontiers.map((row) => this.crossing(
+        row, ({ axes, own }, elements) => (axes === power ? own * elements : 0)));
+    }
     const { auto: [ends, marks] } = part.marks;
     this.lists = {
       op: this.elements.map((_, k) => [k, part.names[k - 1]]),
@@ -120,12 +121,24 @@ function written(kind, encoding) {
 class Machine {
   constructor(part, model) {
     const { known, head_ns: head, tail_ns: tail, ...words } = part;
-    Object.assign(this, words, { model, sizes: part.batch_sizes });
-    this.columns = known && new Map(known.map((cut, column) => [cut, column]));
-    this.width = known ? known.length : model.layers + 1;
-    this.head = floats(head);
-    this.tail = tail ? floats(tail) : this.head.map(
-      (time, i, all) => all[(Math.floor(i / this.width) + 1) * this.width - 1] - time);
+    Object.assign(this, words, { model, sizes: part.batch_sizes, width: model.layers + 1 });
+    this.head = this.spread(floats(head), known);
+    this.tail = tail ? this.spread(floats(tail), known) : this.head.slice();
+    if (tail) return;
+    for (let from = 0; from < this.tail.length; from += this.width) { // what is left of the whole
+      const whole = this.head[from + model.layers];
+      for (let k = from; k < from + this.width; k++) this.tail[k] = whole - this.head[k];
+    }
+  }
+
+  // Times of known cuts, among NaN for the others.
+  spread(times, known) {
+    if (!known) return times;
+    const all = new Float64Array(this.sizes.length * this.width).fill(NaN);
+    times.forEach((time, i) => {
+      all[Math.floor(i / known.length) * this.width + known[i % known.length]] = time;
+    });
+    return all;
   }
 
   // This machine, so many times as fast: an assumption.
@@ -150,13 +163,12 @@ class Machine {
 
   // Seconds of a half at these cuts, between measured batch sizes where it must be.
   seconds(half, size, cuts) {
-    const times = this[half], factor = NS * this.time_scale, near = this.near(size);
-    return cuts.map((cut) => {
-      const column = this.columns ? this.columns.get(cut) ?? NaN : cut;
-      let sum = 0;
-      for (const [row, share] of near) sum += share * (times[row * this.width + column] * factor);
-      return sum;
-    });
+    const times = this[half], factor = NS * this.time_scale, found = new Float64Array(cuts.length);
+    for (const [row, share] of this.near(size)) {
+      const from = row * this.width;
+      for (let k = 0; k < cuts.length; k++) found[k] += share * (times[from + cuts[k]] * factor);
+    }
+    return found;
   }
 
   // Seconds in which the payloads of these cuts are copied; NaN beyond the measured sizes.
@@ -197,11 +209,12 @@ export class Pair {
     const high = Math.min(own.at(-1) ?? 0, other.at(-1) ?? 0);
     this.batchSizes = Array.from({ length: Math.max(0, high + 1 - low) }, (_, k) => low + k);
     this.measured = this.batchSizes.map((size) => own.includes(size) && other.includes(size));
-    this.cuts = this.model.elements.map((elements, cut) => ({
-      cut, elements, ratio: elements / this.model.input_elements,
-      colour: `#${this.model.colours.slice(6 * cut, 6 * cut + 6)}`,
-      depth: this.blocks.filter(({ end }) => end <= cut).length, // blocks on the device
-    }));
+    let depth = 0; // blocks on the device
+    this.cuts = this.model.elements.map((elements, cut) => {
+      while (this.blocks[depth]?.end <= cut) depth += 1;
+      const colour = `#${this.model.colours.slice(6 * cut, 6 * cut + 6)}`;
+      return { cut, elements, ratio: elements / this.model.input_elements, colour, depth };
+    });
   }
 
   // An input encoding if it can hold anything of the input, else the input's own.

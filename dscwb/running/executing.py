@@ -187,13 +187,18 @@ def requests_of(study: Study, batch_size: int, told: dict[str, float]) -> int:
 
 
 def spread(number: dict[State, int], draw: random.Random) -> list[State]:
-    """All requests in random order, those of each state spread evenly over the run."""
-    places = [
-        ((k + draw.random()) / requests, state)
-        for state, requests in number.items()
-        for k in range(requests)
-    ]
-    return [state for _, state in sorted(places)]
+    """All requests in random order, those of each state spread evenly over the run.
+
+    States of one point that have as many requests come one after the other, in random order: what
+    the machine does for some seconds is then the same for all between which is chosen.
+    """
+    turns: dict[tuple[object, ...], float] = {}
+    places = []
+    for state, requests in number.items():
+        for k in range(requests):
+            turn = turns.setdefault((*state[:-1], requests, k), draw.random())
+            places.append(((k + turn) / requests, draw.random(), state))
+    return [state for *_, state in sorted(places)]
 
 
 def executed(answer: Answer) -> dict[str, float]:

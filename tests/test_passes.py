@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from dscwb.profiles.files import load_profile, save_profile
 from dscwb.profiles.library import calibration, model_error
-from dscwb.profiles.passes import half_width, overhead, quantile
+from dscwb.profiles.medians import quantile
+from dscwb.profiles.passes import half_width, overhead
 from dscwb.profiles.pooling import pooled
 from dscwb.profiles.records import NOT_STAMPED, Passes, Profile, ProfileError, Provenance, Separate
 from dscwb.profiles.resampling import resampled

@@ -34,7 +34,8 @@ from dscwb.measuring.stamps import (
     next_cuts,
     verified_cuts,
 )
-from dscwb.profiles.passes import NS, Nanoseconds, Passes, median_interval
+from dscwb.profiles.medians import median_interval
+from dscwb.profiles.passes import NS, Nanoseconds, Passes
 from dscwb.profiles.records import ProfileError
 
 MOST_GAP_S = 60.0  # a longer idle gap before each pass is most likely given in milliseconds

@@ -8,11 +8,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dscwb.profiles.medians import (
+    IQR_OVER_SIGMA,
+    MEDIAN_OVER_MEAN,
+    NORMAL_95,
+    error_of_median,
+    median_interval,
+    quantile,
+    sigma_of,
+)
 from dscwb.units import format_percent
 
 Floats = NDArray[np.float64]
@@ -23,11 +32,6 @@ NOT_STAMPED = -1
 NS = 1e-9
 HALVES = ("head", "tail", "whole")
 """What is run at a cut on its own, and the model next to them."""
-TAIL = 0.025  # on either side of a 95 % interval
-NORMAL_95 = 1.959964  # standard deviations on either side that hold 95 % of a normal distribution
-# Of normal samples: standard error of a median over that of a mean (asymptotically √(π/2)), and
-# interquartile range over standard deviation.
-MEDIAN_OVER_MEAN, IQR_OVER_SIGMA = math.sqrt(math.pi / 2), 1.348980
 # Heads or tails that lie further from really executed ones, as a share of T, are not right.
 APART_ABOVE = 0.03
 STAMPS_COST_ABOVE = 0.10  # share of a pass; no further pass of the same kind mends that
@@ -281,20 +285,6 @@ def rising(shares: Floats, taken: NDArray[np.int64]) -> Floats:
     return fixed
 
 
-def quantile(samples: Floats, share: float) -> Floats:
-    """Quantile of each column, ``(column,)``, linear between samples; NaN is left out.
-
-    `np.nanquantile` does the same and takes fifty times as long.
-    """
-    ordered = np.sort(samples, axis=0)  # NaN comes last
-    last = np.maximum(len(samples) - np.isnan(ordered).sum(axis=0) - 1, 0)
-    place = share * last
-    low, columns = np.floor(place).astype(int), np.arange(samples.shape[1])
-    below, above = ordered[low, columns], ordered[np.minimum(low + 1, last), columns]
-    values: Floats = below + (place - low) * (above - below)
-    return values
-
-
 def half_width(
     plain_ns: Nanoseconds, stamped_ns: Nanoseconds, cuts: NDArray[np.intp] | None = None
 ) -> float:
@@ -318,7 +308,7 @@ def half_width(
         sigma[~enough] = np.median(sigma[1:-1][enough[1:-1]])
     else:
         sigma[1:-1] = np.nan
-    of_total = _error_of_median(plain_ns / np.median(plain_ns))
+    of_total = error_of_median(plain_ns / np.median(plain_ns))
     of_share = MEDIAN_OVER_MEAN * sigma / np.sqrt(taken)
     widths[known] = NORMAL_95 * np.hypot(quantile(shares, 0.5) * of_total, of_share)
     if cuts is None:
@@ -337,13 +327,13 @@ def error_of_passes(passes: Passes) -> ModelError:
     if not apart:
         return ModelError()
     # A half and the whole next to it each scatter as whole passes do.
-    noise = math.sqrt(2) * _sigma(passes.plain_ns / np.median(passes.plain_ns))
+    noise = math.sqrt(2) * sigma_of(passes.plain_ns / np.median(passes.plain_ns))
     found: dict[str, float] = {}
     for name, differences in zip(("head", "tail"), zip(*apart.values(), strict=True), strict=True):
         middle, low, high = median_interval(np.concatenate(differences))
         worst = [abs(float(np.median(one))) for one in differences]
         errors = [
-            _error_of_median(one, None if len(one) >= FEWEST_FOR_SPREAD else noise)
+            error_of_median(one, None if len(one) >= FEWEST_FOR_SPREAD else noise)
             for one in differences
         ]
         surely = [x for x, error in zip(worst, errors, strict=True) if x > SURELY * error]
@@ -379,18 +369,6 @@ def _apart(passes: Passes, restarted: bool = False) -> dict[int, Floats]:
     }
 
 
-def _error_of_median(samples: Floats, sigma: float | None = None) -> float:
-    """Of normal samples, ``(sample,)``, with their own standard deviation or this one."""
-    sigma = _sigma(samples) if sigma is None else sigma
-    return MEDIAN_OVER_MEAN * sigma / math.sqrt(len(samples))
-
-
-def _sigma(samples: Floats) -> float:
-    """Standard deviation of normal samples with this interquartile range, ``(sample,)``."""
-    low, high = np.quantile(samples, [0.25, 0.75])
-    return float(high - low) / IQR_OVER_SIGMA
-
-
 def overhead(plain_ns: Nanoseconds, stamped_ns: Nanoseconds) -> tuple[float, float, float]:
     """What stamping costs: stamped over plain, ``(round, cut)`` and ``(round,)``.
 
@@ -400,24 +378,3 @@ def overhead(plain_ns: Nanoseconds, stamped_ns: Nanoseconds) -> tuple[float, flo
     if not len(stamped_ns):
         return (math.nan,) * 3
     return median_interval(stamped_ns[:, -1] / plain_ns)
-
-
-def median_interval(samples: Floats, tail: float = TAIL) -> tuple[float, float, float]:
-    """The median, and two of the samples between which that of all lies in 95 % of cases.
-
-    `tail` is the probability of lying outside on either side. Order statistics (David and Nagaraja,
-    Order Statistics, 3rd ed., 7.1) hold whatever the distribution. Below six samples no 95 % can be
-    had, and the interval spans all of them.
-    """
-    ordered = np.sort(samples)
-    outside = _left_out(len(ordered), tail)
-    return float(np.median(ordered)), float(ordered[outside]), float(ordered[-1 - outside])
-
-
-@lru_cache(maxsize=4096)
-def _left_out(samples: int, tail: float) -> int:
-    """How many of the smallest leave at most `tail` for a median below the rest."""
-    from scipy.special import bdtr
-
-    chances = bdtr(np.arange(samples // 2 + 1), samples, 0.5)  # that so many lie below the median
-    return max(0, int(np.searchsorted(chances, tail, side="right")) - 1)

@@ -14,7 +14,7 @@ import torch
 
 from dscwb.capturing.captured import CapturedModel
 from dscwb.cost import cost_at
-from dscwb.profiles.passes import IQR_OVER_SIGMA, MEDIAN_OVER_MEAN
+from dscwb.profiles.medians import IQR_OVER_SIGMA, MEDIAN_OVER_MEAN
 from dscwb.profiles.pooling import pooled
 from dscwb.profiles.records import Profile
 from dscwb.running.client import Answer, SplitClient

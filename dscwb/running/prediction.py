@@ -40,8 +40,8 @@ INSIDE = 0.9
 """Share of executed medians that shall lie in their interval."""
 RUN_SPLIT_ERROR, RUN_LINK_ERROR = 0.03, 0.01
 """How far medians of what runs lie from what is predicted, beyond all noise, as seen with
-`python -m benchmarks.validated`: as a share of heads and tails, which run between Python code, waits
-and the other end, and of the link's time."""
+`python -m benchmarks.validated`: as a share of heads and tails, which run between Python code and
+waits for the other end, and of the link's time."""
 
 
 def on_this_link(

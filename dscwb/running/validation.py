@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from dscwb.profiles.passes import IQR_OVER_SIGMA, MEDIAN_OVER_MEAN, NORMAL_95
+from dscwb.profiles.medians import IQR_OVER_SIGMA, MEDIAN_OVER_MEAN, NORMAL_95
 from dscwb.running.ends import leaves_of
 from dscwb.running.prediction import INSIDE, INTERVAL, PARTS
 from dscwb.units import Told, format_percent, format_rate, shown_name

@@ -12,7 +12,7 @@ from dscwb.figures import layout
 from dscwb.paper import CLAIMED_GAIN, DATA_RATES_BPS, claim
 from dscwb.units import FULL_OFFLOADING, NO_OFFLOADING
 
-ROW, HEADS = 30, 100  # pixels: a model, and what stands above each panel
+ROW, HEADS = 36, 100  # pixels: a model, and what stands above each panel
 CLEAR = 8  # pixels between the names and the first panel
 LEFT_OF_ZERO = 0.04  # share of gain, so that a symbol at zero stays clear of the names
 BAND = "rgba(230, 159, 0, 0.3)"  # Okabe and Ito's orange

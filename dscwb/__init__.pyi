@@ -63,8 +63,8 @@ from .study.sureness import HowSure as HowSure
 from .study.sweeps import sweep as sweep
 from .study.tradeoffs import tradeoffs as tradeoffs
 from .study.worth import verdict as verdict
+from .trace_files import load_trace as load_trace
 from .traces import Trace as Trace
-from .traces import load_trace as load_trace
 from .units import Encoding as Encoding
 from .workbench.session import SplitWorkbench as SplitWorkbench
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import dscwb
 from dscwb.cli.options import command, number, one_rate, option, say
 from dscwb.cli.torch_arm import DEVICE, DTYPE, IMAGE_SIZE, MODEL, THREADS, check_device, some
-from dscwb.traces import KINDS
+from dscwb.trace_files import KINDS
 from dscwb.units import format_percent, format_seconds, shown_name
 
 if TYPE_CHECKING:

@@ -36,6 +36,7 @@ DECIDE_BOUND_MS, DECIDE_BOUND_MB = 25.0, 10.0
 BOOTSTRAP_BOUND_S = 5.0
 OVERHEAD_MS = 0.3  # a request, above a bare socket's echo
 CHOOSE_US, STEP_NS = 20.0, 100.0
+REQUEST_US = 60.0  # of a fleet: a million a minute
 SEPARATE = 3  # times every head and tail, each way
 
 # Model and side of its image: the table of PAPER, native sizes.
@@ -423,6 +424,25 @@ def replays(every: bool) -> Iterator[Row]:
     yield Row("replay: the table", 1e9 * took, "ns", STEP_NS, how)
 
 
+def fleets(every: bool) -> Iterator[Row]:
+    """A request of a fleet, beside simpy doing the same work in the same run."""
+    from benchmarks import fleets
+
+    fixed, requests, mean_s = fleets.ours(fleets.SPLIT)
+    other, other_mean_s = fleets.with_simpy()
+    fixed = min(fixed, fleets.ours(fleets.SPLIT)[0])
+    own, *_ = fleets.ours("selfish")
+    size = f"{fleets.DEVICES} devices, {fleets.WORKERS} workers, {requests:,.0f} requests"
+    yield Row("fleet: a request, each decided by its controller", 1e6 * own, "µs", REQUEST_US, size)
+    how = (
+        f"{1e6 * fixed:.1f} µs; mean latency {1e3 * mean_s:.3f} ms, simpy {1e3 * other_mean_s:.3f}"
+    )
+    yield Row("fleet: simpy / a request of a fixed split", other / fixed, how=how)
+    short, long = (fleets.peak_bytes(seconds) for seconds in (30, 300))
+    how = f"{short / 1e6:.2f} MB, {long / 1e6:.2f} MB"
+    yield Row("fleet: memory of ten times as long / of one", long / short, how=how)
+
+
 SECTIONS: dict[str, Callable[[bool], Iterator[Row]]] = {
     "import": imports,
     "capture": captures,
@@ -434,6 +454,7 @@ SECTIONS: dict[str, Callable[[bool], Iterator[Row]]] = {
     "decide": decisions,
     "overhead": overhead,
     "replay": replays,
+    "fleet": fleets,
 }
 
 

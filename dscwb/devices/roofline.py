@@ -25,6 +25,7 @@ from dscwb.units import COMPLEX_DTYPES, DTYPE_BYTES, FLOAT_DTYPES, encoding
 Floats = NDArray[np.float64]
 OpClass = Literal["dense", "depthwise", "product", "other"]
 OP_CLASSES: tuple[OpClass, ...] = ("dense", "depthwise", "product", "other")
+Bound = Literal["arithmetic", "memory"]
 PROTOCOL = "roofline/2"
 # These read as many bytes of their table as they write, not all of it.
 _LOOKUPS = ("embedding", "index", "index_select", "gather")
@@ -40,6 +41,7 @@ _BOUNDS = np.array([*[(1e-4, 1e2)] * 4, (1e-9, 1e-2), (1e7, 1e13), (1e-9, 1e-2)]
 # Of models left out of a fit to their own machine: one and two threads of a server's CPU, and an
 # NVIDIA H200 (`python -m benchmarks.model_error`).
 FITTED_TIME_ERROR = {"cpu": 0.27, "gpu": 0.18}
+_NOTICEABLE = 1e-3  # of a pass: layers that take less are timed too roughly to tell what they reach
 _STAMPS_AT_MOST = 1.1  # stamped over plain passes; dearer stamps moved what they measured
 _ODD_ABOVE = 0.3  # log ratio, about a third; classes off by more count less and less
 _PULL = 1e-5  # towards the default: too weak to bias what the profiles show; holds what they do not
@@ -221,6 +223,38 @@ def model_profile(
         stamped_ns = np.rint(stamps / NS).astype(np.int64)[None][: int(fits)]
         passes.append(Passes(size, stamped_ns[:, -1], stamped_ns, oom=not fits))
     return Profile(graph, provenance, tuple(passes))
+
+
+def bound_by(profile: Profile, ends: Sequence[int]) -> tuple[Bound | None, ...]:
+    """Whether arithmetic or memory binds each part of a model on the profile's own machine.
+
+    An empirical roofline at the largest batch size: its ceilings are the most FLOP/s and the most
+    bytes/s that any layer of the profile reached. A part is bound by what would take it longer if
+    all its layers reached these.
+
+    Args:
+        profile: Of any origin.
+        ends: Cuts between which the parts lie, ascending, ``(part + 1,)``.
+
+    Returns:
+        ``(part,)``; None for a part that neither computes nor moves anything, and for all where
+        a layer has no time or FLOPs that nobody knows.
+    """
+    graph, dtype = profile.graph, profile.provenance.dtype
+    times = np.diff(profile.head_s(profile.batch_sizes[-1])) if profile.batch_sizes else np.empty(0)
+    known = np.isfinite(times).all() and times.size and dtype in FLOAT_DTYPES
+    if not known or graph.flops is None:
+        return (None,) * (len(ends) - 1)
+    unit = Device("unit", "cpu", {dtype: 1.0}, 1.0, 1.0, 1.0, "FLOPs and bytes themselves")
+    ideal = _ideal(graph, unit, profile.batch_sizes[-1], dtype, all_cuts(graph))
+    work, timed = np.stack([ideal.compute_s, ideal.memory_s]), times > _NOTICEABLE * times.sum()
+    ceilings = (work[:, timed] / times[timed]).max(axis=1, keepdims=True, initial=0.0)
+    needed = np.divide(work, ceilings, out=np.zeros_like(work), where=ceilings > 0)
+    sums = np.diff(np.cumsum(np.pad(needed, ((0, 0), (1, 0))), axis=1)[:, list(ends)])
+    return tuple(
+        None if not computing + moving else "arithmetic" if computing >= moving else "memory"
+        for computing, moving in sums.T.tolist()
+    )
 
 
 def fit_efficiency(profiles: Sequence[ProfileLike], device: Device | str) -> Efficiency:

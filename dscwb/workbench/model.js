@@ -5,19 +5,19 @@ const STRIP_TOP = 6, STRIP_PX = 24, BOUND_PX = 7; // of the blocks under the plo
 const CUT_ROW = 24, PINNED_ROW = 40; // names of the cuts over the plot
 const NARROW_PX = 5; // between two cuts; nearer, only compressive bottlenecks have marks
 const DEVICE = PARTS.head[0], SERVER = PARTS.tail[0];
-const BOUND_WORDS = { arithmetic: "bound by arithmetic", memory: "bound by memory" };
-const KIND_WORDS = { none: "c ≥ 1", natural: "natural bottleneck, c < 1",
-  compressive: "compressive bottleneck" };
+const BOUND_WORDS = { a: "bound by arithmetic", m: "bound by memory" };
+const KIND_WORDS = { none: "c ≥ 1", natural: "natural, c < 1", compressive: "compressive" };
 
 const bytesAt = ({ study, row }, split) =>
   study.bits[study.index(row, split)] / 8 / study.batchSizes[row]; // a sample
 
 // The model's parts in the order in which they run: blocks, and what lies between them.
-function partsOf({ model, blocks }) {
+function partsOf({ model, blocks, edge }) {
   const known = new Map(blocks.map((block) => [block.end, block])), places = model.lists.block;
-  return places.slice(1).map(([end, name], k) =>
-    ({ name: end === model.layers ? "output" : name, ...known.get(end), start: places[k][0], end,
-      isBlock: known.has(end) || !blocks.length }));
+  return places.slice(1).map(([end, name], k) => ({
+    name: end === model.layers ? "output" : name, ...known.get(end), start: places[k][0], end,
+    isBlock: known.has(end) || !blocks.length, flops: model.flops[k], bound: edge.bound[k],
+  }));
 }
 
 // A function that tells of a candidate: compressive, natural or none, or one of the ends.
@@ -86,12 +86,12 @@ function drawSigns(pen, parts, places) {
   const top = pen.foot + STRIP_TOP + STRIP_PX + 2;
   for (const { start, end, bound } of parts) {
     const from = places.get(start);
-    if (bound) boundSign(pen, bound, from, top, places.get(end) - from);
+    if (BOUND_WORDS[bound]) boundSign(pen, bound, from, top, places.get(end) - from);
   }
 }
 
 function boundSign(pen, bound, x, y, wide) {
-  const { text } = pen.theme, fill = bound === "arithmetic" ? text : pen.hatch([text], 4);
+  const { text } = pen.theme, fill = bound === "a" ? text : pen.hatch([text], 4);
   pen.box(x, y, wide, BOUND_PX, fill);
   pen.border(x, y, wide, BOUND_PX, text, 0.5);
 }
@@ -219,12 +219,18 @@ function modelTip(ctx, place) {
   if (part) {
     const whole = partsOf(study.pair).reduce((sum, one) => sum + (one.flops ?? 0), 0);
     const share = part.flops && `${formatPercent(part.flops / whole)} of the FLOPs`;
-    const bound = part.bound && `${BOUND_WORDS[part.bound]} on the device`;
+    const { [part.bound]: words } = BOUND_WORDS, size = study.edge.batch_sizes.at(-1);
+    const bound = words && `${words} on the device, at batch size ${size}`;
     return [part.name, part.kind, share, bound].filter(Boolean).join("\n");
   }
   const one = study.candidates[split], words = splitTip(ctx, place);
   const kind = KIND_WORDS[kindOf(study)(one)];
   return kind ? `${words}\nc = ${formatNumber(one.ratio)}: ${kind}` : words;
+}
+
+function flopsMark(pen, x, y) {
+  pen.box(x + 4, y + 6, 6, 8, pen.theme.text);
+  pen.border(x + 4, y, 6, 14, pen.theme.text);
 }
 
 function modelKey({ study }) {
@@ -236,6 +242,7 @@ function modelKey({ study }) {
     .map((one) => ({ mark: markOf(one), words: words[one] }));
   return [
     { mark: swatch(DEVICE), words: "device" }, { mark: swatch(SERVER), words: "server" },
+    ...(parts.some((one) => one.flops) ? [{ mark: flopsMark, words: "height: FLOPs" }] : []),
     ...entries(KIND_WORDS, kinds, kindMark), ...entries(BOUND_WORDS, bounds, boundMark),
   ];
 }

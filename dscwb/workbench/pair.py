@@ -11,7 +11,8 @@ cuts, from the input to the output, each a row ``[kind, elements, kind, elements
 sample. Bytes that depend on the batch size are polynomials of it, ``{power: [bytes]}``: of the
 ``result``, and by layer of what it makes (``made``) and of constants and state that lie in memory
 from it on (``held``). ``names`` are the layers', for cuts between all of them; ``places`` and
-``place_names`` those where `all_cuts` cuts by blocks. ``marks`` say by ``auto`` and ``op`` of every
+``place_names`` those where `all_cuts` cuts by blocks, ``flops`` what each part between two of them
+computes for one sample, null where nobody knows. ``marks`` say by ``auto`` and ``op`` of every
 cut listed there whether it is a natural (n) or a compressive (c) bottleneck or neither (-).
 ``colours`` holds six hexadecimal digits a cut.
 
@@ -20,8 +21,9 @@ medians ``(batch, known cut)``; ``known`` is null where all cuts are. ``tail_ns`
 tails are what is left of the whole, the last head. Seconds are these times 1e-9 times
 ``time_scale``. ``copies`` are sizes in bytes and median nanoseconds to the host and to the
 accelerator, null where there are none. ``status`` and ``caution`` are words for each batch size.
-``imagined`` is what stands before and after the factor in the label of a machine that is assumed to
-be some times as fast.
+``bound`` says of the parts between the model's places whether arithmetic (a) or memory (m) binds
+them, or that this is not known (-), from `bound_by`. ``imagined`` is what stands before and after
+the factor in the label of a machine that is assumed to be some times as fast.
 """
 
 from __future__ import annotations
@@ -29,12 +31,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from hashlib import sha256
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from dscwb.cost import check_same_model, fitting
 from dscwb.cuts import all_cuts, bottlenecks
+from dscwb.devices.roofline import bound_by
 from dscwb.figures.colours import split_colours
 from dscwb.graph import ModelGraph, TensorSpec
 from dscwb.profiles.library import scale_profile
@@ -101,6 +105,7 @@ def model_part(graph: ModelGraph) -> Part:
         "names": [layer.name for layer in layers],
         "places": [cut.index for cut in places],
         "place_names": [cut.name for cut in places],
+        "flops": [graph.flops_between(start.index, cut.index) for start, cut in pairwise(places)],
         "frontiers": frontiers,
         "kinds": [_kind(dtype, axes) for dtype, axes in kinds],
         "result": _polynomials([[spec for spec in graph.tensors() if spec.name in results]]),
@@ -156,6 +161,7 @@ def machine_part(profile: Profile, model: str) -> Part:
     rest = np.array_equal(heads[:, -1:] - heads, tails, equal_nan=True)
     known = np.flatnonzero(np.isfinite(heads).any(axis=0) | np.isfinite(tails).any(axis=0))
     copies = profile.transfers
+    bounds = bound_by(profile, [cut.index for cut in all_cuts(profile.graph, "block")])
     imagined = scale_profile(profile, 1.0)
     factor = f"{1 / imagined.time_scale:g} × as fast as "
     before, _, after = imagined.provenance.label().partition(factor)
@@ -170,6 +176,7 @@ def machine_part(profile: Profile, model: str) -> Part:
         "time_error": source.time_error,
         "time_scale": profile.time_scale,
         "batch_sizes": list(sizes),
+        "bound": "".join((bound or "-")[0] for bound in bounds),
         "status": [profile.status(size) for size in sizes],
         "caution": [profile.caution(size) for size in sizes],
         "known": None if len(known) == profile.cuts else known.tolist(),

@@ -160,7 +160,7 @@ def test_a_kind_of_link_stays_chosen_until_its_values_are_changed(page):
 
 def test_fields_without_effect_are_out_of_use_and_say_why(page):
     page.locator("details.fold summary").first.click()
-    assert number(page, "Assumed speed-up").is_enabled()
+    assert number(page, "Speed-up").is_enabled()
     assert number(page, "Computing").is_disabled()
     assert "energy" in page.locator(".field.compute_w .note").inner_text()
     page.get_by_label("Best in").select_option(label="device energy")
@@ -168,7 +168,7 @@ def test_fields_without_effect_are_out_of_use_and_say_why(page):
     assert number(page, "Computing").is_enabled()
     page.get_by_label("Server", exact=True).select_option("T4 (modelled)")
     wait_for_state(page, server="T4 (modelled)")
-    assert number(page, "Assumed speed-up").is_disabled()
+    assert number(page, "Speed-up").is_disabled()
     assert "assumed" in page.locator(".field.server_speedup .note").inner_text()
 
 

@@ -282,10 +282,10 @@ class Controls {
   offOf(state) {
     const { desk: { tables, study } } = this, off = {};
     if (state.server !== tables.assumed) {
-      off.server_speedup = `Counts only with “${tables.assumed}” as server.`;
+      off.server_speedup = "Only for an assumed server.";
     }
     if (state.objective !== "energy") {
-      for (const name of POWER) off[name] = "Counts only where energy is the aim.";
+      for (const name of POWER) off[name] = "Only where energy is the aim.";
     }
     if (!study.pair.blocks.length) off.min_depth = "This model has no blocks.";
     if (!study.candidates[0].isInput) off.input_encoding = "The input is never sent here.";

@@ -4,6 +4,7 @@ const CURVE_MARGINS = [52, 14, 25, 36];
 const SAMPLE_PX = 5; // between two points of a cost line
 const ABOVE_BEST = 4, BELOW_BEST = 2.5; // the axis ends so far above and below the best splits
 const NEAR_PX = 12; // a hand so near to a line means it
+const PINNED_DASH = [8, 4];
 const OTHERS = "rgba(128, 128, 128, 0.5)";
 
 const costTitle = ({ unit }) => (unit === "J" ? "Device energy" : "Latency");
@@ -76,9 +77,23 @@ function labelPiece(pen, points, words) {
   if (2 * half <= room && y < pen.foot - TEXT_PX / 2) pen.text(words, x, y);
 }
 
+// The best of a pinned scenario at every rate, on the axes of this one.
+function drawPinned(pen, { study, other }) {
+  if (other?.study.unit !== study.unit) return;
+  const costs = curveAxis(study), rates = rateAxis(study), count = Math.ceil(pen.w / SAMPLE_PX);
+  const points = Array.from({ length: count + 1 }, (_, k) => {
+    const rate = rates.value(k / count), split = other.study.bestAt(other.row, rate);
+    const cost = other.study.costAt(other.row, split, rate);
+    return [pen.x + k / count * pen.w, pen.foot - pen.h * costs.share(cost)];
+  });
+  pen.line(points, pen.theme.paper, 3.5);
+  pen.line(points, pen.theme.text, 2, PINNED_DASH);
+}
+
 function markCurves(pen, ctx) {
   const { study, row, rate, best, lit, pinned } = ctx, line = liner(pen, ctx);
   pen.inside(() => {
+    drawPinned(pen, ctx);
     for (const [split, dash] of [[pinned, [6, 4]], [lit, []]]) {
       if (split === null || !isPossible(study, row, split)) continue;
       drawThick(pen, line(split), study.candidates[split].colour, dash);
@@ -104,7 +119,8 @@ function underCurves(ctx, plot, x, y) {
 const costCurves = {
   name: "curves", margins: CURVE_MARGINS, steers: true,
   title: (ctx) => [`${costTitle(ctx.study)} over data rate`, hereWords(ctx)],
-  key: () => [
+  key: ({ other }) => [
+    ...(other ? [{ mark: stroke(null, 2, PINNED_DASH), words: "pinned scenario" }] : []),
     { mark: stroke(null, 5), words: "best split" },
     { mark: stroke(OTHERS, 1), words: "other splits" },
     { mark: stroke(null, 1, [2, 3]), words: "the best split changes" },

@@ -100,9 +100,11 @@ class Workbench {
       ["Undo", "Back to the state before", () => this.desk.undo()],
       ["Redo", "Forth again", () => this.desk.redo()],
       ["Reset", "Back to the start", () => this.desk.reset()],
-      ["Pin scenario", "Hold it, to compare another one with it",
+      ["Pin", "Pin scenario: hold it, to compare another one with it",
         () => this.desk.hold({ compared: this.desk.state })],
     ].map(([words, title, action]) => [words, this.button(this.actions, words, title, action)]));
+    this.buttons.Pin.ariaLabel = "Pin scenario";
+    element("span", this.files, { textContent: "Download:" });
     const picture = (of, type) => async () => of(this.desk, this.ctx, VIEWS, type);
     for (const [kind, title, make, type] of [
       ["PNG", "All views as a picture", picture(pngOf), "image/png"],

@@ -27,7 +27,7 @@ KNOBS = {
     "model": Knob("Models of one family", "Variant"),
     "edge": Knob("Where the head runs", "Device"),
     "server": Knob("Where the tail runs", "Server"),
-    "server_speedup": Knob("Of an assumed server", "Assumed speed-up", high=1e5, low=0.01),
+    "server_speedup": Knob("Of an assumed server", "Speed-up", high=1e5, low=0.01),
     "data_rate_bps": Knob("Data rate in Mbit/s", "Data rate", "Mbit/s", HIGH_BPS, LOW_BPS),
     "batch_size": Knob("Samples in one pass", "Batch size", high=1e6, low=1),
     "baseline": Knob("What the gain is over", "Compare with"),

@@ -6,19 +6,23 @@ const LANES = { device: ["wait", "head"], link: ["transfer", "link"], server: ["
 const LANES_PX = Object.keys(LANES).length * LANE_PX;
 const INFERENCE_PX = HEADING_PX + LANES_PX + BETWEEN_PX;
 
-// What is held against the best split: the pinned one, else the baseline, else the second best.
-function heldAgainst({ study, row, rate, best, pinned, baseline }) {
+// What is held against the best split: a pinned scenario's, the pinned one, the baseline, else the
+// second best.
+function heldAgainst(ctx) {
+  const { study, row, rate, best, pinned, baseline, other } = ctx;
+  if (other) return [other.best, "pinned scenario", { ...ctx, ...other }];
   if (pinned !== null && pinned !== best) return [pinned, "pinned"];
   if (baseline !== best) return [baseline, "compared with"];
   const { split } = study.secondAt(row, rate);
   return split < 0 ? null : [split, "second best"];
 }
 
-const shownInTime = (ctx) => [[ctx.best, "best"], heldAgainst(ctx)].filter(Boolean);
+const shownInTime = (ctx) => [[ctx.best, "best"], heldAgainst(ctx)].filter(Boolean)
+  .map(([split, word, of = ctx]) => ({ split, word, of }));
 
 function timeAxis(ctx) {
-  const { study, row, rate } = ctx, times = shownInTime(ctx).map(
-    ([split]) => study.latencyAt(row, split, rate) || 0);
+  const times = shownInTime(ctx).map(
+    ({ split, of: { study, row, rate } }) => study.latencyAt(row, split, rate) || 0);
   const label = (value) => (value ? formatCost(value, "s") : "0");
   return new Axis(0, roundUp(Math.max(...times)) || 1, label);
 }
@@ -26,8 +30,8 @@ function timeAxis(ctx) {
 function drawTimes(pen, ctx) {
   const axis = timeAxis(ctx);
   drawFootAxis(pen, axis, "Time since the first sample came", true);
-  shownInTime(ctx).forEach(([split, word], k) => {
-    drawInference(pen, ctx, axis, split, word, pen.y + k * INFERENCE_PX);
+  shownInTime(ctx).forEach(({ split, word, of }, k) => {
+    drawInference(pen, of, axis, split, word, pen.y + k * INFERENCE_PX);
   });
 }
 
@@ -84,8 +88,8 @@ const inferenceTimeline = {
   mark: drawTimes,
   at(ctx, plot, x, y) {
     const shown = shownInTime(ctx), k = Math.floor((y - plot.y) / INFERENCE_PX);
-    const [split] = shown[Math.min(shown.length - 1, Math.max(0, k))];
-    return { row: ctx.row, rate: ctx.rate, split };
+    const { split, of } = shown[Math.min(shown.length - 1, Math.max(0, k))];
+    return of === ctx ? { row: ctx.row, rate: ctx.rate, split } : null;
   },
   tip: splitTip,
 };

@@ -262,6 +262,14 @@ def test_the_answer_is_spoken_once_when_the_hand_rests(page):
     assert page.evaluate("window.said") == [page.locator(".says").text_content()]
 
 
+def test_keys_go_from_split_to_split_speak_of_it_and_pin_it(page):
+    page.locator("canvas.bars").focus()
+    page.keyboard.press("ArrowRight")
+    page.locator(".spoken", has_text="After a").wait_for(state="attached")
+    page.keyboard.press("Enter")
+    page.locator(".splits .key [aria-pressed=true]", has_text="after a").wait_for()
+
+
 def test_a_hand_over_a_split_lights_it_and_a_click_pins_it(page):
     chip = page.locator(".splits .key [data-split]").first
     chip.hover()

@@ -51,14 +51,11 @@ class Control {
 
   // What was asked for is not possible: say so, and show what holds.
   refuse(words) {
-    const { known } = this;
-    this.known = null;
-    if (known) {
-      const [value, off, more] = JSON.parse(known);
-      this.show(value, { off, ...more });
+    if (this.known) {
+      const [value, , more] = JSON.parse(this.known);
+      this.set(value, more);
     }
     this.say(words, true);
-    this.known = null; // the words go with the next thing shown
   }
 }
 
@@ -225,11 +222,19 @@ class Controls {
 
   refuse(names, words) {
     const known = names.map((name) => this.byName.get(name)).filter(Boolean);
-    (known.length ? known.slice(0, 1) : [this.byName.get("model")]).forEach((one) => one.refuse(words));
+    [this.wrong] = [...known, this.byName.get("model")];
+    this.wrong.refuse(words);
+    this.wrongIn = this.desk.state;
+    for (const list of [this.family, this.preset]) list.known = null; // back to what holds
+    this.show();
   }
 
   show() {
     const { desk } = this, state = desk.wish ?? desk.state, { tables } = desk;
+    if (this.wrong && this.wrongIn !== desk.state) { // what was refused is over
+      this.wrong.known = null;
+      this.wrong = null;
+    }
     const [, models] = tables.families.find(([, some]) => some.some(([, one]) => one === state.model));
     const families = this.within(tables.families.map(([name, some]) => [name, some]),
       (some) => some.some(([, one]) => this.reachable({ model: one })));

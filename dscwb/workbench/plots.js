@@ -11,6 +11,7 @@
 //   at(ctx, plot, x, y)  the place under a hand: {row, rate, split, …}
 //   tip(ctx, place)   the lines of the label under a hand
 //   below             pixels under the plot that a hand may point into as well
+//   picks             whether keys go from split to split
 //   steers            whether pressing in it sets row and rate of that place
 
 const LABEL_GAP = 10, ROW_PX = 15; // between two labels side by side, from line to line

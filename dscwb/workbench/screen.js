@@ -1,6 +1,9 @@
 // The screen: layout, the answer, views that light up together, and what a hand does to them.
 
 const VIEWS = [bestSplitMap, gainMap, costCurves, partBars, modelGraph, inferenceTimeline];
+const MAP_KEYS = "Arrow keys change data rate and batch size, Home and End go to the ends, Enter pins "
+  + "the best split.";
+const BAR_KEYS = "Left and right go from split to split, Enter pins one.";
 const SETTLED_MS = 500; // a hand that rests so long wants to hear the answer
 const LOST = "The kernel behind this workbench is gone or was started anew. All that is here goes on; "
   + "other profiles need the kernel: run the cell again.";
@@ -15,10 +18,11 @@ class ViewBox {
     this.canvas = element("canvas", this.section, { className: view.name });
     this.key = element("div", this.section, { className: "key" });
     this.panel = new Panel(view, this.canvas);
-    this.canvas.setAttribute("role", view.keyed ? "application" : "img");
-    if (view.keyed) {
+    this.canvas.setAttribute("role", view.keyed || view.picks ? "application" : "img");
+    if (view.keyed || view.picks) {
       this.canvas.tabIndex = 0;
-      this.canvas.setAttribute("aria-roledescription", "map");
+      this.canvas.setAttribute("aria-roledescription", view.keyed ? "map" : "bars");
+      this.canvas.setAttribute("aria-description", view.keyed ? MAP_KEYS : BAR_KEYS);
     }
   }
 
@@ -120,7 +124,7 @@ class Workbench {
   offerPage() {
     const { desk: { model } } = this;
     let wished = false; // by this view, not by another one of the same widget
-    this.button(this.files, "Page", "All of this as one HTML file that needs no kernel, to download", () => {
+    this.pageButton = this.button(this.files, "Page", "All of this as one HTML file that needs no kernel, to download", () => {
       wished = true;
       model.send("page");
     });
@@ -183,11 +187,12 @@ class Workbench {
     this.theme = themeOf(root);
     const { ctx } = this, dpr = window.devicePixelRatio || 1;
     this.controls.show();
-    this.sayAnswer(ctx);
     for (const box of this.boxes) box.paint(ctx, dpr);
+    this.sayAnswer(ctx);
     const { model } = desk;
     this.buttons.Undo.disabled = !model.get("past").length;
     this.buttons.Redo.disabled = !model.get("future").length;
+    if (this.pageButton) this.pageButton.disabled = desk.alone; // the kernel writes it
     setText(this.told, model.get("message") ?? "");
     const share = model.get("checking") ?? -1;
     this.checking.classList.toggle("idle", share < 0);
@@ -228,8 +233,7 @@ class Workbench {
     const says = this.answer(ctx);
     if (this.unsaid === says) return;
     this.unsaid = says;
-    clearTimeout(this.settling);
-    this.settling = setTimeout(() => setText(this.spoken, says), SETTLED_MS);
+    this.speak(says);
     for (const { canvas, title } of this.boxes) {
       canvas.setAttribute("aria-label", `${title.textContent}. ${says}`);
     }
@@ -272,6 +276,10 @@ class Workbench {
       } else this.pin(place.split);
     });
     if (view.keyed) on(canvas, "keydown", (event) => this.key(view, event));
+    if (view.picks) {
+      on(canvas, "keydown", (event) => this.pick(view, event));
+      on(canvas, "blur", () => this.light(null));
+    }
     const splitOf = ({ target }) => target.closest("[data-split]")?.dataset.split;
     for (const name of ["pointerover", "focusin"]) {
       on(key, name, (event) => this.light(splitOf(event) ?? null));
@@ -314,6 +322,23 @@ class Workbench {
     event.preventDefault();
     if ("pin" in wish) this.pin(wish.pin);
     else this.moveTo(wish.row, wish.rate);
+  }
+
+  // From split to split; what is lit is spoken.
+  pick(view, { key, altKey, ctrlKey, metaKey }) {
+    const step = { ArrowRight: 1, ArrowLeft: -1, Enter: 0 }[key], { ctx } = this;
+    if (step === undefined || altKey || ctrlKey || metaKey) return;
+    const split = (ctx.lit ?? ctx.best) + step;
+    if (!ctx.study.candidates[split]) return;
+    if (step) this.speak([view.tip(ctx, { ...ctx, split })].flat().join(". "));
+    else this.pin(split);
+    this.light(split);
+  }
+
+  // Said once, when the hand rests.
+  speak(words) {
+    clearTimeout(this.settling);
+    this.settling = setTimeout(() => setText(this.spoken, words), SETTLED_MS);
   }
 
   hover(box, event) {

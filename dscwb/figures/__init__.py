@@ -12,12 +12,12 @@ from dscwb.figures.gains import plot_gains as plot_gains
 from dscwb.figures.latency_breakdown import plot_latency_breakdown as plot_latency_breakdown
 from dscwb.figures.latency_vs_rate import plot_latency_vs_rate as plot_latency_vs_rate
 from dscwb.figures.maps import plot_maps as plot_maps
-from dscwb.figures.notebook import use_in_notebooks
 from dscwb.figures.pareto import plot_pareto as plot_pareto
 from dscwb.figures.profile import plot_profile as plot_profile
 from dscwb.figures.regret import plot_regret as plot_regret
 from dscwb.figures.save import FigureError as FigureError
 from dscwb.figures.save import save_figure as save_figure
 from dscwb.figures.validation import plot_validation as plot_validation
+from dscwb.showing import use_in_notebooks
 
 use_in_notebooks()

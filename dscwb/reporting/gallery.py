@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from dscwb import units
 from dscwb.figures.layout import caption_of, wrapped
-from dscwb.figures.notebook import NotebookRenderer
+from dscwb.showing import NotebookRenderer
 from dscwb.writing import atomically
 
 if TYPE_CHECKING:

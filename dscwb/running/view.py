@@ -18,6 +18,7 @@ import plotly.graph_objects as go
 from dscwb.running.live import Step, steps
 from dscwb.running.rig import Rig
 from dscwb.scenario import Link
+from dscwb.showing import use_in_notebooks
 from dscwb.toolbar import MODEBAR
 from dscwb.traces import Trace
 from dscwb.units import format_percent, format_rate, format_seconds, shown_name
@@ -123,6 +124,7 @@ class LiveSplit(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
     def figure(self) -> go.Figure:
         """What the picture shows now, as a plain figure that stays as it is."""
+        use_in_notebooks()
         return go.Figure(self._figure)
 
     def _moved(self, _: Any) -> None:

@@ -68,7 +68,8 @@ class NotebookRenderer(MimetypeRenderer):  # type: ignore[misc]  # plotly has no
 
 def use_in_notebooks() -> None:
     """Show figures so from now on, unless another way was chosen."""
-    pio.renderers[NAME] = NotebookRenderer()
+    if NAME not in pio.renderers:
+        pio.renderers[NAME] = NotebookRenderer()
     if pio.renderers.default in PLAIN:
         pio.renderers.default = NAME
 
@@ -91,5 +92,5 @@ def _library() -> str:
 
 @cache
 def _script() -> str:
-    script = (Path(__file__).parent / "notebook.js").read_text("utf-8")
+    script = (Path(__file__).parent / "showing.js").read_text("utf-8")
     return f"(() => {{\n{UNPACKED}{script}}})();"

@@ -9,7 +9,7 @@ import pytest
 
 import dscwb
 from dscwb import figures
-from dscwb.figures.notebook import LIBRARY, MIME, NAME, use_in_notebooks
+from dscwb.showing import LIBRARY, MIME, NAME, NotebookRenderer, use_in_notebooks
 from dscwb.toolbar import CLOUD, CONFIG
 from tests.lab import ANSWER_MS, ROOT, chromium_page
 from tests.pictures import POINT, tiny_study
@@ -21,7 +21,7 @@ CARRIER = LIBRARY.partition("{}")[0]
 def cell(monkeypatch):
     """Which cell runs, as IPython would say it, and a renderer that has drawn nothing yet."""
     before = pio.renderers.default
-    use_in_notebooks()
+    monkeypatch.setitem(pio.renderers._renderers, NAME, NotebookRenderer())
 
     class Shell:
         execution_count = 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, replace
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -122,9 +123,9 @@ def _reached(efficiency: Efficiency, device: Device) -> Floats:
     return np.array(astuple(replace(efficiency, overhead_s=known))[:7])
 
 
-def _ideal(
-    graph: ModelGraph, device: Device, batch_size: int, dtype: str, cuts: Sequence[Cut]
-) -> _Ideal:
+def _ideals(
+    graph: ModelGraph, device: Device, batch_sizes: Iterable[int], dtype: str
+) -> list[_Ideal]:
     if dtype not in device.peak_flop_per_s:
         stated = ", ".join(device.peak_flop_per_s)
         raise ValueError(f"No peak is stated for {dtype} on {device.name}; it has {stated}.")
@@ -134,7 +135,41 @@ def _ideal(
             f"Nobody knows the FLOPs of {', '.join(unknown)} in {graph.model!r}, so its times "
             "cannot be modelled; measure them on the device with dscwb.profile."
         )
-    layers, gpu = graph.layers, device.kind == "gpu"
+    gpu, peak = device.kind == "gpu", device.peak_flop_per_s[dtype]
+    return [
+        _Ideal(
+            one.op_class,
+            one.flops / peak,
+            np.where(one.view, 0.0, one.moved) / device.bandwidth_bytes_per_s,
+            np.where(one.view & gpu, _VIEW_LAUNCH, 1.0),
+            np.where(one.fresh & ~one.view & (not gpu), one.written, 0.0),
+            one.in_use_bytes,
+            gpu,
+        )
+        for one in _traffic(graph, tuple(batch_sizes), dtype)
+    ]
+
+
+class _Traffic(NamedTuple):
+    """What a model's layers do at a batch size on any device; arrays are ``(layer,)``."""
+
+    op_class: NDArray[np.int64]
+    flops: Floats
+    moved: Floats  # bytes read and written
+    written: Floats  # bytes of outputs
+    view: NDArray[np.bool_]  # moves nothing
+    fresh: NDArray[np.bool_]  # makes large outputs
+    in_use_bytes: float
+
+
+@lru_cache(maxsize=16)  # a hand goes from device to device of the same model
+def _traffic(graph: ModelGraph, batch_sizes: tuple[int, ...], dtype: str) -> tuple[_Traffic, ...]:
+    cuts = all_cuts(graph)
+    return tuple(_traffic_at(graph, size, dtype, cuts) for size in batch_sizes)
+
+
+def _traffic_at(graph: ModelGraph, batch_size: int, dtype: str, cuts: Sequence[Cut]) -> _Traffic:
+    layers = graph.layers
     floats, wire = (*FLOAT_DTYPES, *COMPLEX_DTYPES), encoding(dtype)  # integers stay what they are
     nbytes = {
         spec.name: spec.nbytes(batch_size, wire if spec.dtype in floats else None)
@@ -154,15 +189,9 @@ def _ideal(
     grows = np.array([any(spec.batch_axes for spec in layer.outputs) for layer in layers])
     flops = np.array([float(layer.flops or 0) for layer in layers]) * np.where(grows, batch_size, 1)
     moved = read + written + np.minimum(weights, looked_up)
-    return _Ideal(
-        np.array([OP_CLASSES.index(name) for name in op_classes(graph)], dtype=np.int64),
-        flops / device.peak_flop_per_s[dtype],
-        np.where(view, 0.0, moved) / device.bandwidth_bytes_per_s,
-        np.where(view & gpu, _VIEW_LAUNCH, 1.0),
-        np.where(fresh & ~view & (not gpu), written, 0.0),
-        float(np.max(alive + np.where(view, 0.0, written), initial=0.0) + weights.sum()),
-        gpu,
-    )
+    in_use = float(np.max(alive + np.where(view, 0.0, written), initial=0.0) + weights.sum())
+    classes = np.array([OP_CLASSES.index(name) for name in op_classes(graph)], dtype=np.int64)
+    return _Traffic(classes, flops, moved, written, view, fresh, in_use)
 
 
 def model_profile(
@@ -215,9 +244,8 @@ def model_profile(
         note=f"roofline from {found.source}; {used}",
         time_error=used.time_error,
     )
-    passes, cuts = [], all_cuts(graph)
-    for size in sizes:
-        ideal = _ideal(graph, found, size, dtype, cuts)
+    passes = []
+    for size, ideal in zip(sizes, _ideals(graph, found, sizes, dtype), strict=True):
         stamps = np.cumsum([0.0, *ideal.seconds(_reached(used, found))])
         fits = ideal.in_use_bytes <= found.memory_bytes
         stamped_ns = np.rint(stamps / NS).astype(np.int64)[None][: int(fits)]
@@ -246,7 +274,7 @@ def bound_by(profile: Profile, ends: Sequence[int]) -> tuple[Bound | None, ...]:
     if not known or graph.flops is None:
         return (None,) * (len(ends) - 1)
     unit = Device("unit", "cpu", {dtype: 1.0}, 1.0, 1.0, 1.0, "FLOPs and bytes themselves")
-    ideal = _ideal(graph, unit, profile.batch_sizes[-1], dtype, all_cuts(graph))
+    (ideal,) = _ideals(graph, unit, profile.batch_sizes[-1:], dtype)
     work, timed = np.stack([ideal.compute_s, ideal.memory_s]), times > _NOTICEABLE * times.sum()
     ceilings = (work[:, timed] / times[timed]).max(axis=1, keepdims=True, initial=0.0)
     needed = np.divide(work, ceilings, out=np.zeros_like(work), where=ceilings > 0)
@@ -316,7 +344,9 @@ def _log_errors(profiles: Sequence[Profile], device: Device) -> Callable[[Floats
             "dscwb.profile, at which stamps cost less."
         )
     ideals = [
-        _ideal(p.graph, device, size, p.provenance.dtype, all_cuts(p.graph)) for p, size in passes
+        ideal
+        for p, size in passes
+        for ideal in _ideals(p.graph, device, [size], p.provenance.dtype)
     ]
     classes = len(OP_CLASSES)
     group = np.concatenate([n * classes + ideal.op_class for n, ideal in enumerate(ideals)])

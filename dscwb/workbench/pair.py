@@ -30,6 +30,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from functools import lru_cache
 from hashlib import sha256
 from itertools import pairwise
 from typing import Any
@@ -62,10 +63,15 @@ def pair(edge: Profile, server: Profile | None) -> Part:
         check_same_model(edge, server)
     models, found = {}, {}
     for role, profile in machines.items():
-        model = model_part(profile.graph)
-        found[role] = machine_part(profile, key := model_key(model))
-        models[key] = model
+        key, part = _model(profile.graph)
+        models[key], found[role] = part, machine_part(profile, key)
     return {"models": models, "server": None} | found
+
+
+@lru_cache(maxsize=32)  # a hand goes back and forth between few models
+def _model(graph: ModelGraph) -> tuple[str, Part]:
+    part = model_part(graph)
+    return model_key(part), part
 
 
 def model_key(model: Part) -> str:

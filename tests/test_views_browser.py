@@ -23,6 +23,7 @@ pytestmark = pytest.mark.browser
 MS = 1_000_000
 LOW, HIGH = 1e4, 1e6
 NONE, A, B, FULL = 3, 1, 2, 0  # places of the candidates
+DEVICE, PAYLOAD, SERVER = [0, 114, 178], [230, 159, 0], [0, 158, 115]
 TO_A, TO_FULL = 1600 / 0.045, 1600 / 0.009
 # A map of 290 by 250 pixels: its plot without ticks, and the middle of the second of five rows.
 X, Y, W, H = 38, 25, 238, 189
@@ -268,10 +269,9 @@ def test_a_bar_is_as_high_as_its_cost(page):
     """After a at 100 kbit/s: 10 ms device, 16 ms payload, 5 ms server; the axis ends at 75 ms."""
     show(page, "bars", (300, 230))
     foot, height, x = 230 - 36, 230 - 36 - 25, 52 + 58.5 * 1.5
-    device, payload, server = [0, 114, 178], [230, 159, 0], [0, 158, 115]
-    for ms, colour in ((5, device), (18, payload), (28, server)):
+    for ms, colour in ((5, DEVICE), (18, PAYLOAD), (28, SERVER)):
         assert pixel(page, "bars", x, foot - height * ms / 75) == colour
-    assert pixel(page, "bars", x + 58.5, foot - height * 20 / 75) == device  # after b
+    assert pixel(page, "bars", x + 58.5, foot - height * 20 / 75) == DEVICE  # after b
     assert at(page, "bars", x, 100)["split"] == A
     assert at(page, "bars", 285, 100)["split"] == NONE
 
@@ -292,8 +292,7 @@ def test_a_hand_near_a_line_means_it(page):
 def test_the_model_is_cut_where_the_best_split_is(page):
     show(page, "model", (320, 250))
     strip = 250 - 74 + 6 + 12  # the middle of the blocks under the plot, three of 84 pixels
-    blue, green = [0, 114, 178], [0, 158, 115]
-    for k, colour in enumerate((blue, green, green)):
+    for k, colour in enumerate((DEVICE, SERVER, SERVER)):
         shown = page.evaluate(f"pixel('model', {52 + 84 * k + 40}, {strip})")
         assert shown[:3] == pytest.approx(colour, abs=3)
     assert at(page, "model", 52 + 80, 100)["split"] == A
@@ -303,15 +302,15 @@ def test_the_model_is_cut_where_the_best_split_is(page):
 
 def test_a_timeline_shows_who_works_when(page):
     """After a: device 10 ms, link 16 ms, server 5 ms; held against 60 ms of no offloading."""
-    show(page, "timeline", (320, 200))
-    plot, width = 56, 320 - 56 - 16
-    at_ms = lambda ms: plot + width * ms / 70  # noqa: E731
-    lane = lambda k, n=0: 6 + 20 + k * 16 + 7 + n * 76  # noqa: E731
-    assert pixel(page, "timeline", at_ms(1.5), lane(0)) == [0, 114, 178]
-    assert pixel(page, "timeline", at_ms(11.5), lane(1)) == [230, 159, 0]
-    assert pixel(page, "timeline", at_ms(29.5), lane(2)) == [0, 158, 115]
-    assert pixel(page, "timeline", at_ms(50), lane(0, 1)) == [0, 114, 178]
-    assert at(page, "timeline", 100, lane(0, 1))["split"] == NONE
+    show(page, "timeline", (320, 200))  # the axis ends at 70 ms, a lane is 17 pixels high
+
+    def place(ms, lane, inference=0):
+        return 56 + (320 - 56 - 16) * ms / 70, 6 + 20 + 17 * lane + 8 + 79 * inference
+
+    for ms, lane, colour in ((1.5, 0, DEVICE), (11.5, 1, PAYLOAD), (29.5, 2, SERVER)):
+        assert pixel(page, "timeline", *place(ms, lane)) == colour
+    assert pixel(page, "timeline", *place(50, 0, 1)) == DEVICE
+    assert at(page, "timeline", *place(20, 0, 1))["split"] == NONE
     words = page.evaluate("show('timeline', [320, 200]).words.map((one) => one.words)")
     assert "best: after a" in words
     assert "60 ms (+94 %)" in words  # (60 - 31) / 31

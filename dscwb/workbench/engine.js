@@ -241,6 +241,18 @@ export class Study {
     return found;
   }
 
+  // Share of the grid in which a split is best, neither no nor full offloading.
+  get usefulness() {
+    const splits = this.candidates.map(({ isInput, isOutput }) => !isInput && !isOutput);
+    return this.asked("usefulness", () => {
+      let found = 0;
+      this.batchSizes.forEach((_, row) => this.rates.forEach((rate) => {
+        found += splits[this.bestAt(row, rate)];
+      }));
+      return found / (this.batchSizes.length * this.rates.length);
+    });
+  }
+
   // Mean gain of the best split over a fixed one; NaN where that is not possible everywhere.
   meanGain(split = this.baseline()) {
     return this.asked(`mean gain ${split}`, () => {

@@ -82,6 +82,12 @@ function comparedWith({ study, state, baseline }) {
   return asked === name ? shown : `${asked.replaceAll("_", " ")} (${shown})`;
 }
 
+function gainWords({ study, baseline }) {
+  const mean = study.meanGain(baseline), saved = study.unit === "J" ? "energy" : "time";
+  return isNaN(mean) ? `${saved} saved, where it is possible`
+    : `${saved} saved: mean ${formatPercent(mean)} over the states shown`;
+}
+
 function gainKey(ctx) {
   const { study, baseline } = ctx, every = study.batchSizes.every(
     (_, row) => isPossible(study, row, baseline));
@@ -104,8 +110,7 @@ function gainScale(pen, x, y) {
 
 const gainMap = mapOf({
   name: "gains",
-  title: (ctx) => [`Gain over ${comparedWith(ctx)}`,
-    `${ctx.study.unit === "J" ? "energy" : "time"} that the best split saves`],
+  title: (ctx) => [`Gain over ${comparedWith(ctx)}`, gainWords(ctx)],
   key: gainKey,
   turns: ({ baseline }) => [baseline],
   still(pen, ctx) {

@@ -214,7 +214,8 @@ const mapOf = (view) => ({
 
 const bestSplitMap = mapOf({
   name: "splits",
-  title: () => ["Best split", "by data rate and batch size"],
+  title: ({ study }) => ["Best split",
+    `a split is best in ${formatPercent(study.usefulness)} of the states shown`],
   key: splitKey,
   turns: () => [],
   still(pen, ctx) {

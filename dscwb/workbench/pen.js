@@ -49,11 +49,14 @@ function inkOn(...colours) {
 
 // --- the pen -------------------------------------------------------------------------------------
 
+const MANY = 5000; // texts whose widths are remembered, since measuring takes longer than drawing
+const widths = new Map(), tiles = new Map();
+
 // Draws on one canvas of `width` by `height` pixels of the page; x, y, w, h is the plot within its
 // axes. `words` remembers where every text stands, for those who ask whether two of them touch.
 class Pen {
   constructor(brush, frame, theme) {
-    Object.assign(this, frame, { brush, theme, words: [], tiles: {} });
+    Object.assign(this, frame, { brush, theme, words: [], patterns: {} });
   }
 
   get right() { return this.x + this.w; }
@@ -67,11 +70,16 @@ class Pen {
     return this;
   }
 
-  font(weight = "", size = TEXT_PX) { this.brush.font = `${weight} ${size}px ${this.theme.font}`; }
+  fontOf(weight) { return `${weight} ${TEXT_PX}px ${this.theme.font}`; }
 
   widthOf(words, weight = "") {
-    this.font(weight);
-    return this.brush.measureText(words).width;
+    const font = this.fontOf(weight), key = `${font} ${words}`;
+    if (widths.size > MANY) widths.clear();
+    if (!widths.has(key)) {
+      this.brush.font = font;
+      widths.set(key, this.brush.measureText(words).width);
+    }
+    return widths.get(key);
   }
 
   // The words where they fit; else their end, from the front of a word or of a part of a name.
@@ -88,8 +96,8 @@ class Pen {
   text(words, x, y, options = {}) {
     const { align = "center", colour = this.theme.text, weight = "", halo = null } = options;
     if (!words) return;
-    const wide = this.widthOf(words, weight), { brush } = this;
-    Object.assign(brush, { fillStyle: colour, textAlign: align, textBaseline: "middle" });
+    const wide = this.widthOf(words, weight), font = this.fontOf(weight), { brush } = this;
+    Object.assign(brush, { font, fillStyle: colour, textAlign: align, textBaseline: "middle" });
     if (halo) {
       Object.assign(brush, { strokeStyle: halo, lineWidth: 3, lineJoin: "round" });
       brush.strokeText(words, x, y);
@@ -199,16 +207,16 @@ class Pen {
   }
 
   tiled(name, step, draw, colours) {
-    if (this.tiles[name]) return this.tiles[name];
-    const tile = document.createElement("canvas"), brush = tile.getContext("2d");
-    const side = tile.width = tile.height = Math.round(step * this.dpr);
-    colours.forEach((colour, k) => {
-      brush.fillStyle = colour;
-      draw(brush, side, k);
-    });
-    const pattern = this.brush.createPattern(tile, "repeat");
+    if (this.patterns[name]) return this.patterns[name];
+    const key = `${name} ${this.dpr}`, tile = tiles.get(key) ?? document.createElement("canvas");
+    if (!tiles.has(key)) {
+      const side = tile.width = tile.height = Math.round(step * this.dpr);
+      const brush = tile.getContext("2d");
+      colours.forEach((fillStyle, k) => draw(Object.assign(brush, { fillStyle }), side, k));
+      tiles.set(key, tile);
+    }
+    const pattern = this.patterns[name] = this.brush.createPattern(tile, "repeat");
     pattern.setTransform(new DOMMatrix([1 / this.dpr, 0, 0, 1 / this.dpr, 0, 0]));
-    this.tiles[name] = pattern;
     return pattern;
   }
 }

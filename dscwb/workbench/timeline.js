@@ -1,10 +1,17 @@
 // One inference over time: who works when, for the best split and the one that it is held against.
 
 const TIME_MARGINS = [56, 16, 6, 36];
-const LANE_PX = 16, HEADING_PX = 20, BETWEEN_PX = 8;
+const HEADING_PX = 20, BETWEEN_PX = 8, WIDEST_LANE_PX = 26;
 const LANES = { device: ["wait", "head"], link: ["transfer", "link"], server: ["tail"] };
-const LANES_PX = Object.keys(LANES).length * LANE_PX;
-const INFERENCE_PX = HEADING_PX + LANES_PX + BETWEEN_PX;
+
+// Pixels of a lane, where two inferences stand one under the other, and of an inference.
+function lanePx({ h }) {
+  const lanes = 2 * Object.keys(LANES).length;
+  return Math.min(WIDEST_LANE_PX, Math.floor((h - 2 * (HEADING_PX + BETWEEN_PX)) / lanes));
+}
+
+const inferencePx = (plot) =>
+  HEADING_PX + BETWEEN_PX + Object.keys(LANES).length * lanePx(plot);
 
 // What is held against the best split: a pinned scenario's, the pinned one, the baseline, else the
 // second best.
@@ -31,7 +38,7 @@ function drawTimes(pen, ctx) {
   const axis = timeAxis(ctx);
   drawFootAxis(pen, axis, "Time since the first sample came", true);
   shownInTime(ctx).forEach(({ split, word, of }, k) => {
-    drawInference(pen, of, axis, split, word, pen.y + k * INFERENCE_PX);
+    drawInference(pen, of, axis, split, word, pen.y + k * inferencePx(pen));
   });
 }
 
@@ -42,19 +49,20 @@ function drawInference(pen, ctx, axis, split, word, head) {
   pen.text(told, pen.right, y, { align: "right", weight });
   const room = pen.right - pen.widthOf(told, weight) - LABEL_GAP;
   pen.text(pen.fitted(`${word}: ${shown}`, room, weight), 0, y, { align: "left", weight });
-  const top = head + HEADING_PX, x = (seconds) => pen.x + axis.share(seconds) * pen.w;
+  const top = head + HEADING_PX, high = lanePx(pen);
+  const x = (seconds) => pen.x + axis.share(seconds) * pen.w;
   let done = 0;
   Object.entries(LANES).forEach(([name, some], lane) => {
-    const upper = top + lane * LANE_PX;
-    pen.faint(0.4, () => pen.box(pen.x, upper, pen.w, LANE_PX - 2, pen.theme.grid));
-    pen.text(name, pen.x - 6, upper + LANE_PX / 2 - 1, { align: "right" });
+    const upper = top + lane * high;
+    pen.faint(0.4, () => pen.box(pen.x, upper, pen.w, high - 2, pen.theme.grid));
+    pen.text(name, pen.x - 6, upper + high / 2 - 1, { align: "right" });
     for (const part of some) {
       if (parts[part] > 0) drawSpan(pen, x(done), x(done + parts[part]), upper, part, parts[part]);
       done += parts[part];
     }
   });
   if (isNaN(done)) return;
-  const end = x(done), foot = top + LANES_PX - 2;
+  const end = x(done), foot = top + Object.keys(LANES).length * high - 2;
   pen.line([[end, top], [end, foot]], pen.theme.text, 2);
   const rim = [[pen.x, top], [end, top], [end, foot], [pen.x, foot], [pen.x, top]];
   if (split === lit) pen.rim([rim]);
@@ -63,10 +71,11 @@ function drawInference(pen, ctx, axis, split, word, head) {
 // A part with its time, inside where it fits.
 function drawSpan(pen, from, to, y, part, seconds) {
   const [colour] = PARTS[part], words = formatCost(seconds, "s"), wide = Math.max(1.5, to - from);
-  pen.box(from, y, wide, LANE_PX - 2, colour);
-  if (wide >= 4) pen.border(from, y, wide, LANE_PX - 2, pen.theme.text, 0.75);
+  const high = lanePx(pen);
+  pen.box(from, y, wide, high - 2, colour);
+  if (wide >= 4) pen.border(from, y, wide, high - 2, pen.theme.text, 0.75);
   if (pen.widthOf(words) + 6 > wide) return;
-  pen.text(words, (from + to) / 2, y + LANE_PX / 2 - 1, { colour: inkOn(colour) });
+  pen.text(words, (from + to) / 2, y + high / 2 - 1, { colour: inkOn(colour) });
 }
 
 // How long it takes, how much longer than the best split; where energy counts, that before it.
@@ -87,7 +96,7 @@ const inferenceTimeline = {
   still: () => {},
   mark: drawTimes,
   at(ctx, plot, x, y) {
-    const shown = shownInTime(ctx), k = Math.floor((y - plot.y) / INFERENCE_PX);
+    const shown = shownInTime(ctx), k = Math.floor((y - plot.y) / inferencePx(plot));
     const { split, of } = shown[Math.min(shown.length - 1, Math.max(0, k))];
     return of === ctx ? { row: ctx.row, rate: ctx.rate, split } : null;
   },

@@ -15,6 +15,7 @@ from .envelope import lower_envelope as lower_envelope
 from .figures import plot_best_split as plot_best_split
 from .figures import plot_compression as plot_compression
 from .figures import plot_conventions as plot_conventions
+from .figures import plot_fleet as plot_fleet
 from .figures import plot_gain as plot_gain
 from .figures import plot_gains as plot_gains
 from .figures import plot_latency_breakdown as plot_latency_breakdown
@@ -54,6 +55,10 @@ from .running.validation import Validation as Validation
 from .running.validation import load_validation as load_validation
 from .running.view import LiveSplit as LiveSplit
 from .scaling.grids import grid as grid
+from .scaling.sizes import FleetSizes as FleetSizes
+from .scaling.sizes import MostDevices as MostDevices
+from .scaling.sizes import fleet_sizes as fleet_sizes
+from .scaling.sizes import most_devices as most_devices
 from .scenario import Link as Link
 from .scenario import PowerModel as PowerModel
 from .scenario import Scenario as Scenario

@@ -7,6 +7,7 @@ answer; another look is plotly's own, as in ``figure.update_layout(template="plo
 from dscwb.figures.best_split import plot_best_split as plot_best_split
 from dscwb.figures.compression import plot_compression as plot_compression
 from dscwb.figures.conventions import plot_conventions as plot_conventions
+from dscwb.figures.fleet import plot_fleet as plot_fleet
 from dscwb.figures.gain import plot_gain as plot_gain
 from dscwb.figures.gains import plot_gains as plot_gains
 from dscwb.figures.latency_breakdown import plot_latency_breakdown as plot_latency_breakdown

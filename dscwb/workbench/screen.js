@@ -26,12 +26,14 @@ class ViewBox {
     }
   }
 
-  // Only what has changed: the size of its place, words, picture.
-  paint(ctx, dpr) {
-    const { clientWidth: width, clientHeight: height } = this.canvas;
-    const size = `${width} ${height} ${dpr}`;
-    if (this.sized !== size) this.panel.size(width, height, dpr);
-    this.sized = size;
+  // The size of its place, for `paint`: asked before anything is written, since each question after
+  // that lays the whole page out anew.
+  room() { return [this.canvas.clientWidth, this.canvas.clientHeight, window.devicePixelRatio || 1]; }
+
+  // Only what has changed: size, picture, words.
+  paint(ctx, room) {
+    if (this.sized !== `${room}`) this.panel.size(...room);
+    this.sized = `${room}`;
     this.panel.paint(ctx);
     const [title, sub] = this.view.title(ctx);
     setText(this.title, title);
@@ -185,9 +187,9 @@ class Workbench {
     const { desk, root } = this;
     if (!desk.state || !root.clientWidth) return; // a hidden tab, whose observer calls again
     this.theme = themeOf(root);
-    const { ctx } = this, dpr = window.devicePixelRatio || 1;
+    const { ctx } = this, rooms = this.boxes.map((box) => box.room());
     this.controls.show();
-    for (const box of this.boxes) box.paint(ctx, dpr);
+    this.boxes.forEach((box, k) => box.paint(ctx, rooms[k]));
     this.sayAnswer(ctx);
     const { model } = desk;
     this.buttons.Undo.disabled = !model.get("past").length;
@@ -260,8 +262,10 @@ class Workbench {
     const { canvas, key, view } = box;
     const on = (target, name, handler) => target.addEventListener(name, handler);
     on(canvas, "pointermove", (event) => {
-      if (view.steers && event.buttons & 1) this.steer(box, event);
-      this.hover(box, event);
+      if (!view.steers || !(event.buttons & 1)) return this.hover(box, event);
+      this.tip.hidden = true; // a hand that drags looks at the state, not at what lies under it
+      this.light(null);
+      return this.steer(box, event);
     });
     on(canvas, "pointerleave", () => {
       this.tip.hidden = true;

@@ -9,6 +9,7 @@ from urllib.parse import parse_qs
 import numpy as np
 import pandas as pd
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 
 import dscwb
 from dscwb.profiles.files import load_profile
@@ -177,6 +178,18 @@ def test_on_paper_it_is_a_figure_with_its_caption(opened):
     assert figure.locator("svg").bounding_box()["height"] > 300
     assert "Made by dscwb" in figure.locator("figcaption").inner_text()
     assert not opened.page.get_by_role("main").is_visible()
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 600)])
+def test_axe_finds_nothing_to_mend(chromium, file, scheme, width):
+    with chromium_page(chromium, width=width, height=800) as page:
+        page.emulate_media(color_scheme=scheme)
+        Opened(page, file)
+        for folded in page.locator("summary").all():
+            folded.click()
+        found = Axe().run(page).response
+    assert len(found["passes"]) > 20  # it has looked
+    assert [one["help"] for one in found["violations"]] == []
 
 
 def test_it_tells_how_to_make_it_again(opened, bench):

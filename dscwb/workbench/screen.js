@@ -13,7 +13,7 @@ class ViewBox {
   constructor(parent, view) {
     this.view = view;
     this.section = element("section", parent, { className: `view ${view.name}` });
-    this.title = element("h4", this.section);
+    this.title = element("h2", this.section);
     this.sub = element("div", this.section, { className: "sub" });
     this.canvas = element("canvas", this.section, { className: view.name });
     this.key = element("div", this.section, { className: "key" });

@@ -9,9 +9,14 @@ bit/s, then full offloading.
 import math
 from base64 import b64encode
 
+import numpy as np
 import pytest
 
 from dscwb.devices.machines import Library
+from dscwb.profiles.library import scale_profile
+from dscwb.scenario import DATA_RATES_BPS
+from dscwb.study import sweep
+from dscwb.study.sureness import robust
 from dscwb.workbench.pair import pair
 from dscwb.workbench.state import ASSUMED, State
 from tests.lab import chromium_page
@@ -82,8 +87,7 @@ window.misplaced = (name, size, changes) => {
       found.push(`${one.words} leaves the canvas`);
     }
     for (const other of words.slice(k + 1)) {
-      if (one.left < other.right && other.left < one.right && one.top < other.foot
-        && other.top < one.foot) found.push(`${one.words} touches ${other.words}`);
+      if (touch(one, other)) found.push(`${one.words} touches ${other.words}`);
     }
   });
   return found;
@@ -331,6 +335,27 @@ def test_splits_in_a_key_are_buttons_that_say_what_is_pinned(page):
     assert same.count() == 1
     assert same.get_attribute("aria-pressed") == "false"
     assert "lit" in same.get_attribute("class")
+
+
+def test_what_hangs_on_a_model_and_how_often_a_split_is_best_agree_with_python(browser):
+    """Of a measured device and a server that is assumed to be ten times as fast."""
+    edge = Library("data/profiles").profile("efficientnet_b0")
+    give(browser, edge, round_trip_s=0.02)
+    study = sweep(
+        edge,
+        scale_profile(edge, 10),
+        State("").changed({"round_trip_s": 0.02}).counted,
+        data_rates_bps=DATA_RATES_BPS,
+    )
+    found = browser.evaluate(
+        """study.batchSizes.map((_, row) => [...study.rates].map((rate) =>
+          study.fragile(row).some(([from, to]) => from < rate && rate <= to)))"""
+    )
+    fragile = ~robust(study)
+    assert fragile.any()
+    assert not fragile.all()
+    np.testing.assert_array_equal(found, fragile)
+    assert browser.evaluate("study.usefulness") == pytest.approx(study.usefulness())
 
 
 SIZES = {

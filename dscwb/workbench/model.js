@@ -60,10 +60,19 @@ function drawModel(pen, ctx) {
   }
   pen.line(points, pen.theme.text, 1.25);
   drawReferences(pen, ctx, axis);
+  drawSides(pen, cut);
   drawCuts(pen, study, points);
   pen.frame();
   drawSigns(pen, parts, places);
   drawNames(pen, parts, places);
+}
+
+// Who runs what, on both sides of the cut, where there is room.
+function drawSides(pen, cut) {
+  for (const [words, x, align, room] of [["device", cut - 6, "right", cut - pen.x],
+    ["server", cut + 6, "left", pen.right - cut]]) {
+    if (pen.widthOf(words) + 12 <= room) pen.text(words, x, pen.foot - 9, { align, shy: true });
+  }
 }
 
 // Filled as high as their share of the FLOPs next to the largest, where these are known.
@@ -249,7 +258,7 @@ function modelKey({ study }) {
 
 const modelGraph = {
   name: "model", margins: MODEL_MARGINS, steers: false, below: STRIP_TOP + STRIP_PX + BOUND_PX,
-  title: ({ study }) => ["The model and its cut", study.pair.model.name],
+  title: ({ study }) => ["The model and its cut", study.pair.model.label],
   key: modelKey,
   turns: ({ row, best }) => [row, best],
   still: drawModel, mark: markModel, at: underModel, tip: modelTip,

@@ -52,6 +52,9 @@ function inkOn(...colours) {
 const MANY = 5000; // texts whose widths are remembered, since measuring takes longer than drawing
 const widths = new Map(), tiles = new Map();
 
+const touch = (one, other) => one.left < other.right && other.left < one.right
+  && one.top < other.foot && other.top < one.foot;
+
 // Draws on one canvas of `width` by `height` pixels of the page; x, y, w, h is the plot within its
 // axes. `words` remembers where every text stands, for those who ask whether two of them touch.
 class Pen {
@@ -92,19 +95,21 @@ class Pen {
     return this.widthOf(kept, weight) <= width ? kept : "";
   }
 
-  // A halo in this colour keeps words readable on lines and patterns.
+  // A halo in this colour keeps words readable on lines and patterns; `shy` ones touch no others.
   text(words, x, y, options = {}) {
-    const { align = "center", colour = this.theme.text, weight = "", halo = null } = options;
+    const { align = "center", colour = this.theme.text, weight = "", halo, shy } = options;
     if (!words) return;
     const wide = this.widthOf(words, weight), font = this.fontOf(weight), { brush } = this;
+    const left = x - wide * { left: 0, center: 0.5, right: 1 }[align], half = TEXT_PX / 2;
+    const place = { words, left, right: left + wide, top: y - half, foot: y + half };
+    if (shy && this.words.some((other) => touch(place, other))) return;
     Object.assign(brush, { font, fillStyle: colour, textAlign: align, textBaseline: "middle" });
     if (halo) {
       Object.assign(brush, { strokeStyle: halo, lineWidth: 3, lineJoin: "round" });
       brush.strokeText(words, x, y);
     }
     brush.fillText(words, x, y);
-    const left = x - wide * { left: 0, center: 0.5, right: 1 }[align], half = TEXT_PX / 2;
-    this.words.push({ words, left, right: left + wide, top: y - half, foot: y + half });
+    this.words.push(place);
   }
 
   // As near to x as the canvas's edges allow.

@@ -26,9 +26,10 @@ from .figures import plot_regret as plot_regret
 from .figures import plot_validation as plot_validation
 from .figures import save_figure as save_figure
 from .fleets.arrivals import Arrivals as Arrivals
-from .fleets.fleet import Devices as Devices
 from .fleets.fleet import Fleet as Fleet
 from .fleets.fleet import fleet as fleet
+from .fleets.kinds import Devices as Devices
+from .fleets.pools import Servers as Servers
 from .graph import ModelGraph as ModelGraph
 from .measuring.measure import profile as profile
 from .policy import Policy as Policy

@@ -18,6 +18,7 @@ from dscwb.fleets import bound
 from dscwb.fleets.arrivals import Arrivals, at_times, evenly, poisson
 from dscwb.fleets.engine import Clock, Device, Split, simulate
 from dscwb.fleets.histogram import RELATIVE_ERROR, Histogram
+from dscwb.fleets.pools import Servers
 from dscwb.study.sending import Carrier
 from tests.test_policy import study
 
@@ -79,9 +80,9 @@ def test_several_workers_give_what_erlangs_formula_says():
         run = simulate(
             [device],
             clock,
+            [Servers(workers=c)],
             kinds=1,
-            workers=c,
-            discipline="first come",
+            duration_s=400,
             deadline_s=0.1,
             warm_up_s=5,
         )
@@ -91,7 +92,7 @@ def test_several_workers_give_what_erlangs_formula_says():
 
 @pytest.mark.parametrize(
     ("discipline", "latencies_s"),
-    [("first come", [1, 4, 5]), ("shortest first", [1, 2, 5])],
+    [("first come", [1, 4, 5]), ("shortest first", [1, 2, 5]), ("shared", [3, 3, 5])],
 )
 def test_the_discipline_says_which_tail_is_next(discipline, latencies_s):
     """At once come tails of 1 s, 3 s and 1 s, one worker; links take no time."""
@@ -113,14 +114,14 @@ def test_the_discipline_says_which_tail_is_next(discipline, latencies_s):
     run = simulate(
         devices,
         clock,
+        [Servers(discipline=discipline)],
         kinds=3,
-        workers=1,
-        discipline=discipline,
+        duration_s=1,
         deadline_s=1.5,
-        warm_up_s=0,
     )
     assert sorted(one.mean_s for one in run.latencies) == pytest.approx(latencies_s)
-    assert sum(run.late) == 2
+    assert sum(run.late) == sum(one > 1.5 for one in latencies_s)
+    assert run.busy_s[0] == pytest.approx([1, 4])
 
 
 def test_processor_and_link_of_a_device_serve_one_request_after_the_other():
@@ -133,6 +134,149 @@ def test_processor_and_link_of_a_device_serve_one_request_after_the_other():
         [kind(1, at_times([0.0, 0.05]))], duration_s=1, strategies=["no offloading"]
     )
     assert mean_s(alone, "no offloading") == pytest.approx((0.06 + 0.07) / 2)
+
+
+def test_a_shared_worker_gives_what_the_formula_of_processor_sharing_says():
+    """D / (1 - rho) = 15 ms, whatever the distribution of the tails."""
+    options = {"duration_s": 300, "warm_up_s": 5, "strategies": ["full offloading"]}
+    runs = [dscwb.fleet([kind()], discipline="shared", seed=s, **options) for s in range(10)]
+    assert within_interval([mean_s(one) for one in runs], 0.015)
+
+
+AT_ONCE = {"duration_s": 1, "strategies": ["full offloading"], "bins": 1}
+
+
+def test_who_gets_no_answer_in_time_finishes_alone_and_the_server_works_on():
+    """Answers would come after 6, 12 and 18 ms; two devices begin anew after 10 ms."""
+    found = dscwb.fleet([kind(3, at_times([0.0]), timeout_s=0.01)], **AT_ONCE)
+    assert mean_s(found) == pytest.approx((0.006 + 0.07 + 0.07) / 3)
+    assert found.table()["fell_back"].tolist() == pytest.approx([2 / 3] * 2)
+    assert found.runs["full offloading"].busy_s[0] == pytest.approx([0.018, 0])
+
+
+@pytest.mark.parametrize("discipline", ["first come", "shortest first", "shared"])
+def test_who_finds_too_many_waiting_finishes_alone_at_once(discipline):
+    """One tail of 6 ms is worked at, one waits (or both are worked at); the third takes 60 ms."""
+    pool = dscwb.Servers(discipline=discipline, waiting=1)
+    found = dscwb.fleet([kind(3, at_times([0.0]))], servers=[pool], **AT_ONCE)
+    second_s, first_s = 0.012, 0.012 if discipline == "shared" else 0.006
+    assert mean_s(found) == pytest.approx((first_s + second_s + 0.06) / 3)
+    assert sum(found.runs["full offloading"].busy_s[0]) == pytest.approx(0.012)
+
+
+def test_a_device_goes_on_while_it_waits_or_does_one_thing_at_a_time():
+    """Two requests at once: heads of 10 ms, tails of 5 ms."""
+    for one_at_a_time, answers_s in ((False, (0.015, 0.025)), (True, (0.015, 0.03))):
+        one = kind(1, at_times([0.0, 0.0]), one_at_a_time=one_at_a_time)
+        found = dscwb.fleet([one], duration_s=1, strategies=["a"])
+        assert mean_s(found, "a") == pytest.approx(sum(answers_s) / 2)
+
+
+def test_what_came_back_is_finished_before_what_waits():
+    """Tail of 3 s, given up at 1 s while the second head runs (0.5 s to 1.5 s), rests of 2 s."""
+    clock = Clock()
+    split = Split("a", 0.5, 1e-9, 0.0, 30.0, rest_s=2.0)
+    coming = iter([0.0, 0.0, 0.0])
+    device = Device(
+        0, {"a": split}, Carrier(FAST), 0.0, coming, lambda: "a", None, 1, timeout_s=0.7
+    )
+    run = simulate([device], clock, [Servers()], kinds=1, duration_s=1, deadline_s=1)
+    # Heads end at 0.5 and 1; the third has begun when the first is given up at 1.2, ends at 1.5.
+    # Then the rests, in the order in which they were given up (1.2, 1.7, 2.2): 3.5, 5.5 and 7.5.
+    assert run.latencies[0].total_s == pytest.approx(3.5 + 5.5 + 7.5)
+
+
+class Told:
+    """A controller that keeps what it is told."""
+
+    def __init__(self):
+        self.answers = []
+
+    def observe(self, batch_size, answer):
+        self.answers.append((answer, answer.why))
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(st.floats(0, 0.99), min_size=1, max_size=8),
+            st.sampled_from([0.05, 0.3, math.inf]),
+            st.booleans(),
+            st.sampled_from([0, 1]),
+        ),
+        min_size=1,
+        max_size=5,
+    ),
+    st.sampled_from(["first come", "shortest first", "shared"]),
+    st.sampled_from([0, 2, math.inf]),
+)
+def test_every_request_is_answered_once_by_a_server_or_its_device(given_devices, how, waiting):
+    clock, devices = Clock(), []
+    splits = {"far": Split("far", 0.02, 4e3, 0.01, 0.1, 0.2), "here": Split("here", 0.2, 0, 0, 0)}
+    carrier = Carrier(dscwb.Trace([0, 0.5], [1e5, 1e4], duration_s=1))
+    for times_s, timeout_s, one_at_a_time, pool in given_devices:
+        turns = itertools.cycle(["far", "far", "here"])
+        coming = iter(sorted(times_s))
+        more = {"pool": pool, "timeout_s": timeout_s, "one_at_a_time": one_at_a_time}
+        choose = turns.__next__
+        devices.append(Device(0, splits, carrier, 0.0, coming, choose, Told(), 1, **more))
+    pools = [Servers("a", 1, how, waiting), Servers("b", 2, how)]
+    run = simulate(devices, clock, pools, kinds=1, duration_s=1, deadline_s=1, bins=4)
+    for device, (times_s, *_) in zip(devices, given_devices, strict=True):
+        requests = [request for request, _ in device.controller.answers]
+        assert len(set(map(id, requests))) == len(requests) == len(times_s)
+        assert sorted(request.begun_s for request in requests) == sorted(times_s)
+        assert not device.busy
+        assert not device.awaits
+    told = [one for device in devices for one in device.controller.answers]
+    assert all(request.why == why for request, why in told)  # nothing came later
+    assert run.fell_back == [sum(bool(why) for _, why in told)]
+    assert sum(map(sum, run.taken[0].values())) == run.latencies[0].count == len(told)
+    whys = [why for one, why in told if one.split == "far"]
+    done = sum(map(sum, run.busy_s)) / 0.1
+    assert whys.count("") - 1e-6 < done < sum("too many" not in why for why in whys) + 1e-6
+    if waiting == math.inf:  # who gave up may be refused, too, else
+        assert done == pytest.approx(len(whys))
+
+
+def test_each_pool_is_loaded_by_its_own_devices_alone():
+    """Tails of 6 ms: 200 a second are too many for one worker, 100 are 60 % of one of two."""
+    many = kind(1, poisson(200.0), name="many", servers="small")
+    few = kind(1, evenly(0.01), name="few", servers="large")
+    pools = [dscwb.Servers("small"), dscwb.Servers("large", workers=2)]
+    found = dscwb.fleet(
+        [few, many], servers=pools, duration_s=10, strategies=["full offloading", "no offloading"]
+    )
+    table = found.table().loc["full offloading"]
+    assert table.loc["few", "mean_s"] == pytest.approx(0.006)
+    assert table.loc["many", "mean_s"] > 0.1
+    assert table.loc["many", "utilisation"] > 0.99
+    assert found.over_time("full offloading").loc["few", "utilisation"].to_numpy() == pytest.approx(
+        0.3, rel=0.1
+    )
+    own = {"duration_s": 1, "strategies": ["no offloading"]}
+    bounds_s = [dscwb.fleet([one], servers=pools, **own).bound_s for one in (few, many)]
+    assert found.bound_s == pytest.approx((bounds_s[0] + 2 * bounds_s[1]) / 3)
+
+
+def test_what_happens_when_is_told_by_bins():
+    """Two requests in the first half second, one in the last; tails of 6 ms."""
+    one = kind(1, at_times([0.1, 0.4999999, 0.6]))
+    found = dscwb.fleet([one], duration_s=1, strategies=["full offloading"], bins=2)
+    table = found.over_time("full offloading")
+    assert table.loc["all"].equals(table.loc["made up"])
+    assert table.loc["all"].index.tolist() == [0, 0.5]
+    assert table["requests"].tolist() == [2, 1] * 2
+    assert table["mean_s"].to_numpy() == pytest.approx(0.006)
+    assert table["utilisation"].tolist()[:2] == pytest.approx([0.0120, 0.024], abs=1e-6)
+    assert table["full offloading"].tolist() == [1, 1] * 2
+    empty = dscwb.fleet([one], duration_s=1, strategies=["full offloading"], bins=4)
+    assert empty.over_time("full offloading").loc["all", "mean_s"].isna().tolist() == [
+        False,
+        False,
+        False,
+        True,
+    ]
 
 
 # Strategies
@@ -194,8 +338,14 @@ def test_the_bound_is_the_value_of_the_linear_programme(workers, monkeypatch):
     [
         ({"workers": 0}, "workers is 0"),
         ({"duration_s": 0}, "duration_s 0"),
-        ({"discipline": "random"}, "choose 'first come' or 'shortest first'"),
+        ({"discipline": "random"}, "choose 'first come', 'shortest first' or 'shared'"),
         ({"strategies": ["nobody"]}, "'nobody' is no strategy of 'made up'; choose 'selfish'"),
+        ({"bins": 0}, "bins 0"),
+        ({"workers": 2, "servers": [Servers()]}, "say workers and discipline of each"),
+        ({"servers": [Servers(), Servers()]}, "give each another"),
+        ({"devices": [kind(), kind()]}, "made up, made up; give each kind another name"),
+        ({"devices": [kind(servers="x")]}, "to use 'x'; choose one of servers"),
+        ({"devices": [kind(timeout_s=0)]}, "timeout_s is 0"),
         ({"devices": []}, "one kind of devices at least"),
         ({"devices": [kind(trace=dscwb.Trace([0], [0], 1))]}, "always down"),
     ],

@@ -21,7 +21,8 @@ def least_mean_s(
     """A mean latency in seconds that no strategy stays below, whatever it knows.
 
     Let c(i, t) be what a request that begins at t takes with split i if it waits for nobody: no
-    real one takes less, as waiting only adds (a payload that is sent later never arrives earlier).
+    real one takes less, as waiting only adds (a payload that is sent later never arrives earlier),
+    nor one that its device finishes in the end: that takes no less than the whole model there.
     The tails that come in a second cannot take more than `workers` seconds, or the queue grows for
     ever. For any price m >= 0 a second of a worker therefore, where E is the mean over requests, of
     which L come in a second, and i whatever the strategy takes at t:

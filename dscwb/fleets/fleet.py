@@ -1,69 +1,25 @@
-"""`fleet`: how several strategies fare where many devices share a pool of servers."""
+"""`fleet`: how several strategies fare where many devices share pools of servers."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dscwb.controller import Controller
-from dscwb.fleets.arrivals import Arrivals
 from dscwb.fleets.bound import least_mean_s
-from dscwb.fleets.engine import Clock, Device, Discipline, Run, Split, simulate
+from dscwb.fleets.engine import Clock, Run, simulate
 from dscwb.fleets.histogram import Histogram
-from dscwb.policy import Policy
-from dscwb.study.sending import Carrier
-from dscwb.study.study import Study
-from dscwb.traces import Trace
+from dscwb.fleets.kinds import BEST_STATIC, SELFISH, Devices, Kind
+from dscwb.fleets.pools import Discipline, Servers
 from dscwb.units import Told, format_percent, format_seconds, shown_name
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SELFISH = "selfish"
-BEST_STATIC = "best static"
+ALL = "all"
 BOUND = "lower bound"
-
-
-@dataclass(frozen=True, eq=False)
-class Devices:
-    """Devices of one kind.
-
-    Attributes:
-        name: What tables call them.
-        study: What their heads, payloads and tails cost on the pool's servers; of latency.
-        number: How many there are.
-        trace: The data rate of their links; each device begins at another place of it.
-        arrivals: The requests of each.
-        options: Of its `Controller`; what is not given is the trace's mean rate and the study's
-            round trip.
-        batch_size: One of the study's; its smallest if left out.
-    """
-
-    name: str
-    study: Study
-    number: int
-    trace: Trace
-    arrivals: Arrivals
-    options: Mapping[str, Any] | None = None
-    batch_size: int | None = None
-
-    @property
-    def size(self) -> int:
-        """Samples in a request."""
-        return min(self.study.batch_sizes) if self.batch_size is None else self.batch_size
-
-    def splits(self) -> dict[str, Split]:
-        """What each split takes on an idle server, by name; without those it cannot take."""
-        lines, row = self.study.lines, self.study.row(self.size)
-        tails = lines.tail_s[row] / self.study.scenario.server_load
-        terms = zip(lines.head_s[row], lines.bits[row], lines.link_s[row], tails, strict=True)
-        named = zip(self.study.splits, terms, strict=True)
-        found = {name: Split(name, *map(float, one)) for name, one in named}
-        return {name: one for name, one in found.items() if np.isfinite(one.head_s + one.tail_s)}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -78,6 +34,8 @@ class Fleet(Told):
         switches: Of all controllers together.
         utilisation: Share of the workers' time that tails took.
         bound_s: What no strategy's mean latency is below in the long run.
+        servers: The pools.
+        pools: Which of them each kind uses, counted from 0.
     """
 
     kinds: tuple[str, ...]
@@ -87,27 +45,73 @@ class Fleet(Told):
     switches: Mapping[str, int]
     utilisation: Mapping[str, float]
     bound_s: float
+    servers: tuple[Servers, ...]
+    pools: tuple[int, ...]
 
     def table(self) -> pd.DataFrame:
         """One row a strategy and kind of device, and one for all of them.
 
         Returns:
             ``requests``, ``mean_s``, ``p50_s``, ``p90_s``, ``p99_s`` (within 0.5 %), ``late``,
-            and, over all kinds alone, ``utilisation``, ``switches`` and ``fairness``.
+            ``fell_back`` (share that devices finished themselves, as no answer came in time or the
+            servers refused), ``utilisation`` (of the servers that the kind uses, or of all) and,
+            over all kinds alone, ``switches`` and ``fairness``.
         """
         import pandas as pd
 
         rows: dict[tuple[str, str], dict[str, float]] = {}
         for name, run in self.runs.items():
-            rows[name, "all"] = _row(run.latencies, sum(run.late)) | {
-                "utilisation": self.utilisation[name],
-                "switches": self.switches[name],
-                "fairness": self.fairness[name],
-            }
-            for kind, latencies, late in zip(self.kinds, run.latencies, run.late, strict=True):
-                rows[name, kind] = _row([latencies], late)
+            for devices, kinds in self._groups().items():
+                whole = Histogram()
+                for k in kinds:
+                    whole.join(run.latencies[k])
+                many = whole.count or np.nan
+                rows[name, devices] = {
+                    "requests": whole.count,
+                    "mean_s": whole.mean_s,
+                    **{f"p{q}_s": whole.quantile(q / 100) for q in (50, 90, 99)},
+                    "late": sum(run.late[k] for k in kinds) / many,
+                    "fell_back": sum(run.fell_back[k] for k in kinds) / many,
+                    "utilisation": float(self._busy_s(run, devices).sum()) / max(run.end_s, 1e-9),
+                }
+            rows[name, ALL] |= {"switches": self.switches[name], "fairness": self.fairness[name]}
         table = pd.DataFrame.from_dict(rows, orient="index")
         return table.rename_axis(index=["strategy", "devices"])
+
+    def over_time(self, strategy: str) -> pd.DataFrame:
+        """One row a kind of device, or all of them, and a bin of time.
+
+        Args:
+            strategy: One of those that were run.
+
+        Returns:
+            By ``devices`` and ``time_s``, when the bin begins: the ``requests`` that came in it and
+            are counted, their ``mean_s``, the ``utilisation`` in it of the servers that the kind
+            uses (or of all), and the share of each split. NaN where no request came.
+
+        Raises:
+            KeyError: It was not run.
+        """
+        import pandas as pd
+
+        run, splits = self.runs[strategy], self.shares[strategy].columns
+        times_s = pd.Index(np.arange(len(run.total_s[0])) * run.width_s, name="time_s")
+        none = np.zeros(len(times_s), dtype=int)
+        tables = {}
+        for devices, kinds in self._groups().items():
+            taken = {x: sum((run.taken[k].get(x, none) for k in kinds), none) for x in splits}
+            requests = sum(taken.values(), none)
+            many = np.where(requests, requests, np.nan)
+            tables[devices] = pd.DataFrame(
+                {
+                    "requests": requests,
+                    "mean_s": np.sum([run.total_s[k] for k in kinds], axis=0) / many,
+                    "utilisation": self._busy_s(run, devices)[:-1] / run.width_s,
+                    **{name: one / many for name, one in taken.items()},
+                },
+                index=times_s,
+            )
+        return pd.concat(tables, names=["devices"])
 
     def summary(self) -> dict[str, str]:
         """A line a strategy, and the bound."""
@@ -119,18 +123,20 @@ class Fleet(Told):
                 f"{format_percent(row.utilisation)} of the time"
             )
             for name in self.runs
-            for row in [table.loc[(name, "all")]]
+            for row in [table.loc[(name, ALL)]]
         }
         return {BOUND: f"{format_seconds(self.bound_s)} in the mean, in the long run", **told}
 
+    def _groups(self) -> dict[str, list[int]]:
+        """Kinds that are told of together."""
+        return {ALL: list(range(len(self.kinds)))} | {x: [k] for k, x in enumerate(self.kinds)}
 
-def _row(latencies: Sequence[Histogram], late: int) -> dict[str, float]:
-    whole = Histogram()
-    for one in latencies:
-        whole.join(one)
-    quantiles = {f"p{q}_s": whole.quantile(q / 100) for q in (50, 90, 99)}
-    share = late / whole.count if whole.count else np.nan
-    return {"requests": whole.count, "mean_s": whole.mean_s, **quantiles, "late": share}
+    def _busy_s(self, run: Run, devices: str) -> Any:
+        """Seconds that a worker of the servers they use was busy in the mean, ``(bin,)``."""
+        every = range(len(self.servers))
+        used = every if devices == ALL else [self.pools[self.kinds.index(devices)]]
+        workers = sum(self.servers[pool].workers for pool in used)
+        return np.sum([run.busy_s[pool] for pool in used], axis=0) / workers
 
 
 def fleet(
@@ -143,6 +149,8 @@ def fleet(
     deadline_s: float = 0.1,
     warm_up_s: float = 0.0,
     seed: int = 0,
+    servers: Sequence[Servers] = (),
+    bins: int = 60,
 ) -> Fleet:
     """Run a fleet under each strategy, with the same requests and links.
 
@@ -153,29 +161,32 @@ def fleet(
         strategies: ``selfish`` (each device has a `Controller` of its own), the name of a split
             that all take, or ``best static``: each kind keeps its split that is best alone in the
             mean over its trace.
-        discipline: ``first come`` (first served) or ``shortest first``.
+        discipline: Of the pool, as in `Servers`.
         deadline_s: Requests that take longer are late.
         warm_up_s: Requests that come before are not counted.
         seed: Of arrivals and of where in the trace each link begins; the same seed, the same fleet.
+        servers: Several pools, or one that refuses, in place of `workers` and `discipline`.
+        bins: Of `Fleet.over_time`: into how many equal parts the duration is divided.
 
     Raises:
-        ValueError: A number, a trace or a strategy that makes no sense.
+        ValueError: A number, a trace, a pool or a strategy that makes no sense.
     """
+    names = tuple(one.name for one in devices)
     if not devices or any(one.number < 1 for one in devices):
         raise ValueError("give one kind of devices at least, and one device of each at least.")
-    if workers < 1 or not 0 < duration_s < np.inf:
+    if len({ALL, *names}) <= len(names):
+        raise ValueError(f"Devices are called {', '.join(names)}; give each kind another name.")
+    if not 0 < duration_s < np.inf or bins < 1:
         raise ValueError(
-            f"workers is {workers} and duration_s {duration_s:g}; give one worker at least and "
-            "seconds above zero."
+            f"duration_s {duration_s:g}, bins {bins}: give seconds above zero, and one at least."
         )
-    if discipline not in ("first come", "shortest first"):
-        raise ValueError(f"discipline is {discipline!r}; choose 'first come' or 'shortest first'.")
-    for one in devices:
-        if one.study.scenario.objective != "latency":
-            raise ValueError(f"{one.name!r} has a study of energy; give one of latency.")
-        if not one.trace.data_rates_bps.any():
-            raise ValueError(f"The link of {one.name!r} is always down; give another trace.")
-    parts = [_Kind.of(k, one, seed) for k, one in enumerate(devices)]
+    pools = tuple(servers) or (Servers(workers=workers, discipline=discipline),)
+    if servers and (workers, discipline) != (1, "first come"):
+        raise ValueError("servers are given; say workers and discipline of each of them.")
+    if len({one.name for one in pools}) < len(pools):
+        raise ValueError("Several servers have the same name; give each another.")
+    parts = [Kind.of(k, one, pools, seed) for k, one in enumerate(devices)]
+    splits = list(dict.fromkeys(name for part in parts for name in part.splits))
     runs, shares, fairness, switches, utilisation = {}, {}, {}, {}, {}
     for name in strategies:
         clock = Clock()
@@ -183,96 +194,52 @@ def fleet(
         run = runs[name] = simulate(
             begun,
             clock,
+            pools,
             kinds=len(devices),
-            workers=workers,
-            discipline=discipline,
+            duration_s=duration_s,
             deadline_s=deadline_s,
             warm_up_s=warm_up_s,
+            bins=bins,
         )
-        shares[name] = _shares([one.name for one in devices], run)
+        shares[name] = _shares(names, splits, run)
         means = np.array([one.total_s / one.count for one in begun if one.count])
         fairness[name] = float(means.sum() ** 2 / (len(means) * (means**2).sum()))
         switches[name] = sum(one.controller.switches for one in begun if one.controller)
-        utilisation[name] = run.busy_s / (workers * max(run.end_s, 1e-9))
-    bound_s = least_mean_s(
-        [
-            (one.number * one.arrivals.rate_hz, part.splits, part.carrier)
-            for one, part in zip(devices, parts, strict=True)
-        ],
-        workers,
+        all_workers = sum(one.workers for one in pools)
+        utilisation[name] = sum(map(sum, run.busy_s)) / (all_workers * max(run.end_s, 1e-9))
+    return Fleet(
+        names,
+        runs,
+        shares,
+        fairness,
+        switches,
+        utilisation,
+        _bound_s(parts, pools),
+        pools,
+        tuple(part.pool for part in parts),
     )
-    kinds = tuple(one.name for one in devices)
-    return Fleet(kinds, runs, shares, fairness, switches, utilisation, bound_s)
 
 
-def _shares(kinds: list[str], run: Run) -> pd.DataFrame:
+def _bound_s(parts: Sequence[Kind], pools: Sequence[Servers]) -> float:
+    """That of each pool alone, as nothing else is shared, weighed by its requests."""
+    rates_hz = [part.own.number * part.own.arrivals.rate_hz for part in parts]
+    total = 0.0
+    for pool, servers in enumerate(pools):
+        own = [
+            (rate_hz, part.splits, part.carrier)
+            for rate_hz, part in zip(rates_hz, parts, strict=True)
+            if part.pool == pool
+        ]
+        if own:
+            rate_hz = sum(rate_hz for rate_hz, *_ in own)
+            total += rate_hz * least_mean_s(own, servers.workers)
+    return total / sum(rates_hz)
+
+
+def _shares(kinds: Sequence[str], splits: Sequence[str], run: Run) -> pd.DataFrame:
     import pandas as pd
 
-    totals = [Counter(taken) for taken in run.taken]
-    table = pd.DataFrame([{k: v / one.total() for k, v in one.items()} for one in totals])
-    return table.set_axis(kinds).fillna(0.0)
-
-
-@dataclass(frozen=True, eq=False)
-class _Kind:
-    """One kind of devices, ready to begin anew under each strategy."""
-
-    place: int
-    own: Devices
-    seed: int
-    splits: dict[str, Split]
-    carrier: Carrier
-    policy: Policy
-
-    @classmethod
-    def of(cls, place: int, own: Devices, seed: int) -> _Kind:
-        return cls(place, own, seed, own.splits(), Carrier(own.trace), own.study.policy())
-
-    def begun(self, strategy: str, clock: Clock, duration_s: float) -> list[Device]:
-        """Its devices, as they begin."""
-        own, trace = self.own, self.own.trace
-        start = {
-            "data_rate_bps": float(np.average(trace.data_rates_bps, weights=trace.lengths_s)),
-            "round_trip_s": own.study.scenario.link.round_trip_s,
-            **(own.options or {}),
-        }
-        fixed = self._best_static() if strategy == BEST_STATIC else strategy
-        if strategy != SELFISH and fixed not in self.splits:
-            raise ValueError(
-                f"{strategy!r} is no strategy of {own.name!r}; choose {SELFISH!r}, "
-                f"{BEST_STATIC!r} or one of {', '.join(self.splits)}."
-            )
-        found = []
-        for number in range(own.number):
-            seeds = [self.seed, self.place, number]
-            offset_s = np.random.default_rng([*seeds, 1]).uniform(0, trace.duration_s)
-            controller = None
-            choose: Callable[[], str] = lambda: fixed  # noqa: E731
-            if strategy == SELFISH:
-                controller = Controller(self.policy, clock=clock, **start)
-                choose = _asking(controller, own.size)
-            coming = own.arrivals.until(duration_s, [*seeds, 0])
-            found.append(
-                Device(
-                    self.place,
-                    self.splits,
-                    self.carrier,
-                    float(offset_s),
-                    coming,
-                    choose,
-                    controller,
-                    own.size,
-                )
-            )
-        return found
-
-    def _best_static(self) -> str:
-        """The split with the least mean latency over the trace's data rates, alone."""
-        trace = self.own.trace
-        costs = self.own.study.latency_at(self.own.size, trace.data_rates_bps)
-        means = np.where(np.isnan(costs), np.inf, costs) @ trace.lengths_s
-        return self.own.study.splits[int(np.argmin(means))]
-
-
-def _asking(controller: Controller, batch_size: int) -> Callable[[], str]:
-    return lambda: controller.choose(batch_size)
+    totals = [{name: sum(bins) for name, bins in one.items()} for one in run.taken]
+    shares = [{name: n / sum(one.values()) for name, n in one.items()} for one in totals]
+    columns = [name for name in splits if any(name in one for one in shares)]
+    return pd.DataFrame(shares, columns=columns).set_axis(list(kinds)).fillna(0.0)

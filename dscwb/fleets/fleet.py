@@ -18,6 +18,8 @@ from dscwb.units import Told, format_percent, format_seconds, shown_name
 if TYPE_CHECKING:
     import pandas as pd
 
+__all__ = ["BEST_STATIC", "SELFISH", "Devices", "Fleet", "fleet"]
+
 ALL = "all"
 BOUND = "lower bound"
 

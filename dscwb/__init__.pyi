@@ -55,6 +55,7 @@ from .running.server import TailServer as TailServer
 from .running.validation import Validation as Validation
 from .running.validation import load_validation as load_validation
 from .running.view import LiveSplit as LiveSplit
+from .scaling.boards import measured as measured
 from .scaling.grids import grid as grid
 from .scaling.sizes import FleetSizes as FleetSizes
 from .scaling.sizes import MostDevices as MostDevices

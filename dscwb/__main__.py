@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import dscwb
 from dscwb.cli import (  # noqa: F401  # every room declares its commands
+    boards,
     running,
     shipped,
     study,
@@ -69,6 +70,7 @@ def _reason(error: Exception, flags: Mapping[str, str]) -> str:
         return OUT_OF_MEMORY
     if isinstance(error, ModuleNotFoundError) and not f"{error.name}".startswith("dscwb"):
         extra = "torch" if error.name in NEEDED_TO_CAPTURE else "lab"
+        extra = "dask" if error.name == "distributed" else extra
         return f"{error.name} is not installed here; run: pip install 'dscwb[{extra}]'"
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"

@@ -12,7 +12,7 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 def test_the_example_runs_and_answers(tmp_path, monkeypatch, capsys):
-    code, _ = EXAMPLES
+    code, _, many = EXAMPLES
     assert len(code.strip().splitlines()) <= 11
     (tmp_path / "data").symlink_to(ROOT / "data")
     monkeypatch.chdir(tmp_path)
@@ -22,10 +22,14 @@ def test_the_example_runs_and_answers(tmp_path, monkeypatch, capsys):
     assert decision.split in capsys.readouterr().out
     assert decision.latency_s > 0
     assert "plotly" in (tmp_path / "best_split.html").read_text(encoding="utf-8")
+    exec(many, names)
+    assert len(list((tmp_path / "cells").iterdir())) == 4
+    table = names["table"]
+    assert set(table["link"]) == {"wifi", "lte"}  # type: ignore[index]
 
 
 def test_how_many_jetsons_a_t4_serves_is_answered_in_ten_lines(monkeypatch, capsys):
-    _, code = EXAMPLES
+    _, code, _ = EXAMPLES
     assert len(code.strip().splitlines()) - 2 <= 10  # the import and the empty line below it
     monkeypatch.chdir(ROOT)
     names: dict[str, object] = {}

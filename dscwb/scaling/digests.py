@@ -11,6 +11,7 @@ import enum
 import functools
 import hashlib
 import os
+import site
 import sys
 import sysconfig
 from collections.abc import Iterable
@@ -24,7 +25,12 @@ import numpy as np
 PLAIN = (type(None), bool, int, float, complex, str, bytes)
 OURS = Path(__file__).parents[1]
 _INSTALLED = tuple(
-    Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "purelib", "platlib")
+    Path(place).resolve()
+    for place in (
+        *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")),
+        *site.getsitepackages(),
+        site.getusersitepackages(),
+    )
 )
 
 

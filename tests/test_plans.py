@@ -66,7 +66,9 @@ def test_a_plan_that_cannot_be_used_is_refused_by_line(run, tmp_path, text, word
 def test_mistakes_are_one_line(run, models, tmp_path):
     path = tmp_path / "plan.csv"
     given = ("plan", models, "--devices", "pi5", "-o", path)
-    assert "options is '--fast', unknown" in refused(run(*given, "--options=--fast"))
+    assert "options is '--fast', which `dscwb profile` does not know" in refused(
+        run(*given, "--options=--fast")
+    )
     assert "--passes is '0'" in refused(run(*given, "--options", "--passes 0"))
     assert "--devices is ','" in refused(run(*given[:3], ",", *given[4:]))
     models.write_text("efficientnet_bb\n")
@@ -76,7 +78,9 @@ def test_mistakes_are_one_line(run, models, tmp_path):
     assert not path.exists()
     write_plan([Job("pi5", "resnet50", file="x.parquet", options="--fast")], path)
     measure = ("measure", path, "-o", tmp_path / "out", "--scheduler")
-    assert "options is '--fast', unknown" in refused(run(*measure, "tcp://127.0.0.1:1"))
+    assert "options is '--fast', which `dscwb profile` does not know" in refused(
+        run(*measure, "tcp://127.0.0.1:1")
+    )
     assert "--scheduler is 'here'; give tcp://HOST:PORT" in refused(run(*measure, "here"))
 
 

@@ -91,8 +91,9 @@ def measure(plan: Path, scheduler: str, output: Path, patience: float | None) ->
 
     Somebody starts `dask scheduler`, and the owner of each board a worker there, with the name that
     the plan has for it: dask worker tcp://HOST:8786 --resources "pi5=1" --nthreads 1. It needs the
-    same dscwb with the extra `dask`. A board measures one job at a time, alone, and only those with
-    its name. The same command goes on where it was. Exits with status 1 where a job has no profile.
+    same dscwb with the extras `torch` and `dask`. A board measures one job at a time, alone, and
+    only those with its name. The same command goes on where it was. Exits with status 1 where a job
+    has no profile.
 
     A dask cluster runs whatever its clients send: keep it in a network that you trust, or behind
     TLS (dask's own means, tls://HOST:PORT).

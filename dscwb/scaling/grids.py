@@ -49,8 +49,8 @@ def grid(
 ) -> pd.DataFrame:
     """Ask one function at every combination of labels, and put the answers into one table.
 
-    `sweep`, `replay` and functions of your own are such functions. The table is the same whoever
-    computes it and in whichever order; chance has to come from a seed that is a label.
+    `sweep`, `replay`, `fleet` and functions of your own are such functions. The table is the same
+    whoever computes it and in whichever order; chance has to come from a seed that is a label.
 
     A cell that raises an error does not stop the others: its row says why in the column ``error``.
     An interrupt (Ctrl-C, or the notebook's stop) cancels the cells that have not begun and gives
@@ -79,7 +79,8 @@ def grid(
 
     Returns:
         One row for each row of an answer: the labels in the order of the axes, then the answer's
-        columns, then ``error`` if there is one. ``table.set_index([...]).to_xarray()`` makes an
+        columns (``answer_seed``, if an axis is called ``seed`` too), then ``error`` if there is
+        one. ``table.set_index([...]).to_xarray()`` makes an
         xarray dataset of it.
 
     Raises:
@@ -272,8 +273,8 @@ def _answer(
     try:
         table = _table(function(**dict(zip(question.names, values, strict=True))))
         labels = question.labels
-        if clash := sorted({*map(str, table.columns)} & {*labels, ERROR}):
-            raise ValueError(f"its answer has a column {clash[0]!r}, as a label; rename one.")
+        taken = {*labels, ERROR}
+        table = table.rename(columns=lambda name: f"answer_{name}" if name in taken else name)
         import pyarrow as pa
 
         found = pa.Table.from_pandas(table, preserve_index=False)

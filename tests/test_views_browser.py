@@ -318,6 +318,9 @@ def test_a_timeline_shows_who_works_when(page):
     words = page.evaluate("show('timeline', [320, 200]).words.map((one) => one.words)")
     assert "best: after a" in words
     assert "60 ms (+94 %)" in words  # (60 - 31) / 31
+    show_words = "(c) => show('timeline', [320, 200], c).words.map((one) => one.words)"
+    assert "pointed at: after b" in page.evaluate(show_words, {"lit": B})
+    assert "pinned: after b" in page.evaluate(show_words, {"lit": FULL, "pinned": B})
 
 
 def test_splits_in_a_key_are_buttons_that_say_what_is_pinned(page):

@@ -13,12 +13,13 @@ function lanePx({ h }) {
 const inferencePx = (plot) =>
   HEADING_PX + BETWEEN_PX + Object.keys(LANES).length * lanePx(plot);
 
-// What is held against the best split: a pinned scenario's, the pinned one, the baseline, else the
-// second best.
+// What is held against the best split: a pinned scenario's, the pinned one, that under the hand, the
+// baseline, else the second best.
 function heldAgainst(ctx) {
-  const { study, row, rate, best, pinned, baseline, other } = ctx;
+  const { study, row, rate, best, pinned, lit, baseline, other } = ctx;
   if (other) return [other.best, "pinned scenario", { ...ctx, ...other }];
   if (pinned !== null && pinned !== best) return [pinned, "pinned"];
+  if (lit !== null && lit !== best) return [lit, "pointed at"];
   if (baseline !== best) return [baseline, "compared with"];
   const { split } = study.secondAt(row, rate);
   return split < 0 ? null : [split, "second best"];

@@ -23,6 +23,7 @@ from .figures import plot_latency_vs_rate as plot_latency_vs_rate
 from .figures import plot_pareto as plot_pareto
 from .figures import plot_profile as plot_profile
 from .figures import plot_regret as plot_regret
+from .figures import plot_split_shares as plot_split_shares
 from .figures import plot_validation as plot_validation
 from .figures import save_figure as save_figure
 from .fleets.arrivals import Arrivals as Arrivals

@@ -142,3 +142,27 @@ def test_the_picture_keeps_the_conventions_of_the_house():
     assert "5 a second each, evenly" in layout.caption_of(figure)
     (note,) = figure.layout.annotations
     assert note.text.count("<br>") < 3
+
+
+# Shares over time
+
+
+def test_shares_over_time_are_those_of_the_requests():
+    """One request in the first half, answered by the server in 6 ms; one in the second."""
+    kept = kind(at_times([0.0, 1.5]))
+    asked = {"duration_s": 2, "bins": 2, "strategies": ["full offloading"]}
+    figure = dscwb.plot_split_shares(
+        dscwb.fleet([kept], **asked), study(), strategy="full offloading"
+    )
+    bars, busy = figure.data
+    assert (bars.meta, list(bars.x), list(bars.y)) == ("full offloading", [0.5, 1.5], [1, 1])
+    assert list(busy.y) == pytest.approx([0.006, 0.006])
+    assert figure.layout.title.subtitle.text.endswith("full offloading for 100 % of all requests")
+
+
+def test_shares_of_what_was_not_run_are_refused():
+    run = dscwb.fleet([AT_ONCE], duration_s=1, strategies=["no offloading"])
+    with pytest.raises(ValueError, match="strategy is 'selfish'; choose one of no offloading"):
+        dscwb.plot_split_shares(run, study())
+    with pytest.raises(ValueError, match="devices is 'few'; choose one of all, made up"):
+        dscwb.plot_split_shares(run, study(), strategy="no offloading", devices="few")

@@ -18,6 +18,7 @@ from dscwb.figures.profile import plot_profile as plot_profile
 from dscwb.figures.regret import plot_regret as plot_regret
 from dscwb.figures.save import FigureError as FigureError
 from dscwb.figures.save import save_figure as save_figure
+from dscwb.figures.split_shares import plot_split_shares as plot_split_shares
 from dscwb.figures.validation import plot_validation as plot_validation
 from dscwb.showing import use_in_notebooks
 

@@ -31,10 +31,9 @@ def project() -> dict:
 
 
 def wanted() -> dict[str, str]:
-    """What `make env` asks for: the base, and three extras."""
+    """What `make env` asks for: the base, and the extras `lab` and `test`."""
     extras = project()["optional-dependencies"]
-    three = [line for name in ("torch", "lab", "test") for line in extras[name]]
-    return bounds([*project()["dependencies"], *three])
+    return bounds([*project()["dependencies"], *extras["lab"], *extras["test"]])
 
 
 def conda() -> tuple[list[str], list[str]]:

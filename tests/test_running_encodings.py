@@ -14,7 +14,7 @@ from PIL import Image
 
 from dscwb.cuts import all_cuts
 from dscwb.running.encodings import decode, encode
-from dscwb.running.frames import FrameError, WireTensor
+from dscwb.running.messages import FrameError, WireTensor
 from dscwb.units import ENCODINGS, encoding
 from tests.running import many
 

@@ -8,14 +8,14 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
 from torch.utils import _pytree as pytree
 
 from dscwb.capturing.captured import CapturedModel
-from dscwb.running import frames
+from dscwb.running import frames, messages
 from dscwb.running.encodings import decode, encode
 from dscwb.running.ends import End, settled
 from dscwb.units import (
@@ -113,7 +113,7 @@ class SplitClient:
         cuts: Sequence[str] = (),
         input_encoding: str | Encoding = "float32",
         feature_encoding: str | Encoding = "float32",
-        compression: frames.Compression = "none",
+        compression: messages.Compression = "none",
         deadline_s: float = 5.0,
         slowdown: float = 1.0,
         token: str | None = None,
@@ -244,11 +244,11 @@ class SplitClient:
         with torch.inference_mode():
             sent = head(*inputs)
             headed = self._slowed(begun)
-            answer, why = None, ""
+            found, why = None, ""
             if not cut.is_output:
                 try:
-                    answer = self._offload(name, sent, headed, inputs)
-                except (OSError, frames.FrameError) as error:
+                    found = self._offload(name, sent, headed, inputs)
+                except (OSError, messages.FrameError) as error:
                     why = _told(error)
                     self._drop(why)
                 except ValueError as error:  # nothing was sent, or the server could not do it
@@ -256,14 +256,13 @@ class SplitClient:
                 except BaseException:  # Ctrl-C: the answer of this request must not be the next's
                     self._drop("interrupted")
                     raise
-            if answer is None:
+            if found is None:
                 before = time.perf_counter()
-                output = tail(sent)
-                answer = Answer(output, name, "device", why, tail_s=self._slowed(before) - before)
-        total_s = time.perf_counter() - begun
-        head_s = headed - begun
-        rest = total_s - head_s - sum(getattr(answer, name) for name in ELSEWHERE)
-        return replace(answer, total_s=total_s, head_s=head_s, link_s=max(0.0, rest))
+                found = {"output": tail(sent), "where": "device", "why": why}
+                found["tail_s"] = self._slowed(before) - before
+        total_s, head_s = time.perf_counter() - begun, headed - begun
+        link_s = total_s - head_s - sum(found.get(part, 0.0) for part in ELSEWHERE)
+        return Answer(split=name, total_s=total_s, head_s=head_s, link_s=max(0.0, link_s), **found)
 
     def _offload(
         self,
@@ -271,7 +270,8 @@ class SplitClient:
         sent: Sequence[torch.Tensor],
         headed: float,
         inputs: Sequence[torch.Tensor],
-    ) -> Answer:
+    ) -> dict[str, Any]:
+        """The output by the server, and what it took; as `Answer` calls them."""
         link = self._link
         if link is None:
             raise ValueError(f"no connection to the server ({self._lost})")
@@ -282,7 +282,7 @@ class SplitClient:
         headers, parts = encode(sent, self.encoding_of(name), self.compression)
         encoded = time.perf_counter()
         self._request += 1
-        run = frames.Run(
+        run = messages.Run(
             request=self._request,
             cut=name,
             tensors=tuple(headers),
@@ -291,10 +291,10 @@ class SplitClient:
         deadline_s = time.monotonic() + self._deadline_s
         sent_bytes = frames.send(link, run, parts, deadline_s)
         result, size = frames.receive(link, deadline_s)
-        if isinstance(result, frames.Failed) and result.request == run.request:
+        if isinstance(result, messages.Failed) and result.request == run.request:
             raise ValueError(f"the server says: {result.reason}")
-        if not isinstance(result, frames.Result) or result.request != run.request:
-            raise frames.FrameError(f"a {result.kind} where the result was due.")
+        if not isinstance(result, messages.Result) or result.request != run.request:
+            raise messages.FrameError(f"a {result.kind} where the result was due.")
         data = frames.payload(link, size, deadline_s)
         arrived = time.perf_counter()
         device = self._end.captured.device
@@ -302,18 +302,17 @@ class SplitClient:
         tensors = decode(result.tensors, data, result.compression, there)
         output = self._end.rebuilt(result, tensors)
         decoded = settled(device)
-        return Answer(
-            output,
-            name,
-            "server",
-            encode_s=encoded - headed,
-            queue_s=result.queue_s,
-            decode_s=result.decode_s + decoded - arrived,
-            tail_s=result.tail_s,
-            reply_s=result.encode_s,
-            sent_bytes=sent_bytes,
-            received_bytes=size,
-        )
+        return {
+            "output": output,
+            "where": "server",
+            "encode_s": encoded - headed,
+            "queue_s": result.queue_s,
+            "decode_s": result.decode_s + decoded - arrived,
+            "tail_s": result.tail_s,
+            "reply_s": result.encode_s,
+            "sent_bytes": sent_bytes,
+            "received_bytes": size,
+        }
 
     def _connect(self) -> frames.Link:
         deadline_s = time.monotonic() + CONNECT_S
@@ -327,19 +326,22 @@ class SplitClient:
                 if self._closed:
                     raise ConnectionError("closed meanwhile")
             greeting, _ = frames.receive(link, deadline_s)
-            if not isinstance(greeting, frames.Greeting) or greeting.protocol != frames.PROTOCOL:
+            if (
+                not isinstance(greeting, messages.Greeting)
+                or greeting.protocol != messages.PROTOCOL
+            ):
                 raise RefusedError(
-                    f"this client speaks protocol {frames.PROTOCOL}; update one end."
+                    f"this client speaks protocol {messages.PROTOCOL}; update one end."
                 )
-            shown = frames.proof(self._token, greeting.nonce) if self._token else ""
+            shown = messages.proof(self._token, greeting.nonce) if self._token else ""
             hello = self._hello.model_copy(update={"proof": shown})
             frames.send(link, hello, deadline_s=deadline_s)
             # The server makes its tails before it answers.
             said, _ = frames.receive(link, deadline_s + 60)
-            if isinstance(said, frames.Refused):
+            if isinstance(said, messages.Refused):
                 raise RefusedError(said.reason)
-            if not isinstance(said, frames.Welcome):
-                raise frames.FrameError(f"a {said.kind} where the welcome was due.")
+            if not isinstance(said, messages.Welcome):
+                raise messages.FrameError(f"a {said.kind} where the welcome was due.")
         except BaseException:
             connected.close()
             raise
@@ -369,7 +371,7 @@ class SplitClient:
                 return
             try:
                 link = self._connect()
-            except (OSError, frames.FrameError, RefusedError) as error:
+            except (OSError, messages.FrameError, RefusedError) as error:
                 with self._changed:
                     self._lost = _told(error)
                     self._changed.wait_for(lambda: self._closed, RETRY_S)

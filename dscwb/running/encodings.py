@@ -16,8 +16,8 @@ import torch
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
-from dscwb.running.frames import Compression, FrameError, WireTensor
 from dscwb.running.layouts import dense, extent, wires_of
+from dscwb.running.messages import Compression, FrameError, WireTensor
 from dscwb.units import AS_SENT, DTYPE_BYTES, Encoding
 
 LEVELS = {"int8": (-128, 127), "uint8": (0, 255), "int4": (0, 15)}
@@ -27,6 +27,9 @@ JPEG_QUALITY = 75  # Pillow's own default; a scenario's ratio is an assumption, 
 FLOAT32_MAX = torch.finfo(torch.float32).max
 LEAST_STEP = torch.finfo(torch.float32).tiny
 TORCH = {name: getattr(torch, name) for name in DTYPE_BYTES if name != AS_SENT}
+NAMES = {one: name for name, one in TORCH.items()}
+IN_NUMPY = {TORCH[f"{kind}{bits}"] for kind in ("int", "float") for bits in (16, 32, 64)}
+"""Element types that NumPy takes as they are, and quickest; others go through bytes."""
 
 
 class Affine(NamedTuple):
@@ -92,7 +95,7 @@ def decode(
 
 
 def _encoded(x: torch.Tensor, encoding: Encoding | None) -> tuple[WireTensor, memoryview]:
-    dtype = str(x.dtype).removeprefix("torch.")
+    dtype = NAMES.get(x.dtype) or f"{x.dtype}"
     x = x.detach() if x.requires_grad else x
     if x.is_conj() or x.is_neg():
         x = x.resolve_conj().resolve_neg()
@@ -101,21 +104,22 @@ def _encoded(x: torch.Tensor, encoding: Encoding | None) -> tuple[WireTensor, me
         x = x.contiguous()
         stride = x.stride() if extent(x.shape, stride) is None else stride
     wire, how = "raw", Affine()
-    data = x.as_strided((x.numel(),), (1,))
-    if not encoding or not x.numel() or not encoding.bytes_of(dtype) or _same(encoding, dtype):
+    data = x if x.is_contiguous() else x.as_strided((x.numel(),), (1,))
+    if not encoding or not x.numel() or _as_it_is(encoding, dtype):
         pass
     elif encoding.image:
         (data, how), wire = _jpegs(x), "jpeg"
     else:
-        wire = encoding.name
+        wire, data = encoding.name, data.reshape(-1)
         data = torch.view_as_real(data).reshape(-1) if data.is_complex() else data
         if wire in LEVELS and data.is_floating_point():
             data, how = _affine(data, wire)
         else:
             data = _cast(data, wire)
-    data = data.contiguous() if wire != "raw" else data
-    data = data if data.device.type == "cpu" else data.cpu()
-    raw: Any = data.view(torch.uint8).numpy() if x.numel() else b""
+        data = data.contiguous()
+    data = data if data.is_cpu else data.cpu()
+    data = data if data.dtype in IN_NUMPY else data.reshape(-1).view(torch.uint8)
+    raw: Any = data.numpy() if x.numel() else b""
     view = memoryview(raw)
     return _described(dtype, tuple(x.shape), stride, wire, view.nbytes, *how), view
 
@@ -142,9 +146,10 @@ def _described(
     )
 
 
-def _same(encoding: Encoding, dtype: str) -> bool:
-    """Whole numbers of 8 bits go as they are under either name."""
-    return encoding.name == dtype or {encoding.name, dtype} == {"int8", "uint8"}
+def _as_it_is(encoding: Encoding, dtype: str) -> bool:
+    """Whether it cannot, or need not, be encoded; 8-bit whole numbers go under either name."""
+    name = encoding.name
+    return name == dtype or {name, dtype} == {"int8", "uint8"} or not encoding.bytes_of(dtype)
 
 
 def _affine(x: torch.Tensor, wire: str) -> tuple[torch.Tensor, Affine]:
@@ -206,14 +211,23 @@ def _decoded(
     own = TORCH[header.dtype]
     if not header.elements:
         return torch.empty_strided(header.shape, header.stride, dtype=own, device=device)
+    # Some models' first layer writes over its input: what came for it alone may be used as is.
+    bits = bytearray(data) if copied and header.wire != "jpeg" else data
+    if header.wire == "raw" and own != torch.bool:
+        x = torch.frombuffer(bits, dtype=own)
+    else:
+        x = _values(header, bits, own)
+    return _laid_out(x.to(device) if device else x, header)
+
+
+def _values(header: WireTensor, data: Any, own: torch.dtype) -> torch.Tensor:
+    """Elements in a row, of what is not written in memory's own way."""
     wire, part = header.wire, own if header.wire == "raw" else own.to_real()
     name = {"raw": header.dtype, "int4": "uint8"}.get(wire, wire)
     if wire == "jpeg":
         x = _from_jpegs(header, data)
     else:
-        # Some models' first layer writes over its input: what came for it alone may be used as is.
-        bits = bytearray(data) if copied else data
-        x = torch.frombuffer(bits, dtype=torch.uint8 if name == "bool" else TORCH[name])
+        x = torch.frombuffer(data, dtype=torch.uint8 if name == "bool" else TORCH[name])
         x = x != 0 if name == "bool" else x
     if wire == "int4":
         pairs = x.to(torch.int16)
@@ -223,8 +237,7 @@ def _decoded(
         low, _ = LEVELS.get(wire, LEVELS["uint8"])
         x = x.float().sub_(low).mul_(header.scale).add_(header.minimum)
     x = x if x.dtype == part else x.to(part)
-    x = x if part == own else x.view(own)
-    return _laid_out(x.to(device) if device else x, header)
+    return x if part == own else x.view(own)
 
 
 def _laid_out(x: torch.Tensor, header: WireTensor) -> torch.Tensor:

@@ -17,7 +17,7 @@ from dscwb.capturing.captured import CapturedModel
 from dscwb.cost import split_name
 from dscwb.cuts import Cut, all_cuts
 from dscwb.graph import TensorSpec
-from dscwb.running.frames import CONSTANT, TENSOR, FrameError, Hello, Result, WireTensor
+from dscwb.running.messages import CONSTANT, TENSOR, FrameError, Hello, Result, WireTensor
 from dscwb.units import FULL_OFFLOADING, NO_OFFLOADING
 
 Half = fx.GraphModule
@@ -102,18 +102,25 @@ class End:
 
     def changed_constant(self, inputs: Sequence[torch.Tensor]) -> str:
         """An input without a batch axis that differs from the capture's, which the server holds."""
-        graph, held = self.captured.graph, self.captured.example_inputs
-        for spec, own, x in zip(graph.inputs, held, inputs, strict=True):
-            if not spec.batch_axes and not torch.equal(own, x):
-                return spec.name
+        for i, name, own in self._constants:
+            if not torch.equal(own, inputs[i]):
+                return name
         return ""
+
+    @cached_property
+    def _constants(self) -> list[tuple[int, str, torch.Tensor]]:
+        """The inputs without a batch axis: place, name and value."""
+        pairs = zip(self.captured.graph.inputs, self.captured.example_inputs, strict=True)
+        return [(i, spec.name, x) for i, (spec, x) in enumerate(pairs) if not spec.batch_axes]
 
     @cached_property
     def _output(self) -> tuple[list[Any], Callable[..., Any]]:
         """The output's leaves in the program, nodes among them, and what puts them together."""
         given: Any = list(self.captured.module.graph.nodes)[-1].args[0]
-        if isinstance(given, fx.Node) and "val" not in given.meta:  # a structure of another kind
-            return list(given.args), given.target  # type: ignore[return-value]
+        if isinstance(given, fx.Node):
+            if "val" in given.meta:
+                return [given], lambda leaf: leaf
+            return list(given.args), given.target  # type: ignore[return-value]  # its own class
         leaves, structure = pytree.tree_flatten(_plain(given))
         return leaves, lambda *leaves: pytree.tree_unflatten(leaves, structure)
 
@@ -152,6 +159,8 @@ def _plain(value: Any) -> Any:
 
 def leaves_of(output: Any) -> tuple[list[torch.Tensor], tuple[Any, ...]]:
     """The tensors of an output, and its leaves, each tensor as the word for one."""
+    if isinstance(output, torch.Tensor):
+        return [output], (TENSOR,)
     leaves = pytree.tree_leaves(output)
     tensors = [x for x in leaves if isinstance(x, torch.Tensor)]
     return tensors, tuple(TENSOR if isinstance(x, torch.Tensor) else x for x in leaves)

@@ -1,34 +1,31 @@
-"""What travels between the two ends: a frame is a bounded JSON header and raw bytes.
+"""Frames: a bounded JSON header and raw bytes, sent and received over one connection.
 
-Nothing executable crosses. Every number in a header is checked against its limits before memory is
-taken for it. The format is told in the ``README.md`` beside this file.
+Nothing executable crosses. The format is told in the ``README.md`` beside this file.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import math
 import socket
 import struct
 import time
 from collections.abc import Sequence
-from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from dscwb.running.messages import (
+    PAYLOAD_LIMIT,
+    ClosedError,
+    FrameError,
+    Message,
+    Result,
+    Run,
+    header_of,
+    longest,
+    parsed,
+)
 
-from dscwb.running.layouts import bytes_on_wire, extent, wires_of
-from dscwb.units import AS_SENT, DTYPE_BYTES, FLOAT_DTYPES
-
-PROTOCOL = 1
-TENSOR: Literal["tensor"] = "tensor"
-CONSTANT: Literal["constant"] = "constant"
-"""What stands among the leaves of an output for a tensor, and for what both ends hold already."""
 MAGIC = b"DSCW"
 PREFIX = struct.Struct(">4sIQ")
 """Magic, length of the header, length of the payload; big-endian."""
 HEADER_LIMIT = 64 * 1024
-PAYLOAD_LIMIT = 256 * 1024**2
 SILENCE_S = 60.0
 """A peer that sends nothing for so long in the middle of a frame is given up."""
 KEEPALIVE_S = 15
@@ -36,183 +33,6 @@ KEEPALIVE_S = 15
 AHEAD_BYTES = 64 * 1024
 JOINED_BYTES = 256 * 1024
 """Smaller frames leave in one piece; larger payloads are not copied beside their header."""
-
-Count = Annotated[int, Field(ge=0, lt=2**53)]
-Whole = Annotated[int, Field(gt=-(2**53), lt=2**53)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Word = Annotated[str, Field(max_length=500)]
-Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{0,64}$")]
-Axes = Annotated[tuple[Count, ...], Field(max_length=16)]
-
-
-class FrameError(ValueError):
-    """What came is no frame of this protocol, or larger than its limits."""
-
-
-class ClosedError(FrameError):
-    """The other end closed the connection, in the middle of a frame or between two."""
-
-
-class _Message(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class WireTensor(_Message):
-    """One tensor in the payload.
-
-    Its bytes lie in the order of its memory where it is dense, else row by row (the last axis
-    fastest), as images do.
-
-    Attributes:
-        dtype: Its element type in the model.
-        shape: Its lengths.
-        stride: Its strides in elements; 0 where an axis repeats one value.
-        wire: How its elements are written: ``raw``, ``jpeg`` or the name of an encoding.
-        nbytes: Bytes in the payload, before compression.
-        scale: With affine integers, what a step is worth: x = minimum + (q - lowest q) · scale.
-        minimum: With affine integers, the value of the lowest.
-    """
-
-    dtype: str
-    shape: Axes
-    stride: Axes
-    wire: str
-    nbytes: Count
-    scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
-    minimum: Finite = 0.0
-
-    @model_validator(mode="after")
-    def _makes_sense(self) -> WireTensor:
-        """Refuse element types, layouts and lengths that no model has."""
-        if self.dtype not in DTYPE_BYTES or self.dtype == AS_SENT:
-            raise ValueError("unknown element type")
-        if self.wire == "jpeg":
-            images = len(self.shape) == 4 and self.shape[1] in (1, 3) and self.elements
-            held = images and self.dtype in ("uint8", *FLOAT_DTYPES)
-            fits = self.nbytes <= 4 * self.elements + 4096 * (1 + self.shape[0] if held else 0)
-        else:
-            held = self.wire == "raw" or self.wire in wires_of(self.dtype)
-            fits = held and self.nbytes == bytes_on_wire(self.elements, self.dtype, self.wire)
-        if not held:
-            raise ValueError(f"{self.dtype} is not written as {self.wire!r}")
-        if math.prod(length or 1 for length in self.shape) > PAYLOAD_LIMIT:
-            raise ValueError(f"larger than {PAYLOAD_LIMIT} bytes")
-        if len(self.stride) != len(self.shape) or extent(self.shape, self.stride) is None:
-            raise ValueError("strides that overlap")
-        if not fits:
-            raise ValueError("another number of bytes than the shape needs")
-        return self
-
-    @property
-    def elements(self) -> int:
-        """Number of elements."""
-        return math.prod(self.shape)
-
-    @property
-    def memory_bytes(self) -> int:
-        """Bytes that it takes in its own element type and layout."""
-        return max(self.elements, extent(self.shape, self.stride) or 0) * DTYPE_BYTES[self.dtype]
-
-
-Tensors = Annotated[tuple[WireTensor, ...], Field(max_length=256)]
-Compression = Literal["none", "zstd"]
-
-
-class Greeting(_Message):
-    """The server's first word: a number used once, which the client's proof is made of."""
-
-    kind: Literal["greeting"] = "greeting"
-    protocol: Count = PROTOCOL
-    nonce: Hex
-
-
-class Hello(_Message):
-    """What the client holds; the server refuses it where it holds another thing.
-
-    Attributes:
-        graph: Fingerprint of the captured graph.
-        weights: SHA-256 of all weights.
-        proof: HMAC-SHA256 of the nonce by the shared token; empty where there is none.
-        cuts: Cuts that it may ask for, so that their tails are made before the first request.
-    """
-
-    kind: Literal["hello"] = "hello"
-    protocol: Count = PROTOCOL
-    model: Word
-    graph: Hex
-    weights: Hex
-    dtype: Word
-    proof: Hex = ""
-    cuts: Annotated[tuple[Word, ...], Field(max_length=256)] = ()
-
-
-class Welcome(_Message):
-    """The server holds the same; requests may follow."""
-
-    kind: Literal["welcome"] = "welcome"
-    device: Word
-
-
-class Refused(_Message):
-    """The connection ends here, for this reason."""
-
-    kind: Literal["refused"] = "refused"
-    reason: Word
-
-
-class Run(_Message):
-    """The frontier of a cut, to be finished; the payload holds its tensors one after the other."""
-
-    kind: Literal["run"] = "run"
-    request: Count
-    cut: Word
-    tensors: Tensors
-    compression: Compression = "none"
-
-
-class Result(_Message):
-    """The model's output, and what the server spent.
-
-    Attributes:
-        tensors: The output's tensors in the order of torch's pytree.
-        leaves: Its leaves in that order: ``tensor``, ``constant`` for what is part of the program,
-            or a number that follows from the batch size.
-        queue_s: Seconds that the request waited for others.
-        decode_s: Seconds from bytes to tensors.
-        tail_s: Seconds of the tail.
-        encode_s: Seconds from tensors to bytes.
-    """
-
-    kind: Literal["result"] = "result"
-    request: Count
-    tensors: Tensors
-    leaves: Annotated[
-        tuple[Literal["tensor", "constant"] | bool | Whole | Finite, ...], Field(max_length=256)
-    ]
-    compression: Compression = "none"
-    queue_s: Seconds
-    decode_s: Seconds
-    tail_s: Seconds
-    encode_s: Seconds
-
-
-class Failed(_Message):
-    """This request has no result; the connection goes on. `busy`: too many wait already."""
-
-    kind: Literal["failed"] = "failed"
-    request: Count
-    reason: Word
-    busy: bool = False
-
-
-Message = Greeting | Hello | Welcome | Refused | Run | Result | Failed
-_ANY: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="kind")])
-
-
-def longest(size: int, compression: Compression) -> int:
-    """Most bytes that tensors of `size` bytes take: zstd adds a little to what it cannot shrink."""
-    return size if compression == "none" else size + size // 256 + 1024
 
 
 class Link:
@@ -255,14 +75,9 @@ class Link:
                 self._ahead = self._buffer[:count]
 
 
-def proof(token: str, nonce: str) -> str:
-    """HMAC-SHA256 of the nonce under the token, hexadecimal; the token itself never travels."""
-    return hmac.new(token.encode(), nonce.encode(), hashlib.sha256).hexdigest()
-
-
 def pack(message: Message, payload_bytes: int = 0) -> bytes:
     """Prefix and header of a frame, whose payload follows."""
-    header = message.model_dump_json().encode()
+    header = header_of(message)
     if len(header) > HEADER_LIMIT or payload_bytes > PAYLOAD_LIMIT:
         raise ValueError(
             f"A frame of {len(header)} + {payload_bytes} bytes is over the limits of "
@@ -333,21 +148,8 @@ def receive(
         )
     header = bytearray(header_bytes)
     link.read(memoryview(header), deadline_s)
-    try:
-        message = _ANY.validate_json(header)
-    except (ValidationError, RecursionError) as error:
-        first = error.errors()[0] if isinstance(error, ValidationError) else {"msg": f"{error}"}
-        where = ".".join(map(str, first.get("loc", ())))
-        raise FrameError(
-            f"a header that is none of protocol {PROTOCOL}: {where} {first['msg']}"[:300]
-        ) from None
-    tensors: tuple[WireTensor, ...] = ()
-    compression: Compression = "none"
-    if isinstance(message, (Run, Result)):
-        tensors, compression = message.tensors, message.compression
-    size, memory = sum(x.nbytes for x in tensors), sum(x.memory_bytes for x in tensors)
-    if max(size, memory) > PAYLOAD_LIMIT:
-        raise FrameError(f"tensors of {max(size, memory)} bytes; the limit is {PAYLOAD_LIMIT}.")
+    message, size = parsed(bytes(header))
+    compression = message.compression if isinstance(message, (Run, Result)) else "none"
     most = longest(size, compression)
     if payload_bytes > most or (compression == "none" and payload_bytes != size):
         raise FrameError(f"a payload of {payload_bytes} bytes for tensors of {size}.")

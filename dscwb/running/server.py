@@ -9,14 +9,14 @@ import ssl
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from functools import lru_cache
 from hmac import compare_digest
 from typing import Self
 
 import torch
 
 from dscwb.capturing.captured import CapturedModel
-from dscwb.running import frames
+from dscwb.running import frames, messages
 from dscwb.running.encodings import decode, encode
 from dscwb.running.ends import End, batch_size_of, settled
 from dscwb.units import NO_OFFLOADING
@@ -79,6 +79,7 @@ class TailServer:
             )
         self._end, self._token, self._tls = End(captured), token, tls
         self._max_batch_size, self._most_clients = max_batch_size, clients
+        self._checked = lru_cache(self._check)  # most requests are like one before
         self._turns = _Turns(waiting, waiting_bytes)
         self._open: dict[threading.Thread, socket.socket] = {}
         self._lock = threading.Lock()
@@ -141,9 +142,9 @@ class TailServer:
             if self._greeted(link):
                 while True:
                     self._answer(link)
-        except frames.ClosedError:
+        except messages.ClosedError:
             pass
-        except frames.FrameError as error:
+        except messages.FrameError as error:
             self._send_away(link, f"{error}")
         except OSError:
             pass  # nobody is there to be told
@@ -163,21 +164,21 @@ class TailServer:
     def _send_away(self, link: frames.Link, reason: str) -> None:
         """Say why, and read on a little: what nobody reads would take the reason with it."""
         deadline_s = time.monotonic() + GOODBYE_S
-        with contextlib.suppress(OSError, frames.FrameError):
-            frames.send(link, frames.Refused(reason=reason[:500]), deadline_s=deadline_s)
+        with contextlib.suppress(OSError, messages.FrameError):
+            frames.send(link, messages.Refused(reason=reason[:500]), deadline_s=deadline_s)
             link.socket.shutdown(socket.SHUT_WR)
-            frames.discard(link, frames.PAYLOAD_LIMIT, deadline_s)
+            frames.discard(link, messages.PAYLOAD_LIMIT, deadline_s)
 
     def _greeted(self, link: frames.Link) -> bool:
         """Whether the client knows the token and holds the same model."""
         deadline_s = time.monotonic() + GREETING_S
         nonce = secrets.token_hex(16)
-        frames.send(link, frames.Greeting(nonce=nonce), deadline_s=deadline_s)
+        frames.send(link, messages.Greeting(nonce=nonce), deadline_s=deadline_s)
         hello, _ = frames.receive(link, deadline_s)
-        if not isinstance(hello, frames.Hello):
-            raise frames.FrameError(f"a {hello.kind} where the hello was due.")
+        if not isinstance(hello, messages.Hello):
+            raise messages.FrameError(f"a {hello.kind} where the hello was due.")
         reason = ""
-        if self._token and not compare_digest(hello.proof, frames.proof(self._token, nonce)):
+        if self._token and not compare_digest(hello.proof, messages.proof(self._token, nonce)):
             reason = "the token is wrong or missing"
         elif difference := self._end.difference(hello):
             reason = f"the client holds another model. {difference}"
@@ -188,22 +189,22 @@ class TailServer:
             return False
         for name in hello.cuts:
             self._end.halves(name)
-        frames.send(link, frames.Welcome(device=str(self._end.captured.device)))
+        frames.send(link, messages.Welcome(device=str(self._end.captured.device)))
         return True
 
     def _answer(self, link: frames.Link) -> None:
         """Answer one request; what cannot be done is told, and the connection goes on."""
         run, size = frames.receive(link)
-        if not isinstance(run, frames.Run):
-            raise frames.FrameError(f"a {run.kind} where a request was due.")
+        if not isinstance(run, messages.Run):
+            raise messages.FrameError(f"a {run.kind} where a request was due.")
         try:
-            self._check(run)
+            self._checked(run.cut, run.tensors)
             self._turns.enter(size)
         except (ValueError, BusyError) as error:
             frames.discard(link, size)
             frames.send(link, _failed(run, error))
             return
-        result: frames.Result | frames.Failed
+        result: messages.Result | messages.Failed
         try:
             payload = frames.payload(link, size)
             try:
@@ -217,22 +218,22 @@ class TailServer:
         except ValueError as error:  # an output over the limits
             frames.send(link, _failed(run, error))
 
-    def _check(self, run: frames.Run) -> None:
+    def _check(self, name: str, tensors: messages.Tensors) -> None:
         """Refuse what is no request for this model, and make its tail; ValueError says why."""
-        cut = self._end.cut(run.cut)
+        cut = self._end.cut(name)
         if cut.is_output:
             raise ValueError(f"{NO_OFFLOADING} leaves nothing to do here")
-        batch_size = batch_size_of(cut.frontier, run.tensors)
+        batch_size = batch_size_of(cut.frontier, tensors)
         if batch_size > self._max_batch_size:
             raise ValueError(f"batch size {batch_size} is over {self._max_batch_size}")
-        self._end.halves(run.cut)
+        self._end.halves(name)
 
     def _finish(
-        self, run: frames.Run, payload: memoryview
-    ) -> tuple[frames.Result, list[memoryview]]:
+        self, run: messages.Run, payload: memoryview
+    ) -> tuple[messages.Result, list[memoryview]]:
         """Decode, run the tail, encode, in turn."""
         asked = time.perf_counter()
-        with self._turns.turn(), torch.inference_mode():
+        with self._turns, torch.inference_mode():
             begun = time.perf_counter()
             device = self._end.captured.device
             there = None if device.type == "cpu" else device
@@ -243,20 +244,20 @@ class TailServer:
             tensors, leaves = self._end.told(output)
             headers, parts = encode(tensors)
             done = time.perf_counter()
-        return frames.Result(
+        return messages.Result(
             request=run.request,
-            tensors=tuple(headers),
-            leaves=leaves,
             queue_s=begun - asked,
             decode_s=decoded - begun,
             tail_s=finished - decoded,
             encode_s=done - finished,
+            tensors=tuple(headers),
+            leaves=leaves,
         ), parts
 
 
-def _failed(run: frames.Run, error: Exception) -> frames.Failed:
+def _failed(run: messages.Run, error: Exception) -> messages.Failed:
     reason = f"{error}"[:500] or type(error).__name__
-    return frames.Failed(request=run.request, reason=reason, busy=isinstance(error, BusyError))
+    return messages.Failed(request=run.request, reason=reason, busy=isinstance(error, BusyError))
 
 
 def _end(link: socket.socket) -> None:
@@ -293,8 +294,7 @@ class _Turns:
         with self._lock:
             self._bytes -= size
 
-    @contextlib.contextmanager
-    def turn(self) -> Iterator[None]:
+    def __enter__(self) -> None:
         """Wait for one's turn; BusyError where too many do."""
         own = None
         with self._lock:
@@ -307,11 +307,10 @@ class _Turns:
             self._taken = True
         if own:
             own.acquire()  # until whoever was before hands the turn on
-        try:
-            yield
-        finally:
-            with self._lock:
-                if self.waiting:
-                    self.waiting.popleft().release()  # the turn is handed on, never free between
-                else:
-                    self._taken = False
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            if self.waiting:
+                self.waiting.popleft().release()  # the turn is handed on, never free between
+            else:
+                self._taken = False

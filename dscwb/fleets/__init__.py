@@ -1,1 +1,0 @@
-"""Many devices, many links: a fleet that shares a pool of servers."""

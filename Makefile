@@ -19,7 +19,10 @@ PYTEST_FLAGS ?=
 # A file of tests runs in one of up to four processes, each with one thread.
 WORKERS = -n logical --maxprocesses 4 --dist loadfile
 
-INSTALL = install -c constraints.txt -e '.[lab,test]'
+# make lab EXTRAS=lab leaves out torch, with CUDA some five gigabytes: the workbench on the shipped
+# profiles does without.
+EXTRAS ?= lab,torch,test
+INSTALL = install -c constraints.txt -e '.[$(EXTRAS)]'
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile

@@ -35,6 +35,8 @@ SWEEPS = 9  # of a grid, each way
 DECIDE_BOUND_MS, DECIDE_BOUND_MB = 25.0, 10.0
 BOOTSTRAP_BOUND_S = 5.0
 OVERHEAD_MS = 0.3  # a request, above a bare socket's echo
+CHOOSE_US, STEP_NS = 20.0, 100.0
+REQUEST_US = 60.0  # of a fleet: a million a minute
 SEPARATE = 3  # times every head and tail, each way
 
 # Model and side of its image: the table of PAPER, native sizes.
@@ -399,6 +401,48 @@ def overhead(every: bool) -> Iterator[Row]:
         yield Row(f"  {way}: more by", 1e3 * (found[way] - bare), "ms", how="an echo, no model")
 
 
+def replays(every: bool) -> Iterator[Row]:
+    """What the controller costs on a device, and a step of a trace that is replayed."""
+    from benchmarks import playing
+
+    study, day, hour = playing.real_study(), playing.day(), playing.packets()
+    took = playing.decision_s(study)
+    how = f"choose and observe; {len(study.policy().planes(1))} planes"
+    yield Row("controller: a decision", 1e6 * took, "µs", CHOOSE_US, how)
+    took, taken = playing.step_s(study, day)
+    how = f"{len(taken):,} requests in {took * len(taken):.1f} s"
+    yield Row("replay: the controller, a day of 1 s samples", 1e9 * took, "ns", STEP_NS, how)
+    for name, trace in ("an hour of it", playing.part(day, 3600)), ("a rate a step", hour):
+        took, jumped = playing.step_s(study, trace)
+        plain, taken = playing.step_s(study, trace, jump=False)
+        how = (
+            f"{1e9 * took:.0f} ns / {1e9 * plain:.0f} ns, {'' if jumped == taken else 'NOT '}equal"
+        )
+        yield Row(f"  {name}, / asked every time", took / plain, how=how)
+    took = playing.table_s(study, playing.part(day, 3600))
+    how = f"a step and strategy; {len(study.splits)} fixed splits and the oracle"
+    yield Row("replay: the table", 1e9 * took, "ns", STEP_NS, how)
+
+
+def fleets(every: bool) -> Iterator[Row]:
+    """A request of a fleet, beside simpy doing the same work in the same run."""
+    from benchmarks import fleets
+
+    fixed, requests, mean_s = fleets.ours(fleets.SPLIT)
+    other, other_mean_s = fleets.with_simpy()
+    fixed = min(fixed, fleets.ours(fleets.SPLIT)[0])
+    own, *_ = fleets.ours("selfish")
+    size = f"{fleets.DEVICES} devices, {fleets.WORKERS} workers, {requests:,.0f} requests"
+    yield Row("fleet: a request, each decided by its controller", 1e6 * own, "µs", REQUEST_US, size)
+    how = (
+        f"{1e6 * fixed:.1f} µs; mean latency {1e3 * mean_s:.3f} ms, simpy {1e3 * other_mean_s:.3f}"
+    )
+    yield Row("fleet: simpy / a request of a fixed split", other / fixed, how=how)
+    short, long = (fleets.peak_bytes(seconds) for seconds in (30, 300))
+    how = f"{short / 1e6:.2f} MB, {long / 1e6:.2f} MB"
+    yield Row("fleet: memory of ten times as long / of one", long / short, how=how)
+
+
 SECTIONS: dict[str, Callable[[bool], Iterator[Row]]] = {
     "import": imports,
     "capture": captures,
@@ -409,6 +453,8 @@ SECTIONS: dict[str, Callable[[bool], Iterator[Row]]] = {
     "roofline": rooflines,
     "decide": decisions,
     "overhead": overhead,
+    "replay": replays,
+    "fleet": fleets,
 }
 
 

@@ -15,6 +15,7 @@ from .envelope import lower_envelope as lower_envelope
 from .figures import plot_best_split as plot_best_split
 from .figures import plot_compression as plot_compression
 from .figures import plot_conventions as plot_conventions
+from .figures import plot_fleet as plot_fleet
 from .figures import plot_gain as plot_gain
 from .figures import plot_gains as plot_gains
 from .figures import plot_latency_breakdown as plot_latency_breakdown
@@ -22,8 +23,14 @@ from .figures import plot_latency_vs_rate as plot_latency_vs_rate
 from .figures import plot_pareto as plot_pareto
 from .figures import plot_profile as plot_profile
 from .figures import plot_regret as plot_regret
+from .figures import plot_split_shares as plot_split_shares
 from .figures import plot_validation as plot_validation
 from .figures import save_figure as save_figure
+from .fleets.arrivals import Arrivals as Arrivals
+from .fleets.fleet import Fleet as Fleet
+from .fleets.fleet import fleet as fleet
+from .fleets.kinds import Devices as Devices
+from .fleets.pools import Servers as Servers
 from .graph import ModelGraph as ModelGraph
 from .measuring.measure import profile as profile
 from .policy import Policy as Policy
@@ -43,12 +50,18 @@ from .reporting.report import report as report
 from .running.client import Answer as Answer
 from .running.client import RefusedError as RefusedError
 from .running.client import SplitClient as SplitClient
+from .running.executing import validate as validate
 from .running.rig import Rig as Rig
 from .running.server import TailServer as TailServer
 from .running.validation import Validation as Validation
 from .running.validation import load_validation as load_validation
-from .running.validation import validate as validate
 from .running.view import LiveSplit as LiveSplit
+from .scaling.boards import measured as measured
+from .scaling.grids import grid as grid
+from .scaling.sizes import FleetSizes as FleetSizes
+from .scaling.sizes import MostDevices as MostDevices
+from .scaling.sizes import fleet_sizes as fleet_sizes
+from .scaling.sizes import most_devices as most_devices
 from .scenario import Link as Link
 from .scenario import PowerModel as PowerModel
 from .scenario import Scenario as Scenario
@@ -62,8 +75,8 @@ from .study.sureness import HowSure as HowSure
 from .study.sweeps import sweep as sweep
 from .study.tradeoffs import tradeoffs as tradeoffs
 from .study.worth import verdict as verdict
+from .trace_files import load_trace as load_trace
 from .traces import Trace as Trace
-from .traces import load_trace as load_trace
 from .units import Encoding as Encoding
 from .workbench.session import SplitWorkbench as SplitWorkbench
 

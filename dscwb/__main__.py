@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import dscwb
 from dscwb.cli import (  # noqa: F401  # every room declares its commands
+    boards,
     running,
     shipped,
     study,
@@ -18,6 +19,7 @@ from dscwb.cli.options import PARSER, printable
 from dscwb.cli.torch_arm import INTERRUPTED
 
 PARSER.add_argument("--version", action="version", version=f"dscwb {dscwb.__version__}")
+NEEDED_TO_CAPTURE = ("torch", "torchvision", "timm")  # the extra `torch`
 MISUSE = 2  # exit status: wrong options, unknown model, unusable file
 BUG = 70  # exit status: dscwb itself is wrong, as sysexits.h has it
 OUT_OF_MEMORY = (
@@ -67,7 +69,9 @@ def _reason(error: Exception, flags: Mapping[str, str]) -> str:
     if isinstance(error, MemoryError):
         return OUT_OF_MEMORY
     if isinstance(error, ModuleNotFoundError) and not f"{error.name}".startswith("dscwb"):
-        return f"{error.name} is not installed here; run: pip install 'dscwb[lab]'"
+        extra = "torch" if error.name in NEEDED_TO_CAPTURE else "lab"
+        extra = "dask" if error.name == "distributed" else extra
+        return f"{error.name} is not installed here; run: pip install 'dscwb[{extra}]'"
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     # The errors of dscwb itself say what to do, whatever they derive from.

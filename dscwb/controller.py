@@ -21,6 +21,8 @@ except ImportError:  # copied to a device
 
 BITS_PER_BYTE = 8
 MOST_PATIENCE = 4
+LEAST_S = 1e-9  # on the link, whatever a clock says
+FASTEST_BPS = 1e15
 Estimate = Literal["mean", "quantile"]
 
 
@@ -114,28 +116,39 @@ class Controller:
         self._expected = data_rate_bps, round_trip_s
         self._estimate, self._weight, self._quantile = estimate, weight, quantile
         self._hysteresis, self._dwell_s, self._retry_s = hysteresis, dwell_s, retry_s
-        self._clock = clock
-        self._samples: deque[tuple[float, float]] = deque(maxlen=window)
-        self._forget()
-        self._news_s = self._switched_s = -math.inf
-        self._down, self._patience_s = False, retry_s
+        self._clock, self._window = clock, window
+        self._bits: deque[float] = deque(maxlen=window)
+        self._seconds: deque[float] = deque(maxlen=window)
+        self._loads: deque[float] = deque(maxlen=window)
         self._last: dict[int, Plane] = {}
+        self._best_now: dict[int, tuple[Plane, float]] = {}
         self._terms: dict[int, tuple[tuple[Plane, ...], list[tuple[float, float, float]]]] = {}
+        self._tails_s = {
+            size: {plane.choice.name: plane.server_s for plane in policy.planes(size)}
+            for size in policy.batch_sizes
+        }
+        self._news_s = self._switched_s = -math.inf
+        self._patience_s, self._answered = retry_s, False
+        self._alike, self._latest = 0, (0.0, 0.0, 0.0)
+        self._forget()
         self.switches = 0
 
     @property
     def data_rate_bps(self) -> float:
         """The estimate, bit/s; 0 while the link is taken to be down."""
+        self._estimate_anew()
         return 0.0 if self._down else self._rate
 
     @property
     def round_trip_s(self) -> float:
         """The estimate of what a message costs beside its bytes."""
+        self._estimate_anew()
         return self._fixed_s
 
     @property
     def server_load(self) -> float:
         """The estimate: by how much the server takes longer than an idle one."""
+        self._estimate_anew()
         return self._load
 
     def choose(self, batch_size: int) -> str:
@@ -145,78 +158,138 @@ class Controller:
             PolicyError: The policy does not hold this batch size.
         """
         now = self._clock()
-        if (self._samples or self._down) and now - self._news_s > self._patience_s:
-            self._forget()
         best, least = self._best(batch_size)
+        if self._answered:
+            self._answered = False
+            self._patience_s = self._retry_s if best.choice.payload_bytes else self._longer_s()
+        if now - self._news_s > self._patience_s and (self._down or self._bits):
+            self._forget()
+            best, least = self._best(batch_size)
         last = self._last.get(batch_size)
-        if last is not None and last is not best:
-            held = last.cost(self.data_rate_bps, self._load)
-            hold = least > held * (1 - self._hysteresis) or now - self._switched_s < self._dwell_s
-            if hold and held < math.inf:
-                return last.choice.name
-            self.switches += 1
-            self._switched_s = now
-        self._last[batch_size] = best
+        if last is not best:
+            if last is not None:
+                if now < self._kept_until(last, least):
+                    return last.choice.name
+                self.switches += 1
+                self._switched_s = now
+            self._last[batch_size] = best
         return best.choice.name
+
+    def observe(self, batch_size: int, answer: Seen) -> None:
+        """Learn from one batch."""
+        if answer.why:
+            self._down, self._news_s, self._patience_s = True, self._clock(), self._longer_s()
+            self._best_now.clear()
+            return
+        if not answer.sent_bytes:
+            return
+        if self._down:
+            self._down = False
+            self._best_now.clear()
+        self._news_s, self._answered = self._clock(), True
+        tail_s = self._tails_s[batch_size].get(answer.split)
+        load = max(1.0, (answer.queue_s + answer.tail_s) / tail_s) if tail_s else self.server_load
+        bits = float(answer.sent_bytes * BITS_PER_BYTE)
+        sample = bits, max(answer.link_s, LEAST_S), load
+        self._alike = self._alike + 1 if self._alike and sample == self._latest else 1
+        if self._alike <= self._window:  # else the window holds nothing else
+            self._latest = sample
+            self._bits.append(bits)
+            self._seconds.append(sample[1])
+            self._loads.append(load)
+            self._stale = True
+            self._best_now.clear()
+
+    def settled_until(self, batch_size: int, every_s: float) -> float:
+        """Until when all goes on like this, if each batch brings what the last one brought.
+
+        Args:
+            batch_size: That of the last batch and of those to come.
+            every_s: Seconds from one of them to the next.
+
+        Returns:
+            By the clock; until then `choose` answers as it just did, and `observe` learns nothing
+            but the time. Minus infinity where the next batch may change something.
+        """
+        best, least = self._best(batch_size)
+        last = self._last[batch_size]
+        until_s = math.inf if last is best else self._kept_until(last, least)
+        if not last.choice.payload_bytes:
+            waits = self._answered or self._down or self._bits
+            return min(until_s, self._news_s + self._patience_s) if waits else until_s
+        patience_s = self._retry_s if best.choice.payload_bytes else self._longer_s()
+        known = self._alike > self._window and not self._down
+        return until_s if known and every_s <= self._patience_s == patience_s else -math.inf
+
+    def _longer_s(self) -> float:
+        return min(2 * self._patience_s, MOST_PATIENCE * self._retry_s)
 
     def _best(self, batch_size: int) -> tuple[Plane, float]:
         """The best plane by what is known now, and its cost."""
-        rate, load = self.data_rate_bps, self._load
+        if batch_size in self._best_now:
+            return self._best_now[batch_size]
         if batch_size not in self._terms:
             planes = self.policy.planes(batch_size)
             self._terms[batch_size] = planes, [(x.base, x.tail, x.bits) for x in planes]
         planes, terms = self._terms[batch_size]
+        rate, load = self.data_rate_bps, self._load
         if rate:
             per_bit = 1 / rate
             costs = [base + load * tail + bits * per_bit for base, tail, bits in terms]
         else:
             costs = [plane.cost(rate, load) for plane in planes]
         least = min(costs)
-        return planes[costs.index(least)], least
+        best = self._best_now[batch_size] = planes[costs.index(least)], least
+        return best
 
-    def observe(self, batch_size: int, answer: Seen) -> None:
-        """Learn from one batch."""
-        if answer.why:
-            self._down, self._news_s = True, self._clock()
-            self._patience_s = min(2 * self._patience_s, MOST_PATIENCE * self._retry_s)
-            return
-        if not answer.sent_bytes:
-            return
-        self._down, self._news_s = False, self._clock()
-        self._samples.append((answer.sent_bytes * BITS_PER_BYTE, answer.link_s))
-        self._fixed_s = self._fitted()
-        rates = [bits / max(seconds - self._fixed_s, 1e-9) for bits, seconds in self._samples]
-        if self._estimate == "quantile":
-            self._rate = sorted(rates)[int(self._quantile * (len(rates) - 1))]
-        else:  # of the seconds a bit takes, which add up
-            slowness = 1 / rates[0]
-            for rate in rates[1:]:
-                slowness += self._weight * (1 / rate - slowness)
-            self._rate = 1 / slowness
-        for plane in self.policy.planes(batch_size):
-            if plane.choice.name == answer.split and plane.tail:
-                load = max(1.0, (answer.queue_s + answer.tail_s) / plane.tail)
-                self._load += self._weight * (load - self._load)
-        pays = self._best(batch_size)[0].bits > 0
-        doubled = min(2 * self._patience_s, MOST_PATIENCE * self._retry_s)
-        self._patience_s = self._retry_s if pays else doubled
+    def _kept_until(self, last: Plane, least: float) -> float:
+        """Until when this split is kept, though another costs only this much."""
+        held = last.cost(self.data_rate_bps, self._load)
+        if held == math.inf:
+            return -math.inf
+        if least > held * (1 - self._hysteresis):
+            return math.inf
+        return self._switched_s + self._dwell_s
 
     def _forget(self) -> None:
         """Expect what was expected at first."""
-        self._samples.clear()
-        self._down, self._load = False, 1.0
+        for values in (self._bits, self._seconds, self._loads, self._best_now):
+            values.clear()
+        self._alike = 0
+        self._down, self._stale, self._load = False, False, 1.0
         self._rate, self._fixed_s = self._expected
+        self._fitted_s = self._fixed_s
+
+    def _estimate_anew(self) -> None:
+        """Round trip, data rate and load by the batches of the window, if there are new ones."""
+        if not self._stale:
+            return
+        self._stale = False
+        fixed_s = self._fixed_s = self._fitted()
+        weight, load = self._weight, self._loads[0]
+        slowness = (self._seconds[0] - fixed_s) / self._bits[0]  # seconds a bit, which add up
+        for bits, seconds, one in zip(self._bits, self._seconds, self._loads, strict=True):
+            slowness += weight * ((seconds - fixed_s) / bits - slowness)
+            load += weight * (one - load)
+        self._rate, self._load = 1 / max(slowness, 1 / FASTEST_BPS), load
+        if self._estimate == "quantile":
+            both = zip(self._bits, self._seconds, strict=True)
+            rates = sorted(bits / (seconds - fixed_s) for bits, seconds in both)
+            self._rate = rates[int(self._quantile * (len(rates) - 1))]
 
     def _fitted(self) -> float:
-        """A of time = a + b · bits by least squares, where payloads differ and it makes sense."""
-        n = len(self._samples)
-        mean_x = sum(x for x, _ in self._samples) / n
-        mean_y = sum(y for _, y in self._samples) / n
-        spread = sum((x - mean_x) ** 2 for x, _ in self._samples)
-        if spread < 0.01 * n * mean_x**2:
-            return min(self._fixed_s, 0.9 * min(y for _, y in self._samples))
-        slope = sum((x - mean_x) * (y - mean_y) for x, y in self._samples) / spread
-        fixed_s = mean_y - slope * mean_x
-        if slope > 0 and 0 <= fixed_s < min(y for _, y in self._samples):
-            return fixed_s
-        return min(self._fixed_s, 0.9 * min(y for _, y in self._samples))
+        """A of time = a + b · bits by least squares, where payloads differ and it makes sense.
+
+        Else what it was when they last did, as far as the window leaves room for it.
+        """
+        n, least = len(self._bits), min(self._seconds)
+        if self._bits.count(self._bits[-1]) < n:
+            mean_x, mean_y = sum(self._bits) / n, sum(self._seconds) / n
+            spread = sum((x - mean_x) ** 2 for x in self._bits)
+            both = zip(self._bits, self._seconds, strict=True)
+            slope = sum((x - mean_x) * (y - mean_y) for x, y in both) / spread
+            fixed_s = mean_y - slope * mean_x
+            if spread >= 0.01 * n * mean_x**2 and slope > 0 and 0 <= fixed_s <= least - LEAST_S:
+                self._fitted_s = fixed_s
+                return fixed_s
+        return min(self._fitted_s, 0.9 * least)

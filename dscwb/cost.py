@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -108,7 +109,7 @@ class CostLines:
         """Seconds that do not depend on the data rate, ``(batch, split)``."""
         return self.wait_s[:, None] + self.head_s + self.link_s + self.tail_s
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """What figures and tables call the candidates, ``(split,)``."""
         return tuple(split_name(cut) for cut in self.splits)

@@ -7,6 +7,7 @@ tensor alive there, the shortcut of a residual block included.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -137,7 +138,8 @@ def narrow_places(graph: ModelGraph) -> tuple[Block, ...]:
     return tuple(places)
 
 
-def _frontiers(graph: ModelGraph) -> list[tuple[TensorSpec, ...]]:
+@lru_cache(maxsize=64)  # a scenario changes often, the model seldom
+def _frontiers(graph: ModelGraph) -> tuple[tuple[TensorSpec, ...], ...]:
     """The frontier of every cut, by one sweep over the tensors' lifetimes."""
     last = len(graph.layers)
     # The others lie on both sides, or where their layer runs.
@@ -175,7 +177,7 @@ def _frontiers(graph: ModelGraph) -> list[tuple[TensorSpec, ...]]:
             else:
                 alive[name] = None
         frontiers.append(tuple(specs[name] for name in _without_copies(alive, root, specs)))
-    return frontiers
+    return tuple(frontiers)
 
 
 def _without_copies(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dscwb.units import DTYPE_BYTES, Encoding, Told, format_flops
@@ -163,11 +163,13 @@ class ModelGraph(Told):
     @property
     def flops(self) -> int | None:
         """Floating-point operations of the whole model for one sample; None: see `Layer.flops`."""
-        return self._flops_of(self.layers)
+        return self.flops_between(0, len(self.layers))
 
-    def _flops_of(self, layers: Sequence[Layer]) -> int | None:
-        known = [layer.flops for layer in layers if layer.flops is not None]
-        return sum(known) if len(known) == len(layers) else None
+    def flops_between(self, start: int, end: int) -> int | None:
+        """Operations for one sample between two cuts; None: see `Layer.flops`."""
+        flops = [layer.flops for layer in self.layers[start:end]]
+        known = [one for one in flops if one is not None]
+        return sum(known) if len(known) == len(flops) else None
 
     def tensors(self) -> Iterator[TensorSpec]:
         """All tensors: the inputs, then each layer's outputs."""
@@ -186,5 +188,5 @@ class ModelGraph(Told):
         parts += [f"{by_name[name].shape}" for name in self.outputs] + [f"{self.flops}"]
         parts += self.resident
         for block in self.blocks:
-            parts.append(f"{block.name}:{self._flops_of(self.layers[: block.end])}")
+            parts.append(f"{block.name}:{self.flops_between(0, block.end)}")
         return hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]

@@ -63,16 +63,23 @@ class Plane:
         base: Seconds on the device and on the link beside the payload's, or the joules they cost.
         tail: The same of an idle server, whose load is 1.
         bits: Bits to send, or the joules that they cost at 1 bit/s.
+        tail_s: Seconds of an idle server's tail, where `tail` is in joules; else None.
     """
 
     choice: Choice
     base: float
     tail: float
     bits: float
+    tail_s: float | None = None
+
+    @property
+    def server_s(self) -> float:
+        """Seconds of an idle server's tail."""
+        return self.tail if self.tail_s is None else self.tail_s
 
     def cost(self, data_rate_bps: float, server_load: float) -> float:
         """Seconds or joules; infinite where something is to be sent over a link that is down."""
-        if not self.bits:
+        if not self.choice.payload_bytes:
             return self.base + server_load * self.tail
         if not data_rate_bps:
             return math.inf
@@ -105,7 +112,7 @@ class Thresholds:
     def __post_init__(self) -> None:
         """Refuse what no study gives."""
         rates, choices = self.switching_rates_bps, [*self.splits, *filter(None, [self.down])]
-        terms = [x for one in self.planes for x in (one.base, one.tail, one.bits)]
+        terms = [x for one in self.planes for x in (one.base, one.tail, one.bits, one.server_s)]
         known = [(one.low_bps, one.high_bps) for one in self.intervals if one]
         for fits, what in (
             (self.batch_size >= 1, "below 1"),

@@ -169,6 +169,11 @@ def shown_name(split: str) -> str:
     return split if split in (NO_OFFLOADING, FULL_OFFLOADING) else f"after {split}"
 
 
+def as_choice(split: str) -> str:
+    """A split in the middle of a sentence: ``a split after blocks.3.0``, the two ends as such."""
+    return split if split in (NO_OFFLOADING, FULL_OFFLOADING) else f"a split after {split}"
+
+
 def plain_text(text: str) -> str:
     """A name fit for terminals, figures and pages: control characters escaped, no markup.
 

@@ -1,17 +1,26 @@
-"""How every file is written: whole, or left as it was before."""
+"""How every file is written: whole, or left as it was before; a Parquet file may be sealed."""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
+
+# The seal is the SHA-256 of the file with the seal's own digits as zeros. It is checked before
+# anything parses the file, so that a damaged one never reaches the Parquet reader.
+_SEAL = re.compile(rb"sha256:([0-9a-f]{64})")
+UNSEALED = b"sha256:" + b"0" * 64
+"""What stands in a file where its seal will be."""
 
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 """Beginnings of a text that a spreadsheet takes for a formula."""
@@ -71,3 +80,35 @@ def write_csv(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:
             safe[name] = table[name].astype(object).replace(formulas)
     with atomically(path) as file:
         safe.to_csv(file, index=False)
+
+
+def sealed_parquet(table: pa.Table, **how: Any) -> bytes:
+    """A table as one Parquet file that holds a checksum of itself; `seal_holds` checks it.
+
+    Args:
+        table: The table, with its metadata.
+        how: Options of pyarrow's ParquetWriter.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    buffer = pa.BufferOutputStream()
+    # The Arrow schema would repeat the metadata in base64.
+    with pq.ParquetWriter(buffer, table.schema, store_schema=False, **how) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({**table.schema.metadata, b"dscwb.seal": UNSEALED})
+    return sealed(buffer.getvalue().to_pybytes())
+
+
+def sealed(data: bytes) -> bytes:
+    """The same file with its checksum in place of `UNSEALED`."""
+    return data.replace(UNSEALED, b"sha256:" + hashlib.sha256(data).hexdigest().encode())
+
+
+def seal_holds(data: bytes) -> bool | None:
+    """Whether a file is as it was written; None where it has no seal, or more than one."""
+    seals = _SEAL.findall(data)
+    if len(seals) != 1:
+        return None
+    found: bytes = seals[0]
+    return hashlib.sha256(_SEAL.sub(UNSEALED, data)).hexdigest().encode() == found

@@ -269,10 +269,10 @@ def test_a_reason_of_many_lines_becomes_one(failing, error):
 
 def test_what_the_machine_lacks_is_one_line_with_a_remedy(failing):
     assert "not enough memory for this; give fewer" in refused(failing(MemoryError()))
-    missing = ModuleNotFoundError("No module named 'plotly'", name="plotly")
-    assert "plotly is not installed here; run: pip install 'dscwb[lab]'" in refused(
-        failing(missing)
-    )
+    for name, extra in (("plotly", "lab"), ("torch", "torch"), ("timm", "torch")):
+        missing = ModuleNotFoundError(f"No module named {name!r}", name=name)
+        remedy = f"{name} is not installed here; run: pip install 'dscwb[{extra}]'"
+        assert remedy in refused(failing(missing))
     gone = FileNotFoundError(2, "No such file or directory", "x.pt2")
     assert refused(failing(gone)) == "x.pt2: No such file or directory"
 

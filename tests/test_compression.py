@@ -9,7 +9,7 @@ from dscwb.cuts import all_cuts
 from dscwb.figures import plot_compression
 from dscwb.figures.colours import split_colours
 from dscwb.figures.compression import MARKS
-from dscwb.figures.layout import caption_of
+from dscwb.figures.layout import GREY, caption_of
 from dscwb.graph import TensorSpec
 from tests.pictures import trace
 from tests.tiny import tiny_graph
@@ -37,6 +37,13 @@ def test_colours_are_those_of_the_maps():
     graph = tiny_graph()
     compressive = kinds(plot_compression(graph))[2]
     assert compressive.marker.color[0] == split_colours(graph, all_cuts(graph, "block"))[1]
+
+
+def test_the_legend_names_shapes_and_no_split_by_its_colour():
+    figure = plot_compression(tiny_graph())
+    shown = [one for one in figure.data if one.showlegend is not False]
+    assert [one.name for one in shown] == [MARKS["natural"][-1], MARKS["compressive"][-1]]
+    assert {one.marker.color for one in shown} == {GREY}
 
 
 @pytest.mark.parametrize(("encoding", "size"), [("float32", 4), ("float16", 2), ("int8", 1)])
@@ -69,8 +76,9 @@ def test_tensors_that_keep_their_own_size_are_points_of_their_own():
     mixed = replace(graph, layers=(replace(first, outputs=(whole,)), *others))
     figure = plot_compression(mixed)
     apart = trace(figure, MARKS["other"][-1])
-    assert (list(apart.x), list(apart.y), apart.showlegend) == (["after a"], [400], True)
-    assert not trace(plot_compression(graph), MARKS["other"][-1]).showlegend
+    assert (list(apart.x), list(apart.y)) == (["after a"], [400])
+    assert figure.data[-1].name == MARKS["other"][-1]  # in the legend, which has none without
+    assert plot_compression(graph).data[-1].name != MARKS["other"][-1]
 
 
 def test_a_number_that_a_line_would_strike_out_stands_above_its_point():

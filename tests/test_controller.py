@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 import dscwb
 from dscwb import PolicyError
 from dscwb import controller as room
+from dscwb.study import thresholds
 from tests.test_policy import study
 
 
@@ -99,7 +100,120 @@ def test_an_older_file_loads_and_knows_no_load(tmp_path, clock):
         dscwb.Controller(old, data_rate_bps=1e5)
 
 
-# The controller
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(1, 90), min_size=3, max_size=3), st.floats(1, 40), st.floats(2, 8))
+def test_planes_that_are_left_out_are_never_best(layers_ms, load, log_rate):
+    of = study({1: [one * 1_000_000 for one in layers_ms]}, server_load=load)
+    best = of.at_rates(10**log_rate).cost[0, 0]
+    costs = [plane.cost(10**log_rate, load) for plane in of.policy().planes(1)]
+    assert min(costs) == pytest.approx(best, rel=1e-9)
+
+
+def test_a_mixture_of_two_planes_may_undercut_a_third():
+    """Costs (bits, base, tail): half of each of the first two is (2, 2, 2)."""
+    two = np.array([[1.0, 3, 2], [3.0, 1, 2]])
+    assert thresholds._undercut(np.array([2.0, 2, 2]), two)
+    assert thresholds._undercut(np.array([2.5, 2.5, 3]), two)
+    assert not thresholds._undercut(np.array([2.0, 2, 1.9]), two)
+    assert not thresholds._undercut(np.array([0.9, 9, 9]), two)
+
+
+# The controller, against arithmetic of its own
+
+
+LINES = {  # seconds by load and rate, see above
+    "full offloading": lambda load, rate: 0.006 * load + 3200 / rate,
+    "a": lambda load, rate: 0.010 + 0.005 * load + 1600 / rate,
+    "b": lambda load, rate: 0.030 + 0.003 * load + 2560 / rate,
+    "no offloading": lambda load, rate: 0.060,
+}
+BYTES = {"full offloading": 400, "a": 200, "b": 320}
+TAILS_S = {"full offloading": 0.006, "a": 0.005, "b": 0.003}
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["a", "full offloading"]), st.floats(3, 8), st.floats(1, 20)),
+        max_size=20,
+    ),
+    st.integers(1, 8),
+    st.sampled_from([0.3, 0.5, 1.0]),
+    st.sampled_from([0.0, 0.05, 0.5]),
+)
+def test_it_takes_the_least_of_what_it_estimates_unless_the_last_is_nearly_as_good(
+    batches, window, weight, hysteresis
+):
+    clock = Clock()
+    one = controller(clock, window=window, weight=weight, hysteresis=hysteresis)
+    last, switches = one.choose(1), 0
+    for k, (split, log_rate, load) in enumerate(batches):
+        took_s = BYTES[split] * 8 / 10**log_rate
+        one.observe(1, Seen(split, "", BYTES[split], took_s, 0.0, load * TAILS_S[split]))
+        seen = batches[max(0, k + 1 - window) : k + 1]
+        loads = [load for *_, load in seen]
+        mean = loads[0]
+        for load in loads:
+            mean += weight * (load - mean)
+        assert one.server_load == pytest.approx(mean)
+        costs = {name: line(mean, one.data_rate_bps) for name, line in LINES.items()}
+        least = min(costs.values())
+        chosen = one.choose(1)
+        if abs(least - costs[last] * (1 - hysteresis)) < 1e-12:
+            return  # either is right, up to roundings
+        if costs[last] * (1 - hysteresis) < least or costs[last] == least:
+            assert chosen == last
+        else:
+            assert costs[chosen] == pytest.approx(least, rel=1e-12)
+            switches += 1
+        assert one.switches == switches
+        last = chosen
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.permutations(["a", "full offloading", "b", "b", "full offloading"]),
+    st.floats(4, 8),
+    st.floats(0, 0.2),
+    st.sampled_from(["mean", "quantile"]),
+)
+def test_samples_without_noise_give_rate_and_round_trip_back(splits, log_rate, trip_s, estimate):
+    one, rate = controller(Clock(), window=8, weight=0.5, estimate=estimate), 10**log_rate
+    for split in splits:
+        sent = BYTES[split]
+        one.observe(1, Seen(split, "", sent, trip_s + sent * 8 / rate, 0.0, TAILS_S[split]))
+    assert one.data_rate_bps == pytest.approx(rate, rel=1e-3)
+    assert one.round_trip_s == pytest.approx(trip_s, rel=1e-3, abs=1e-6)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.sampled_from([1e5, 1e6, 1e9]), st.floats(0.1, 5), st.integers(0, 5))
+def test_no_answer_is_local_at_once_and_each_time_the_link_is_tried_again(rate, retry_s, failures):
+    clock = Clock()
+    one = controller(clock, data_rate_bps=rate, retry_s=retry_s, hysteresis=0.3, dwell_s=0.0)
+    first = one.choose(1)
+    for failure in range(failures):
+        one.observe(1, Seen(split=first, why="no answer"))
+        assert one.choose(1) == "no offloading"
+        wait_s = min(2 ** (failure + 1), 4) * retry_s
+        clock.now_s += 0.99 * wait_s
+        assert one.choose(1) == "no offloading"
+        clock.now_s += 0.02 * wait_s
+        assert one.choose(1) == first
+
+
+def test_a_low_outlier_is_forgotten_with_its_window(clock):
+    """One answer in 1 ms bounds the round trip only while it is looked at."""
+    one = controller(clock, round_trip_s=0.01)
+    one.observe(1, Seen(link_s=0.001))
+    assert one.round_trip_s == pytest.approx(0.0009)
+    for _ in range(4):
+        one.observe(1, Seen(link_s=0.026))
+    assert one.round_trip_s == pytest.approx(0.01)
+    assert one.data_rate_bps == pytest.approx(1e5)
+
+
+# The controller, by hand
 
 
 def test_it_begins_with_what_is_expected(clock):

@@ -31,9 +31,10 @@ def project() -> dict:
 
 
 def wanted() -> dict[str, str]:
-    """What `make env` asks for: the base, and the extras `lab` and `test`."""
+    """What `make env` asks for: the base, and three extras."""
     extras = project()["optional-dependencies"]
-    return bounds([*project()["dependencies"], *extras["lab"], *extras["test"]])
+    three = [line for name in ("torch", "lab", "test") for line in extras[name]]
+    return bounds([*project()["dependencies"], *three])
 
 
 def conda() -> tuple[list[str], list[str]]:

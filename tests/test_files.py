@@ -183,7 +183,7 @@ def test_a_sealed_file_of_another_content_is_refused(tmp_path, key, value):
     table = files._table(rich_profile())
     wrong = table.replace_schema_metadata({**table.schema.metadata, key: value})
     path = tmp_path / "wrong.parquet"
-    path.write_bytes(files._sealed(files._parquet(wrong)))
+    path.write_bytes(files._parquet(wrong))
     with pytest.raises(ProfileError, match="its content is not a profile"):
         load_profile(path)
 
@@ -324,7 +324,7 @@ def sealed(folder, about=None, graph=None):
     if graph is not None:
         header[b"dscwb.graph.json.zlib.base64"] = base64.b64encode(zlib.compress(graph, 9))
     path = folder / "sealed.parquet"
-    path.write_bytes(files._sealed(files._parquet(table.replace_schema_metadata(header))))
+    path.write_bytes(files._parquet(table.replace_schema_metadata(header)))
     return path
 
 
@@ -337,7 +337,7 @@ def test_what_unpacks_to_gigabytes_is_refused_early(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "LARGEST_CONTENT_BYTES", 10**7)
     nulls = {name: pa.nulls(10**6, table.schema.field(name).type) for name in ("time_ns", "kind")}
     many = pa.table(nulls).replace_schema_metadata(table.schema.metadata)
-    huge.write_bytes(files._sealed(files._parquet(many)))
+    huge.write_bytes(files._parquet(many))
     assert huge.stat().st_size < 10**4
     with pytest.raises(ProfileError, match=r"unpacks to 16 MB; at most 10 MB are read"):
         load_profile(huge)

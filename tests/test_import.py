@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-HEAVY = {"torch", "torchvision", "timm", "pandas", "plotly", "ipywidgets", "xarray"}
+HEAVY = {"torch", "torchvision", "timm", "pandas", "plotly", "ipywidgets", "xarray", "distributed"}
 TORCH = ("torch", "torchvision", "timm")
 NOTEBOOK = ("plotly", "ipywidgets", "anywidget", "jupyterlab", "IPython", "xarray", "kaleido")
 

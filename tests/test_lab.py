@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dscwb.cli import lab
-from dscwb.workbench.canvas import SCRIPTS
+from dscwb.workbench.screen import SCRIPTS
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))
@@ -94,7 +94,7 @@ def test_a_wheel_carries_notebooks_data_and_scripts(wheel):
     assert {f"dscwb/notebooks/{name}" for name in NOTEBOOKS} <= set(names)
     profiles = [name for name in names if name.startswith("dscwb/data/profiles/")]
     assert len(profiles) == len(list((ROOT / "data" / "profiles").glob("*.parquet")))
-    assert {f"dscwb/workbench/{name}" for name in (*SCRIPTS, "canvas.css")} <= set(names)
+    assert {f"dscwb/workbench/{name}" for name in (*SCRIPTS, "screen.css")} <= set(names)
     others = {"devices/devices.toml", "py.typed", "reporting/report.html"}
     assert {f"dscwb/{name}" for name in others} <= set(names)
 

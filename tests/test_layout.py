@@ -17,16 +17,18 @@ from dscwb.figures import plot_best_split, plot_gain, plot_latency_breakdown, pl
 from dscwb.figures.colours import FULL_OFFLOADING_COLOUR, NO_OFFLOADING_COLOUR, split_colours
 from dscwb.figures.layout import (
     CAPTION_LINE,
-    CLOUD,
-    CONFIG,
+    CAPTION_LINES,
     LABEL_HEIGHT,
     LONGEST_NAME,
+    MORE,
+    TEXT,
     caption_of,
     depth_axis,
     label,
     linear_axis,
     log_axis,
     log_ticks,
+    page,
     rate_axis,
     row_ticks,
     wrapped,
@@ -94,12 +96,13 @@ def test_axes_say_their_unit_and_hold_si_numbers():
     assert linear_axis("J", "Energy")["title"]["text"] == "Energy in J"
 
 
-def test_rates_are_labelled_in_mbit_and_megabytes():
+def test_rates_are_labelled_in_mbit():
     axis = rate_axis(1e4, 1e10)
-    plain = [re.sub("<[^>]*>", " ", text).split() for text in axis["ticktext"]]
-    assert plain[0] == ["0.01", "0.00125"]
-    assert plain[3] == ["10", "1.25"]
-    assert plain[-1] == ["10000", "1250"]
+    assert (axis["ticktext"][0], axis["ticktext"][3], axis["ticktext"][-1]) == (
+        "0.01",
+        "10",
+        "10000",
+    )
     assert axis["tickvals"] == pytest.approx([1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10])
 
 
@@ -146,9 +149,52 @@ def test_without_its_caption_a_figure_is_as_much_lower():
     bare = wrapped(go.Figure(figure), 0)
     note = figure.layout.annotations[-1]
     assert caption_of(figure)
-    assert caption_of(bare) == ""
     lower = figure.layout.height - bare.layout.height
     assert lower == CAPTION_LINE * (note.text.count("<br>") + 1)
+
+
+def test_a_caption_has_three_lines_and_the_rest_in_its_hover():
+    whole = " ".join(f"Sentence {k} of many." for k in range(60))
+    figure = page([], ("Title", ""), [whole], plot_px=100)
+    (note,) = figure.layout.annotations
+    assert note.text.count("<br>") == CAPTION_LINES - 1
+    assert note.text.endswith(MORE)
+    assert note.hovertext.replace("<br>", " ") == caption_of(figure) == whole
+    (short,) = page([], ("Title", ""), ["One line."], plot_px=100).layout.annotations
+    assert (short.text, short.hovertext) == ("One line.", None)
+    (wide,) = wrapped(go.Figure(figure), 1000, most=None).layout.annotations
+    assert (wide.text.replace("<br>", " "), wide.hovertext) == (whole, None)
+
+
+def letters(node):
+    """Sizes in pixels of all letters that a figure sets itself."""
+    if isinstance(node, dict):
+        for name, value in node.items():
+            if name in ("font", "tickfont", "insidetextfont", "textfont"):
+                yield from [value["size"]] if "size" in value else []
+            yield from letters(value)
+    elif isinstance(node, list | tuple):
+        for one in node:
+            yield from letters(one)
+    elif isinstance(node, str):
+        yield from map(float, re.findall(r"font-size: *([\d.]+)px", node))
+
+
+def test_no_letter_is_smaller_than_twelve_pixels():
+    study = tiny_study()
+    found = [
+        plot_maps(study),
+        plot_best_split(study, **POINT),
+        plot_latency_breakdown(study, **POINT),
+        figures.plot_latency_vs_rate(study, **POINT),
+        figures.plot_pareto(study, **POINT),
+        figures.plot_conventions(study),
+        figures.plot_compression(study.edge.graph),
+        figures.plot_profile(study.edge, batch_size=1),
+    ]
+    for figure in found:
+        sizes = list(letters(figure.to_dict()))
+        assert min(sizes) >= TEXT, figure.layout.title.text
 
 
 def test_figures_are_white_leave_the_default_alone_and_take_another_template():
@@ -159,11 +205,6 @@ def test_figures_are_white_leave_the_default_alone_and_take_another_template():
     dark = figure.update_layout(template="plotly_dark")
     assert dark.layout.template == pio.templates["plotly_dark"]
     assert dark.layout.title.x == 0
-
-
-def test_no_figure_offers_to_upload_itself():
-    assert CONFIG["showSendToCloud"] is False
-    assert CLOUD in plot_gain(tiny_study()).layout.modebar.remove
 
 
 def test_names_of_models_are_no_markup():

@@ -1,13 +1,18 @@
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dscwb.profiles.files import load_profile, save_profile
 from dscwb.profiles.library import calibration, model_error
-from dscwb.profiles.passes import half_width, overhead, quantile
+from dscwb.profiles.medians import quantile
+from dscwb.profiles.passes import half_width, overhead
+from dscwb.profiles.pooling import pooled
 from dscwb.profiles.records import NOT_STAMPED, Passes, Profile, ProfileError, Provenance, Separate
+from dscwb.profiles.resampling import resampled
 from tests.tiny import profile_of, tiny_graph
 
 
@@ -292,3 +297,70 @@ def test_half_width_is_that_of_a_median_and_smaller_with_more_stamps():
         expected = 1.96 * 0.02 * np.sqrt(np.pi / 2 / stamps)
         assert half_width(plain, stamped, np.array([cut])) == pytest.approx(expected, rel=0.15)
     assert half_width(plain, stamped, np.array([0, 3])) == 0
+
+
+# Passes after an idle gap
+
+
+def waiting(waited, tail_ns=650):
+    """A head of 400 of 1,000 ns; run on its own the tail takes 50 ns longer than the rest."""
+    times = ((400, tail_ns, 1000), (820, 230, 1000))
+    halves = tuple(
+        Separate(cut, *(np.array([x] * 9) for x in ns)) for cut, ns in enumerate(times, start=1)
+    )
+    stamped = np.array([[0, 400, 820, 1000]] * 9)
+    return Passes(1, np.array([1000] * 9), stamped, halves, waited=waited)
+
+
+def test_a_tail_that_has_waited_begins_anew():
+    passes = waiting(True)
+    assert passes.cold_start_ns == pytest.approx(50)
+    head, tail = passes.medians_ns
+    assert head.tolist() == pytest.approx([0, 400, 820, 1000])
+    # E(t) = 50 (1 - exp(-t / 50)): E(400), E(600), E(820) and E(1000) are 50 to 0.02, E(180) is
+    # 48.63; at both ends there is one half alone.
+    assert tail.tolist() == pytest.approx([1000, 650, 228.63, 0], abs=0.02)
+    assert waiting(False).medians_ns[1].tolist() == [1000, 600, 180, 0]
+
+
+def test_halves_that_wait_are_no_error_of_the_one_pass_and_their_noise_none_of_the_median():
+    biased = Profile(tiny_graph(), Provenance("measured", "bench clock"), (waiting(False),))
+    fine = Profile(tiny_graph(), Provenance("measured", "clock", gap_s=0.02), (waiting(True),))
+    assert biased.status(1) == "biased"
+    assert (fine.status(1), round(model_error(fine, 1).tail, 4)) == ("ok", -0.0007)
+    _, tails = resampled(fine.at(1), np.arange(4), (0,), 5)
+    np.testing.assert_allclose(tails, np.tile(fine.at(1).medians_ns[1], (5, 1)))
+
+
+def test_no_cold_start_is_below_zero():
+    passes = waiting(True, tail_ns=500)
+    passes = replace(passes, separate=passes.separate[:1])
+    assert passes.cold_start_ns == 0
+    assert passes.medians_ns[1].tolist() == [1000, 600, 180, 0]
+
+
+def test_what_waited_is_read_back_as_such(tmp_path):
+    found = Profile(tiny_graph(), Provenance("measured", "clock", gap_s=0.02), (waiting(True),))
+    again = load_profile(save_profile(found, tmp_path / "p.parquet"))
+    assert again.tail_s(1).tolist() == found.tail_s(1).tolist()
+    assert again.tail_s(1)[1] > 640e-9
+
+
+def test_measurements_of_several_times_are_pooled():
+    other = replace(waiting(True), plain_ns=np.array([1100] * 27), stamped_ns=np.array([[0] * 4]))
+    other = replace(other, stamped_ns=np.array([[0, 440, 902, 1100]] * 27))
+    both = [
+        Profile(tiny_graph(), Provenance("measured", "clock", gap_s=0.02), (one,))
+        for one in (waiting(True), other)
+    ]
+    found = pooled(both)
+    assert found.at(1).rounds == 36
+    assert found.total_s(1) == pytest.approx(1100e-9)
+    assert found.at(1).separate[0].tail_ns.tolist() == [650] * 18
+    assert found.at(1).waited
+    assert pooled(both[:1]).total_s(1) == both[0].total_s(1)
+    out = Passes(1, np.empty(0, np.int64), np.empty((0, 4), np.int64), oom=True)
+    assert pooled([both[0], replace(both[1], passes=(out,))]).status(1) == "oom"
+    back_to_back = Profile(tiny_graph(), Provenance("measured", "clock"), (waiting(False),))
+    with pytest.raises(ProfileError, match="differ in model, batch sizes or idle gap"):
+        pooled([both[0], back_to_back])

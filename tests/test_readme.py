@@ -8,10 +8,11 @@ from dscwb.cli.options import COMMANDS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 def test_the_example_runs_and_answers(tmp_path, monkeypatch, capsys):
-    [code] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    code, _, many = EXAMPLES
     assert len(code.strip().splitlines()) <= 11
     (tmp_path / "data").symlink_to(ROOT / "data")
     monkeypatch.chdir(tmp_path)
@@ -21,6 +22,23 @@ def test_the_example_runs_and_answers(tmp_path, monkeypatch, capsys):
     assert decision.split in capsys.readouterr().out
     assert decision.latency_s > 0
     assert "plotly" in (tmp_path / "best_split.html").read_text(encoding="utf-8")
+    exec(many, names)
+    assert len(list((tmp_path / "cells").iterdir())) == 4
+    table = names["table"]
+    assert set(table["link"]) == {"wifi", "lte"}  # type: ignore[index]
+
+
+def test_how_many_jetsons_a_t4_serves_is_answered_in_ten_lines(monkeypatch, capsys):
+    _, code, _ = EXAMPLES
+    assert len(code.strip().splitlines()) - 2 <= 10  # the import and the empty line below it
+    monkeypatch.chdir(ROOT)
+    names: dict[str, object] = {}
+    exec(code, names)
+    said = capsys.readouterr().out
+    told = re.match(r"Devices: (\d+) have 90 % .* within 100 ms, (\d+) have not", said)
+    assert told
+    assert 20 < int(told[1]) == int(told[2]) - 1 < 35
+    assert said.count("(modelled:") == 2
 
 
 def test_files_and_commands_that_it_names_exist():

@@ -1,13 +1,15 @@
 """Traces replayed, against arithmetic by hand and a walk through every step."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dscwb
 from dscwb.scenario import Link, PowerModel
-from dscwb.study.replays import arrived_s
+from dscwb.study import playing, replays
+from dscwb.study.sending import Carrier
 from tests.test_policy import study
 
 
@@ -34,31 +36,154 @@ TRACE = dscwb.Trace([0, 1, 2], [8, 0, 4], duration_s=3)
 
 @pytest.mark.parametrize(
     ("start_s", "bits", "arrived"),
-    [(0, 8, 1), (0, 4, 0.5), (0.5, 8, 3), (1.5, 2, 2.5), (2.5, 4, 3.25), (1.2, 0, 1.2), (3, 8, 4)],
+    [(0, 8, 1), (0, 4, 0.5), (0.5, 8, 3), (1.5, 2, 2.5), (2.5, 4, 3.25), (3, 8, 4)],
 )
 def test_payloads_arrive_when_the_rate_has_carried_them(start_s, bits, arrived):
-    assert arrived_s(TRACE, np.array(start_s), np.array(bits)) == pytest.approx(arrived)
+    carrier = Carrier(TRACE)
+    assert start_s + carrier.sending_s(np.array([start_s, start_s]), bits) == pytest.approx(arrived)
+    assert start_s + carrier.sent(start_s, bits)[0] == pytest.approx(arrived)
+
+
+def test_one_payload_says_how_long_its_time_holds():
+    """Of a second at 8 bit/s, 4 bits take half: from 0 to 0.5 s any start is as good."""
+    assert Carrier(TRACE).sent(0.25, 4) == (0.5, 0.5)
+    assert Carrier(TRACE).sent(0.75, 4) == (1.75, 0.75)
+
+
+STEPS = st.lists(
+    st.tuples(st.floats(0.1, 2), st.sampled_from([0, 1, 3, 7])), min_size=1, max_size=6
+).filter(lambda steps: any(rate for _, rate in steps))
+
+
+def trace_of(steps, scale=1.0, **fields):
+    lengths, rates = zip(*steps, strict=True)
+    ends = np.cumsum(lengths)
+    return dscwb.Trace([0, *ends[:-1]], np.array(rates) * scale, duration_s=ends[-1], **fields)
 
 
 @settings(max_examples=200, deadline=None)
-@given(
-    st.lists(st.tuples(st.floats(0.1, 2), st.sampled_from([0, 1, 3, 7])), min_size=1, max_size=6),
-    st.floats(0, 20),
-    st.floats(0.01, 50),
-)
-def test_arrivals_equal_a_walk_through_the_steps(steps, start_s, bits):
-    lengths, rates = zip(*steps, strict=True)
-    if not any(rates):
-        return
-    ends = np.cumsum(lengths)
-    trace = dscwb.Trace([0, *ends[:-1]], rates, duration_s=ends[-1])
-    found = arrived_s(trace, np.array(start_s), np.array(bits))
-    assert found == pytest.approx(walked_s(trace, start_s, bits), abs=1e-9)
+@given(STEPS, st.lists(st.floats(0, 20), min_size=1).map(sorted), st.floats(0.01, 50))
+def test_arrivals_equal_a_walk_through_the_steps(steps, starts_s, bits):
+    trace = trace_of(steps)
+    carrier = Carrier(trace)
+    found = carrier.sending_s(np.array(starts_s), bits)
+    walked = [walked_s(trace, start_s, bits) - start_s for start_s in starts_s]
+    assert found == pytest.approx(walked, abs=1e-9)
+    assert found.tolist() == [carrier.sent(start_s, bits)[0] for start_s in starts_s]
 
 
 def test_nothing_arrives_on_a_link_that_is_always_down():
-    trace = dscwb.Trace([0], [0], duration_s=1)
-    assert arrived_s(trace, np.zeros(2), np.array([1.0, 0])).tolist() == [np.inf, 0]
+    carrier = Carrier(dscwb.Trace([0], [0], duration_s=1))
+    assert carrier.sending_s(np.zeros(2), 1.0).tolist() == [np.inf, np.inf]
+    assert carrier.sent(0.0, 1.0)[0] == np.inf
+
+
+# The controller, asked at each request or only where something changes
+
+
+OPTIONS = st.fixed_dictionaries(
+    {},
+    optional={
+        "window": st.integers(1, 8),
+        "weight": st.sampled_from([0.3, 0.5, 1.0]),
+        "estimate": st.sampled_from(["mean", "quantile"]),
+        "hysteresis": st.sampled_from([0.0, 0.05, 0.3]),
+        "dwell_s": st.sampled_from([0.0, 0.5, 3.0]),
+        "retry_s": st.sampled_from([0.05, 0.3, 1.0]),
+        "round_trip_s": st.sampled_from([0.0, 0.01]),
+    },
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.floats(0.2, 3), st.sampled_from([0, 2e3, 3e4, 1e5, 3e5, 1e6, 1e7])),
+        min_size=1,
+        max_size=12,
+    ),
+    OPTIONS,
+    st.sampled_from([0.003, 0.01, 0.1, 0.37]),
+    st.sampled_from([0.05, 0.5, 5.0]),
+    st.sampled_from([1.0, 5.0, lambda times: 1 + np.floor(times) % 3]),
+    st.booleans(),
+)
+def test_asking_only_where_something_changes_gives_what_asking_always_gives(
+    steps, options, every_s, timeout_s, server_load, own_trips
+):
+    trips = {"round_trips_s": np.arange(len(steps)) % 2 * 0.004} if own_trips else {}
+    trace = trace_of(steps, **trips)
+    of, found = study(), []
+    requests = playing.Requests.of(of, 0, trace, every_s, timeout_s, server_load)
+    for jump in (True, False):
+        clock = playing.Clock()
+        own = dscwb.Controller(of.policy(), data_rate_bps=1e5, clock=clock, **options)
+        taken = playing.played(own, clock, requests, 1, jump=jump)
+        found.append((taken.tolist(), own.switches, own.data_rate_bps, own.server_load))
+    assert found[0] == found[1]
+
+
+def test_few_questions_decide_for_many_requests():
+    """100 s at two rates, a request every 10 ms: each change is learnt in a window or so."""
+    trace = dscwb.Trace([0, 50], [1e5, 1e6], duration_s=100)
+    of, clock = study(), playing.Clock()
+    requests = playing.Requests.of(of, 0, trace, 0.01, 5.0, 1.0)
+    own = dscwb.Controller(of.policy(), data_rate_bps=1e5, clock=clock)
+    asked, choose = [], own.choose
+    own.choose = lambda size: asked.append(clock.now_s) or choose(size)
+    taken = playing.played(own, clock, requests, 1)
+    assert (len(taken), own.switches) == (10_000, 1)
+    assert len(asked) < 60
+
+
+def test_a_controller_knows_only_what_has_been_answered():
+    """From 1 s on full offloading, 0.0092 s, takes 0.326 s: before 1.326 s nobody can tell."""
+    trace = dscwb.Trace([0, 1], [1e6, 1e4], duration_s=3)
+    found = dscwb.replay(study(), trace, {"own": {}}, every_s=0.02)
+    (changed,) = np.flatnonzero(np.diff(found.taken["own"][:80]))
+    assert found.times_s[changed] < 1.326 < found.times_s[changed + 1]
+
+
+@settings(max_examples=50, deadline=None)
+@given(STEPS, st.sampled_from([0.05, 0.5]))
+def test_the_oracle_is_the_least_of_all_splits_and_latencies_are_those_of_single_requests(
+    steps, timeout_s
+):
+    trace, of = trace_of(steps, scale=3e4), study()
+    found = dscwb.replay(of, trace, every_s=0.03, timeout_s=timeout_s)
+    fixed = np.stack([found.latencies_s[name] for name in of.splits])
+    assert (found.latencies_s["oracle"] == fixed.min(axis=0)).all()
+    requests = playing.Requests.of(of, 0, trace, 0.03, timeout_s, 1.0)
+    single = [[requests.answer(k, i)[1] for k in range(fixed.shape[1])] for i in range(len(fixed))]
+    np.testing.assert_allclose(fixed, single, rtol=1e-12)
+    rows = np.array(of.splits)[found.taken["controller"]]
+    assert found.splits["controller"].tolist() == rows.tolist()
+    of_controller = [fixed[i, k] for k, i in enumerate(found.taken["controller"])]
+    assert found.latencies_s["controller"].tolist() == of_controller
+
+
+def test_more_requests_than_are_computed_at_a_time(monkeypatch):
+    trace = trace_of([(0.7, 1), (0.6, 0), (0.9, 7)], scale=3e4)
+    whole = dscwb.replay(study(), trace, every_s=0.01)
+    monkeypatch.setattr(replays, "CHUNK", 7)
+    parts = dscwb.replay(study(), trace, every_s=0.01)
+    for name in whole.strategies:
+        np.testing.assert_array_equal(whole.latencies_s[name], parts.latencies_s[name])
+    assert whole.table().equals(parts.table())
+
+
+def test_the_table_says_what_pandas_says_of_the_latencies():
+    trace = trace_of([(0.7, 1), (0.6, 0), (0.9, 7)], scale=3e4)
+    found = dscwb.replay(study(), trace, every_s=0.01)
+    table = found.table()
+    for name in found.strategies:
+        seconds, splits = pd.Series(found.latencies_s[name]), found.splits[name]
+        told = table.loc[name]
+        assert told.mean_s == pytest.approx(seconds.mean())
+        quantiles = [told[f"p{q}_s"] for q in (50, 90, 99)]
+        assert quantiles == pytest.approx(seconds.quantile([0.5, 0.9, 0.99]).tolist())
+        assert told.late == (seconds > 0.1).mean()
+        assert told.switches == (splits != splits.shift()).sum() - 1
 
 
 def test_a_constant_rate_gives_what_the_study_says():
@@ -83,10 +208,10 @@ def test_the_controller_follows_a_rate_that_drops_and_no_fixed_split_does():
     means = table["mean_s"]
     fixed = min(means[name] for name in study().splits)
     assert means["oracle"] <= means["controller"] < fixed
-    early, late = found.splits["controller"][:40], found.splits["controller"][60:]
+    splits = found.splits["controller"]
+    early, late = splits[:40], splits[60:]
     assert set(early) == {"full offloading"}
     assert (late == "no offloading").mean() > 0.7
-    assert (found.latencies_s["oracle"] <= found.latencies_s.min(axis=1) + 1e-12).all()
 
 
 def test_where_no_answer_comes_the_device_ends_after_the_timeout():
@@ -127,7 +252,47 @@ def test_what_makes_no_sense_is_refused(changes, words):
         dscwb.replay(study(), TRACE, **changes)
 
 
-def test_energy_has_no_replay():
-    power = PowerModel(5, 2, 1, "made up")
-    with pytest.raises(ValueError, match="objective is energy"):
-        dscwb.replay(study(objective="energy", power=power), TRACE)
+def test_a_controller_has_a_name_of_its_own():
+    with pytest.raises(ValueError, match="'oracle', as another strategy; rename it"):
+        dscwb.replay(study(), TRACE, {"oracle": {}})
+
+
+# In joules: 5 W computing, 2 W sending, 1 W waiting
+
+
+POWER = PowerModel(5, 2, 1, "made up")
+
+
+def test_joules_at_a_constant_rate_are_those_of_the_study():
+    of = study(objective="energy", power=POWER, link=Link(round_trip_s=0.004))
+    found = dscwb.replay(of, dscwb.Trace([0], [1e5], duration_s=5), deadline_s=0.04)
+    for name, cost in zip(of.splits, of.cost_at(1, 1e5)[:, 0], strict=True):
+        np.testing.assert_allclose(found.costs[name], cost)
+    table = found.table()
+    # After a: 0.010 s of 5 W, 0.016 s of 2 W, 0.004 and 0.005 s of 1 W.
+    assert table["mean_j"]["a"] == pytest.approx(0.05 + 0.032 + 0.009)
+    # Full offloading: 0.032 s of 2 W, 0.004 and 0.006 s of 1 W; 0.042 s in all.
+    assert table["mean_j"]["full offloading"] == pytest.approx(0.074)
+    assert table["late"]["full offloading"] == 1
+    assert table["late"]["a"] == 0
+    assert set(found.splits["controller"]) == {"full offloading"}
+    assert "74 mJ" in repr(found) or "0.074 J" in repr(found)
+
+
+def test_joules_without_an_answer_count_sending_waiting_and_the_whole_model():
+    """After a no bit arrives in 2 s of sending; then the device computes for 0.060 s in all."""
+    of = study(objective="energy", power=POWER)
+    found = dscwb.replay(of, dscwb.Trace([0], [0], duration_s=1), timeout_s=2)
+    np.testing.assert_allclose(found.costs["a"], 2 * 2 + 5 * 0.06)
+    np.testing.assert_allclose(found.costs["no offloading"], 5 * 0.06)
+    np.testing.assert_allclose(found.latencies_s["a"], 2.06)
+
+
+def test_a_controller_for_joules_knows_the_load_from_seconds():
+    of = study(objective="energy", power=POWER)
+    trace = dscwb.Trace([0], [1e6], duration_s=5)
+    requests = playing.Requests.of(of, 0, trace, 0.1, 5.0, 3.0)
+    clock = playing.Clock()
+    own = dscwb.Controller(of.policy(), data_rate_bps=1e6, clock=clock)
+    playing.played(own, clock, requests, 1)
+    assert own.server_load == pytest.approx(3)

@@ -133,12 +133,55 @@ def test_every_figure_is_drawn_without_a_network(chromium, written, width):
     assert (asked, errors) == ([path.as_uri()], [])
     names = {one["name"].removeprefix("plot-") for one in drawn}
     assert names >= {"best", "gain-0", "gain-1", "gain-2", "regret", "rate-1", "rate-4"}
-    assert names >= {"breakdown", "pareto", "compression", "device", "server", "conventions"}
+    assert names >= {"breakdown", "pareto", "compression", "device", "conventions"}
     assert overhang <= 0  # wide figures and tables scroll in their place, not the page
 
 
 @pytest.mark.browser
-def test_the_check_above_can_fail(chromium, written, tmp_path):
+def test_the_answer_takes_less_than_three_screens_and_the_rest_is_folded(chromium, written):
+    _, path = written
+    shown = "[...document.querySelectorAll('.plot')].filter((one) => one.checkVisibility()).length"
+    with chromium_page(chromium, width=1280, height=800) as page:
+        page.context.set_offline(True)
+        page.goto(path.as_uri())
+        page.wait_for_function("!document.querySelector('details[open]')", timeout=ANSWER_MS)
+        answer = page.locator("#point figure").last.bounding_box()
+        whole = page.evaluate("document.documentElement.scrollHeight")
+        few = page.evaluate(shown)
+        page.evaluate("location.hash = 'depth'")
+        page.wait_for_function("document.querySelector('#depth').open", timeout=ANSWER_MS)
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        printed = page.evaluate(shown)
+        page.evaluate("dispatchEvent(new Event('afterprint'))")
+        folds = page.evaluate("[...document.querySelectorAll('details[open]')].map(({id}) => id)")
+    assert answer["y"] + answer["height"] < 3 * 800
+    assert whole < 4 * 800
+    assert (few, folds) == (3, ["depth"])
+    assert printed == len(re.findall('class="plot"', path.read_text("utf-8")))
+
+
+def test_no_figure_stands_twice(tmp_path):
+    """Where a fixed choice is the best static one, a picture of the gain over it would be the same;
+    an assumed server's profile is that of the device."""
+    found = study()
+    page = report(found, tmp_path / "report.html").read_text("utf-8")
+    drawn = [found.baseline_split(name) for name in found_baselines(page)]
+    assert len(drawn) == len(set(drawn)) >= 2
+    assert 'id="plot-device"' in page
+    assert 'id="plot-server"' not in page
+    other = profile_of(tiny_graph(), {1: [MS, 2 * MS, 3 * MS]}, device="B")
+    two = sweep(found.edge, other, found.scenario, data_rates_bps=[1e5, 1e6], batch_sizes=[1])
+    assert 'id="plot-server"' in report(two, tmp_path / "two.html").read_text("utf-8")
+
+
+def found_baselines(page):
+    """What the pictures of gains are over, by their titles."""
+    titles = re.findall(r'<figure aria-label="Gain over (?:the )?([^"]*)"', page)
+    return [title.removesuffix(" split") for title in titles]
+
+
+@pytest.mark.browser
+def test_a_figure_that_is_not_drawn_is_found(chromium, written, tmp_path):
     text = written[1].read_text(encoding="utf-8")
     text, found = re.subn(r'Plotly\.newPlot\(\s*"plot-pareto"', 'void ("plot-pareto"', text)
     assert found == 1

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from dscwb.devices.datasheets import DEFAULT_EFFICIENCY, Device, Efficiency
 from dscwb.devices.roofline import (
     FITTED_TIME_ERROR,
+    bound_by,
     fit_efficiency,
     model_profile,
     op_classes,
@@ -365,3 +366,26 @@ def test_a_fit_takes_only_measured_profiles():
         fit_efficiency([modelled], toy())
     with pytest.raises(ValueError, match="No stamped passes"):
         fit_efficiency([], toy())
+
+
+def test_what_binds_a_part_is_what_takes_longer_at_the_ceilings_that_were_reached():
+    """The convolution reaches 1 FLOP/ns and 4,928 bytes / 6.4 µs, the ReLU 2 bytes/ns.
+
+    At these ceilings the convolution computes for 6.4 µs and moves for 2.464 µs, the ReLU moves for
+    3.2 µs.
+    """
+    profile = profile_of(two_layers(), {1: [6400, 3200]})
+    assert bound_by(profile, [0, 1, 2]) == ("arithmetic", "memory")
+    assert bound_by(profile, [0, 2]) == ("arithmetic",)
+    # Had the ReLU reached half a byte/ns only, the convolution's 0.77 would be the ceiling: moving
+    # all of their bytes would take 14.7 µs, computing still 6.4.
+    assert bound_by(profile_of(two_layers(), {1: [6400, 12800]}), [0, 2]) == ("memory",)
+
+
+def test_nobody_knows_what_binds_a_part_without_times_or_flops():
+    graph = two_layers()
+    unknown = dataclasses.replace(
+        graph, layers=(dataclasses.replace(graph.layers[0], flops=None), graph.layers[1])
+    )
+    assert bound_by(profile_of(unknown, {1: [6400, 3200]}), [0, 1, 2]) == (None, None)
+    assert bound_by(profile_of(graph, {}), [0, 2]) == (None,)

@@ -49,6 +49,8 @@ def test_what_was_predicted_runs_over_a_link_and_leaves_nothing_behind():
         assert torch.equal(answer.output, rig.captured.module(*batch))
         assert answer.link_s >= 0.004
         assert link.counts().accepted == 1
+    once_more = rig.measure(1, budget_s=0)
+    assert (once_more.batch_sizes, once_more.provenance.gap_s) == ((2,), 0.02)
     assert (torch.get_num_threads(), os.sched_getaffinity(0)) == before[:2]
     assert psutil.Process().children() == before[2]
     assert "resnet10t, both ends on this machine" in repr(rig)

@@ -4,10 +4,16 @@ import shutil
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 import dscwb
 from dscwb import paper
+from dscwb.figures import plot_best_split, plot_gain
+from dscwb.figures.layout import caption_of
 from dscwb.profiles.files import load_profile, save_profile
+from dscwb.reporting.gallery import gallery
+from tests.lab import ANSWER_MS, chromium_page
+from tests.pictures import tiny_study
 from tests.tiny import profile_of
 
 PROFILES = Path(__file__).parents[1] / "data" / "profiles"
@@ -30,7 +36,7 @@ def test_the_pair_measured_on_slices_comes_first_in_tables_and_pages(run, tmp_pa
     )
     output = tmp_path / "new" / "paper"
     status, out, error = run("paper", "-o", output, "--profiles", shelf)
-    assert (status, error, out[-1]) == (0, "", f"saved {output}")
+    assert (status, error, out[-1]) == (0, "", f"saved {output}; open {output / 'index.html'}")
     assert out[0] == "2 of 2 models agree in all counts of bottlenecks"
     gains = pd.read_csv(output / "gains.csv")
     pairs = [SLICES, paper.PAPERS_PAIR.name, paper.JETSON_PAIR.name, THREADS]
@@ -45,15 +51,33 @@ def test_the_pair_measured_on_slices_comes_first_in_tables_and_pages(run, tmp_pa
     beside = pd.read_csv(output / "modelled-beside-measured.csv")
     assert beside.model.tolist() == ["efficientnet_b4"] * 3
     assert any(f"over T measured on {SLICES}" in line for line in out)
-    page = (output / "gains.html").read_text(encoding="utf-8")
-    assert "8 \\u2192 40 of 132 multiprocessors" in page
-    assert {path.name for path in output.glob("efficientnet_b4*.html")} == {
-        "efficientnet_b4-uint8-float32.html",
-        "efficientnet_b4-uint8-int8.html",
-        "efficientnet_b4-uint8-float32-modelled.html",
-    }
-    mapped = (output / "efficientnet_b4-uint8-int8.html").read_text(encoding="utf-8")
-    assert "NVIDIA H200, 8 of 132 multiprocessors, float32 (measured" in mapped
+    page = (output / "index.html").read_text(encoding="utf-8")
+    assert len(page) < 4e6
+    assert "8 → 40 of 132 multiprocessors" in page
+    assert "NVIDIA H200, 8 of 132 multiprocessors, float32 (measured" in page
+    assert page.count('class="dscwb-figure"') == len(pairs) + 3  # and maps of one model
+    assert page.count('class="dscwb-plotly"') == 1
+    assert {path.suffix for path in output.iterdir()} == {".csv", ".html"}
+    assert all(f"{path.name}, " in page for path in output.glob("*.csv"))
+
+
+@pytest.mark.browser
+def test_a_gallery_is_drawn_without_a_network(chromium, tmp_path):
+    figures = [plot_gain(tiny_study()), plot_best_split(tiny_study())]
+    table = pd.DataFrame({"model": ["<b>"], "gain": [0.123456]})
+    path = gallery(tmp_path / "a.html", "<i>", "Words.", figures, {"gains": table})
+    with chromium_page(chromium) as page:
+        page.context.set_offline(True)
+        page.goto(path.as_uri())
+        page.wait_for_function(
+            "document.querySelectorAll('.dscwb-figure .hm image').length === 2", timeout=ANSWER_MS
+        )
+        page.get_by_text("gains.csv").click()
+        assert page.get_by_role("cell").all_inner_texts() == ["<b>", "0.123"]
+        assert page.title() == "<i>"
+        assert page.locator("i, b").count() == 0
+        captions = page.locator(".caption").all_inner_texts()
+    assert captions == [caption_of(figure) for figure in figures]
 
 
 def test_devices_are_listed_as_server_device_takes_them(run):

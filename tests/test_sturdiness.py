@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 import dscwb
+from dscwb import writing
 from dscwb.__main__ import main
 from dscwb.measuring import clocks, measure
 from dscwb.profiles import files
@@ -159,7 +159,7 @@ def test_foreign_files_are_refused(tmp_path, name):
 
 def test_a_sealed_file_that_is_no_parquet_is_refused(tmp_path):
     path = tmp_path / "x.parquet"
-    path.write_bytes(files._sealed(b"PAR1" + files._UNSEALED + b"PAR1"))
+    path.write_bytes(writing.sealed(b"PAR1" + writing.UNSEALED + b"PAR1"))
     with pytest.raises(ProfileError, match="cannot be read"):
         load_profile(path)
 
@@ -174,11 +174,7 @@ def test_parquet_with_the_columns_of_a_profile_is_not_one(tmp_path):
 
 def sealed(table: pa.Table) -> bytes:
     """A file as a program with a mistake of its own would write it: the seal holds."""
-    buffer = pa.BufferOutputStream()
-    with pq.ParquetWriter(buffer, table.schema, store_schema=False) as writer:
-        writer.write_table(table)
-        writer.add_key_value_metadata({**table.schema.metadata, b"dscwb.seal": files._UNSEALED})
-    return files._sealed(buffer.getvalue().to_pybytes())
+    return writing.sealed_parquet(table)
 
 
 COLUMNS = ("batch_size", "kind", "cut", "time_ns", "stamps_ns")

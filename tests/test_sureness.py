@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from dscwb.figures import plot_best_split
 from dscwb.profiles.library import scale_profile
+from dscwb.profiles.transfers import Transfers
 from dscwb.scenario import Link, PowerModel
 from dscwb.study import sweep
 from dscwb.study.sureness import about_models, model_errors, robust, undecided
@@ -71,7 +72,7 @@ def test_an_answer_of_biased_times_is_not_sure_whatever_the_bootstrap_says():
     assert told.status == "not sure"
     assert told.why == "Not sure: the device's times at batch size 2 are biased"
     assert undecided(found, confidence.undecided).tolist() == [[False], [True]]
-    caption = plot_best_split(found, confidence=confidence).layout.annotations[-1].text
+    caption = plot_best_split(found, confidence=confidence).layout.annotations[-1].hovertext
     words = " ".join(caption.replace("<br>", " ").split())
     assert "raw passes, or times at batch size 2 are biased or unreliable: 50 % of" in words
 
@@ -253,7 +254,7 @@ def test_sure_only_if_the_model_is_right():
     assert sure.status == "sure if the model is right"
     assert sure.why == (
         "Sure if the server is as fast as modelled: >99 % by the device's measurements, but with "
-        f"the server 1.01 × slower, a would be best ({KNOWN})"
+        f"the server 1.01 × slower, a split after a would be best ({KNOWN})"
     )
 
 
@@ -312,7 +313,7 @@ def test_before_the_bootstrap_only_the_model_is_spoken_of():
     assert (
         study(modelled(1.5))
         .how_sure(1, 2e5)
-        .why.startswith("With the server 2 × slower, a would be best")
+        .why.startswith("With the server 2 × slower, a split after a would be best")
     )
 
 
@@ -329,3 +330,17 @@ def test_how_much_of_a_grid_hangs_on_the_model():
         f"{ASSUMED.capitalize()}: in 25 % of these states another split would then be best."
     )
     assert "in none of these states" in about_models(study(data_rates_bps=[1e4]))
+
+
+def test_a_split_whose_copies_nobody_measured_hides_no_flip():
+    # The input's 400 bytes lie beyond the copies' sizes, so full offloading is not possible. With
+    # the server 8 times as slow, a costs 10 + 10 + 40 ms, as no offloading.
+    sizes, times = np.array([1, 320]), np.ones((2, 3), dtype=np.int64)
+    server = scale_profile(
+        replace(machine(LAYERS_NS), transfers=Transfers(sizes, times, times)), 10
+    )
+    found = study(server)
+    assert np.isnan(found.intercepts[0, 0])
+    [flip] = found.how_sure(1, 1.6e5).flips
+    assert (flip.split, flip.inside) == ("no offloading", False)
+    assert flip.server == pytest.approx(8)

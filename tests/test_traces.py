@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dscwb
-from dscwb import traces
+from dscwb import trace_files
 
 SHIPPED = sorted((Path(__file__).parents[1] / "data" / "traces").glob("*.csv"))
 
@@ -110,7 +110,7 @@ def test_packet_times_are_averaged_over_windows_whose_edge_belongs_to_the_first(
 @given(st.lists(st.integers(0, 30_000), min_size=1).map(sorted), st.sampled_from([0.25, 1.0, 3.0]))
 def test_averaging_loses_no_packet(times_ms, window_s):
     lines = list(enumerate(map(str, [*times_ms, 30_000])))
-    trace = traces._mahimahi("", lines, window_s)
+    trace = trace_files._mahimahi("", lines, window_s)
     lasts = np.diff(trace.times_s, append=trace.duration_s)
     assert (trace.data_rates_bps * lasts).sum() == pytest.approx(len(lines) * 1504 * 8)
 
@@ -153,6 +153,20 @@ def test_an_own_table_ends_with_a_row_without_a_rate_or_as_long_as_the_step_befo
     assert same(load("time_s,data_rate_bps\n0,7\n"), [0], [7], 1)
 
 
+def test_what_other_programs_add_to_a_table_is_left_alone(load):
+    text = b'\xef\xbb\xbf# by hand\r\n"time_s","data_rate_bps","note"\r\n"0","5","a, b"\r\n'
+    text += b'\r\n  # down\r\n"1","0",""\r\n"2.5","6",""\r\n'
+    assert same(load(text), [0, 1, 2.5], [5, 0, 6], 4)
+
+
+def test_a_million_lines_are_read(load):
+    rates = np.random.default_rng(0).integers(0, 50_000_000, 1_000_000)
+    rows = (f"{k / 100},{rate}" for k, rate in enumerate(rates.tolist()))
+    trace = load("time_s,data_rate_bps\n" + "\n".join(rows))
+    assert len(trace.times_s) == 1_000_000
+    assert trace.at(4999.995) == rates[499_999]
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -184,6 +198,19 @@ def test_an_own_table_ends_with_a_row_without_a_rate_or_as_long_as_the_step_befo
         ("time_s,data_rate_bps\n0,five\n", "line 2: data_rate_bps is 'five'"),
         ("time_s,data_rate_bps,round_trip_s\n0,5,\n", "line 2: round_trip_s is ''"),
         ('time_s,data_rate_bps\n0,"5\n1,6\n', "quot|unexpected end"),
+        ('time_s,data_rate_bps\n0,5\n"0,5",6\n', "line 3: time_s is '0,5'; write it with a point"),
+        ("time_s,data_rate_bps\n0,5\n0,5,6\n", "line 3 has 3 values for 2 columns"),
+        ("time_s,data_rate_bps\n0,5\n1,NaN\n", "line 3: data_rate_bps is 'NaN'"),
+        ("time_s,data_rate_bps\n0,5\n2,5\n1,5\n", "line 4: time_s is 1, not above"),
+        ("time_s;data_rate_bps\n0;5\n", "line 1 is .*commas between columns"),
+        ("Zeit_s,Rate_bps\n0,5\n", "line 1 is 'Zeit_s,Rate_bps', which begins no trace"),
+        ("12,5\n3,25\n", "line 1 is '12,5', .*a point in numbers"),
+        ("12.5\n3,25\n", "line 2 is '3,25', neither"),
+        ("0\n" + "5\n" * 20 + "4\n30\n", "line 22 is 4, below the one before.*kind='mbps'"),
+        (
+            '[{"duration_ms": 1, "bandwidth_kbps": 1}, {"duration_ms": 1, "latency_ms": 1}]',
+            "step 1: l",
+        ),
         ("time_s,data_rate_bps,time_s\n0,5,0\n", "line 1 names the column time_s not once"),
         ("seq_num,throughput_mbps\n1,5\n1,6\n", "line 3: seq_num is 1, not above"),
     ],
@@ -218,7 +245,7 @@ def test_what_cannot_be_a_trace_is_refused_before_it_is_read(tmp_path, load, mon
         load("1.5\n", kind="pcap")
     with pytest.raises(ValueError, match="window_s is 0"):
         load("1.5\n", window_s=0)
-    monkeypatch.setattr(traces, "LARGEST_TRACE_BYTES", 3)
+    monkeypatch.setattr(trace_files, "LARGEST_TRACE_BYTES", 3)
     with pytest.raises(ValueError, match="a part of it"):
         load("1.5\n")
 

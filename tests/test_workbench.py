@@ -1,22 +1,20 @@
-"""Every control driven from Python, and what the picture, the words and the files say then."""
+"""The workbench from Python: state, study, words, files, and what the browser is told and tells."""
 
 import asyncio
-import json
 import re
-import struct
 import threading
 from dataclasses import replace
 
+import ipywidgets as widgets
 import numpy as np
-import pandas as pd
 import pytest
 
-from dscwb.figures.layout import CAPTION, STATE, caption_of
-from dscwb.policy import Policy
+from dscwb.figures.layout import CAPTION, caption_of
 from dscwb.study import Study
 from dscwb.workbench import hatching
+from dscwb.workbench.screen import pair_key
 from dscwb.workbench.session import SplitWorkbench
-from dscwb.workbench.state import ASSUMED, KNOBS, PRESETS, State
+from dscwb.workbench.state import ASSUMED, KNOBS, State
 from tests.tiny import profile_of, tiny_graph
 
 MS = 1_000_000
@@ -38,28 +36,28 @@ def bench():
 
 
 def screen(bench):
-    """All that is to be seen: the picture's traits, the words, the text, every control."""
-    widget = bench._view
-    picture = {name: getattr(widget, name) for name in widget.trait_names(sync=True)}
-    picture = {name: value for name, value in picture.items() if name not in ("layout", "clicked")}
-    controls = [(field, one.value) for field, one in bench._controls.of_fields()]
-    return picture, bench._answer.text, bench._text.value, bench.study, bench.state, controls
+    """All that is to be seen: what the browser is told, study and state."""
+    told = {name: getattr(bench, name) for name in bench.trait_names(sync=True)}
+    for name in ("layout", "tables", "past", "future", "message", "pairs", "wanted", "refused"):
+        told.pop(name)
+    return told, bench.study, bench.state
 
 
-def assert_controls_show_the_state(bench):
-    values = bench.state.values()
-    for field, widget in bench._controls.of_fields():
-        assert bench._controls.shows(field, widget, values), field
+def moved(bench, **changes):
+    """The browser tells of a state to which a hand has moved."""
+    told = {"shown": {**bench.shown, **changes}, "past": [*bench.past, bench.shown]}
+    told |= {name: value for name, value in changes.items() if name in bench.trait_names()}
+    bench.set_state(told)
 
 
 def assert_all_of_it_is_new(bench):
-    """Picture, words and text are those of the state: a workbench that opens there shows them."""
+    """What the browser is told is of the state: a workbench that opens there is told the same."""
     other = SplitWorkbench(MODELS, model="tiny")
     other.load_state(bench.state)
-    here, there = screen(bench), screen(other)
-    np.testing.assert_equal(here[:3], there[:3])
-    assert here[4] == there[4]
-    assert_controls_show_the_state(bench)
+    assert screen(bench)[0] == screen(other)[0]
+    assert bench.state == other.state
+    assert bench.answer == other.answer
+    assert bench.study.label() == other.study.label()
 
 
 def trace(figure, name):
@@ -69,15 +67,12 @@ def trace(figure, name):
 # --- state and picture -------------------------------------------------------------------------
 
 
-def test_rate_and_batch_only_move_the_mark(bench):
-    study, scene = bench.study, bench._view.scene
-    bench._controls["data_rate_bps"].value = 2.0
-    bench._controls["batch_size"].value = 3
+def test_rate_and_batch_ask_for_no_other_study(bench):
+    study, pairs = bench.study, bench.pairs
+    moved(bench, data_rate_bps=2e6, batch_size=3)
     assert (bench.state.data_rate_bps, bench.state.batch_size) == (2e6, 3)
-    at = bench._view.at
-    assert (at["data_rate_bps"], at["batch_size"], at["answer"]) == (2e6, 3, bench.answer)
     assert bench.study is study
-    assert bench._view.scene is scene
+    assert bench.pairs is pairs
 
 
 CHANGES = {
@@ -105,31 +100,35 @@ CHANGES = {
     "send_w": 3.0,
     "wait_w": 2.0,
 }
-# What a person types, in the control's own unit.
-TYPED = {
-    "round_trip_s": 50.0,
-    "data_rate_bps": 0.1,
-    "memory_cap_bytes": 0.002,
-    "downlink_bps": 5.0,
-}
 ADAPTED = {"private_input", "min_depth"}  # full offloading is no baseline then
 ONE_STUDY = {"data_rate_bps", "batch_size", "baseline"}
 POWER = {"compute_w", "send_w", "wait_w"}
 
 
 @pytest.mark.parametrize("field", CHANGES)
-def test_each_control_changes_state_study_and_picture(bench, field):
+def test_what_the_hand_moves_in_the_browser_the_kernel_follows(bench, field):
     if field in POWER:
         bench.update(objective="energy")
     study = bench.study
-    bench._controls[field].value = TYPED.get(field, CHANGES[field])
+    moved(bench, **{field: CHANGES[field]})
     assert bench.state.values()[field] == pytest.approx(CHANGES[field])
     assert (bench.study is study) == (field in ONE_STUDY)
     assert_all_of_it_is_new(bench)
 
 
+@pytest.mark.parametrize("field", CHANGES)
+def test_what_python_changes_the_browser_is_told(bench, field):
+    bench.update(**{field: CHANGES[field]})
+    assert bench.shown[field] == pytest.approx(CHANGES[field])
+    assert bench.shown == bench.state.values()
+    assert pair_key(bench.state) in bench.pairs
+    assert_all_of_it_is_new(bench)
+
+
 def test_every_field_has_a_control_and_a_test(bench):
-    assert set(CHANGES) == set(bench.state.values()) == set(KNOBS)
+    told = [field["name"] for field in bench.tables["fields"]]
+    assert set(CHANGES) == set(bench.state.values()) == set(KNOBS) == set(told)
+    assert len(told) == len(CHANGES)
 
 
 def test_power_counts_only_where_energy_does(bench):
@@ -183,12 +182,8 @@ def test_a_state_is_shown_in_all_its_parts_or_refused_and_nothing_changes(bench,
             refused += 1
             np.testing.assert_equal(screen(bench), before)
             continue
-        widget = bench._view
-        assert widget.at["answer"] == bench._answer.text == bench.answer
-        assert widget.at["batch_size"] == bench.state.batch_size
-        assert widget.scene["caption"].startswith(bench.study.label())
-        assert State.from_json(bench._text.value) == bench.state
-        assert_controls_show_the_state(bench)
+        assert bench.shown == bench.state.values()
+        assert bench.answer
     assert 0 < refused < 40
     assert_all_of_it_is_new(bench)
 
@@ -212,7 +207,7 @@ def test_scenarios_at_their_limits_are_shown(bench, changes):
 )
 def test_a_baseline_from_python_may_be_a_split_or_spelt_as_an_argument(bench, given, baseline):
     bench.update(baseline=given)
-    assert bench.state.baseline == bench._controls["baseline"].value == baseline
+    assert bench.state.baseline == bench.shown["baseline"] == baseline
     assert trace(bench.figure(), "gain").z.max() < 1
     assert_all_of_it_is_new(bench)
 
@@ -245,52 +240,9 @@ def test_reset_returns_to_the_start(bench):
 
 
 def test_a_batch_size_that_the_model_lacks_moves_to_the_nearest(bench):
-    assert bench._controls["batch_size"].options == (("1", 1), ("≈ 2", 2), ("≈ 3", 3), ("4", 4))
     bench.update(batch_size=4)
-    bench._controls["model"].value = "tiny_2"
-    assert bench.state.batch_size == 2
-    assert bench._controls["batch_size"].options == (("1", 1), ("2", 2))
-
-
-def test_rate_slider_and_number_agree_and_show_megabytes(bench):
-    slider, number = bench._controls["data_rate_bps"], bench._controls.number
-    number.value = 8.0
-    assert bench.state.data_rate_bps == 8e6
-    assert slider.value == 8.0
-    assert "1 MB/s" in bench._controls.rate_words.value
-    slider.value = 10**1.5  # three digits are enough for a slider
-    assert bench.state.data_rate_bps == 31.6e6
-    assert number.value == 31.6
-
-
-def test_a_slider_that_the_browser_moves_to_its_nearest_step_changes_nothing(bench):
-    bench.update(data_rate_bps=50e6)
-    bench._controls["data_rate_bps"].value = 10**1.7  # 50.1, the step nearest to 50
-    assert bench.state.data_rate_bps == 50e6
-    bench._controls["data_rate_bps"].value = 10**1.72
-    assert bench.state.data_rate_bps == 52.5e6
-
-
-def test_a_click_on_a_map_sets_rate_and_batch(bench):
-    bench._view.clicked = {"data_rate_bps": 123456.0, "batch_size": 3, "serial": 1}
-    assert (bench.state.data_rate_bps, bench.state.batch_size) == (123e3, 3)
-    bench.update(model="tiny_2", batch_size=1)
-    bench._view.clicked = {"data_rate_bps": 1e5, "batch_size": 4, "serial": 2}
-    assert bench.state.batch_size == 1  # a click into a study that is gone is not heard
-
-
-def test_static_backend_redraws_the_same_pictures():
-    bench = SplitWorkbench(profile(), backend="static")
-    figures = ("maps", "latency", "breakdown", "compression")
-    first = bench._view.outputs
-    for change in ({"data_rate_bps": 2e6}, {"feature_encoding": "int8"}):
-        bench.update(**change)
-        shown = bench._view.outputs
-        assert shown != first
-        drawn = [one["data"]["application/vnd.plotly.v1+json"] for one in shown]
-        assert drawn == [json.loads(bench.figure(name).to_json()) for name in figures]
-    for mark in bench.figure().select_traces({"name": STATE}):
-        assert list(mark.x) == [2e6]
+    bench.update(model="tiny_2")
+    assert bench.state.batch_size == bench.batch_size == 2
 
 
 def test_displays_as_a_widget(bench):
@@ -302,67 +254,24 @@ def test_displays_as_a_widget(bench):
 # --- words -------------------------------------------------------------------------------------
 
 
-def test_the_answer_in_words(bench):
+def test_the_answer_is_that_of_the_state_with_how_sure_it_is(bench):
     # A server 10 times as fast, 100 kbit/s: after a, 10 ms + 1600 bits = 16 ms + 5 ms.
     bench.update(server_speedup=10.0, data_rate_bps=1e5)
-    assert bench.answer == (
-        "Send after a (float32, 200 B): 31 ms (device 10 ms + transfer 16 ms + server 5 ms), "
-        "48 % faster than no offloading; stays best from 0.0356 to 0.178 Mbit/s. "
-        # No offloading costs the same where the server takes 34 ms instead of 5.
-        "Sure: >99 % by the device's measurements, and the answer stays the same until the server "
-        "is 6.8 × slower (server assumed, error unknown, 2 × slower and faster were tried). "
-        "Measured → assumed."
-    )
+    assert bench.answer.startswith("At 100 kbit/s split after a: 31 ms")
+    assert "Sure by the device's measurements: best in >99 %" in bench.answer
     bench.update(data_rate_bps=1e4)
-    assert bench.answer.startswith(
-        "Run all on the device (no offloading): 60 ms (device 60 ms), which is no offloading "
-        "itself; stays best up to 0.0356 Mbit/s. Sure: >99 % by"
-    )
-    bench.update(data_rate_bps=1e6, baseline="full offloading")
-    assert bench.answer.startswith(
-        "Send the input (full offloading; float32, 400 B): 9.2 ms (transfer 3.2 ms + server 6 ms), "
-        "which is full offloading itself; stays best from 0.178 Mbit/s up. Sure: >99 % by"
-    )
-
-
-def test_the_answer_says_where_there_was_no_measurement(bench):
-    bench.update(batch_size=2)
-    assert "Batch size 2 is interpolated, not measured." in bench.answer
-
-
-def test_the_answer_says_where_the_measurement_is_poor():
-    noisy = profile(batches=(1,))
-    noisy.passes[0].plain_ns[:] = [40 * MS, 60 * MS, 90 * MS]
-    answer = SplitWorkbench(noisy).answer
-    assert "The device's times at batch size 1 are unreliable: the middle half" in answer
-    assert "The server's" not in answer
-
-
-def test_one_candidate_everywhere_is_best_at_every_rate():
-    free = profile_of(tiny_graph(), {1: [0, 0, 1]})
-    bench = SplitWorkbench(free, server_speedup=1.0)
-    assert "stays best at every data rate" in bench.answer
+    assert bench.answer.startswith("At 10 kbit/s don't split: 60 ms on the device")
 
 
 # --- errors ------------------------------------------------------------------------------------
 
 
-def test_an_error_is_shown_in_one_line_and_raised_and_nothing_moves(bench):
+def test_what_no_study_can_be_of_is_refused_and_the_browser_goes_back(bench):
     before = screen(bench)
-    with pytest.raises(ValueError, match="No machine"):
-        bench._guarded(lambda: bench.update(edge="toaster\n"))
-    assert "'toaster" in bench.message
-    assert "\n" not in bench.message
-    assert "role='alert'" in bench._message.value
-    np.testing.assert_equal(screen(bench), before)
-    bench._controls["batch_size"].value = 4  # and the line goes when something works again
-    assert bench.message == ""
-
-
-def test_words_of_an_error_are_not_taken_for_html(bench):
-    with pytest.raises(ValueError, match="<b>"):
-        bench._guarded(lambda: bench.update(model="<b>"))
-    assert "&lt;b&gt;" in bench._message.value
+    with pytest.raises(ValueError, match="server_load is 0"):
+        moved(bench, server_load=0.0)
+    assert screen(bench) == before
+    assert "server_load is 0" in bench.message
 
 
 @pytest.mark.parametrize(
@@ -392,11 +301,6 @@ def test_misuse_from_python_names_value_and_remedy_and_changes_nothing(bench, ch
     np.testing.assert_equal(screen(bench), before)
 
 
-def test_unknown_backend_is_refused():
-    with pytest.raises(ValueError, match="choose one of canvas, static"):
-        SplitWorkbench(profile(), backend="widget")
-
-
 # --- state -------------------------------------------------------------------------------------
 
 
@@ -424,15 +328,6 @@ def test_a_state_written_by_an_older_version_is_read(bench):
     assert scenario.memory_cap_bytes is scenario.arrival_rate_hz is None
     assert scenario.power.compute_w == 7
     assert "input JPEG 10:1" in study.label()
-
-
-def test_the_text_on_the_screen_is_the_state_and_can_be_replaced(bench):
-    text = bench._text.value
-    bench.update(feature_encoding="int8", data_rate_bps=3e6)
-    assert '"feature_encoding": "int8"' in bench._text.value
-    bench._text.value = text
-    press(bench, "Load")
-    assert bench.state.scenario.feature_encoding.name == "float32"
 
 
 @pytest.mark.parametrize(
@@ -476,57 +371,20 @@ def test_undo_and_redo_walk_through_the_changes(bench):
 
 def test_moves_of_one_slider_are_one_step_to_undo(bench):
     start = bench.state
-    for rate in (1.0, 2.0, 3.0):
-        bench._controls["data_rate_bps"].value = rate
-    bench._controls["batch_size"].value = 3
+    for rate in (1e6, 2e6, 3e6):
+        bench.update(data_rate_bps=rate)
+    bench.update(batch_size=3)
     bench.undo()
     assert (bench.state.batch_size, bench.state.data_rate_bps) == (1, 3e6)
     bench.undo()
     assert bench.state == start
 
 
-def test_choices_in_one_list_are_steps_of_their_own(bench):
-    for encoding in ("float16", "int8"):
-        bench._controls["feature_encoding"].value = encoding
-    for preset in ("3G", "4G"):
-        bench._controls.preset.value = preset
-    bench.undo()
-    assert bench.state.data_rate_bps == PRESETS["3G"][0]
-    bench.undo()
-    bench.undo()
-    assert bench.state.scenario.feature_encoding.name == "float16"
-
-
-def test_undo_and_redo_can_be_pressed_only_where_there_is_something(bench):
-    def possible():
-        return [not find(bench, label).disabled for label in ("Undo", "Redo")]
-
-    assert possible() == [False, False]
-    bench._controls["feature_encoding"].value = "int8"
-    assert possible() == [True, False]
-    press(bench, "Undo")
-    assert possible() == [False, True]
-    press(bench, "Redo")
-    assert possible() == [True, False]
-    press(bench, "Undo")
-    bench.update(batch_size=4)
-    assert possible() == [True, False]
-
-
-def test_a_preset_sets_rate_and_round_trip(bench):
-    bench._controls.preset.value = "4G"
-    state = bench.state
-    assert (state.data_rate_bps, state.scenario.link.round_trip_s) == PRESETS["4G"] == (6e6, 0.05)
-    assert bench._controls.preset.value not in PRESETS  # ready to be chosen again
-
-
 def test_a_private_input_gives_up_full_offloading_as_a_baseline(bench):
     bench.update(baseline="full offloading")
-    bench._controls["private_input"].value = True
+    bench.update(private_input=True)
     assert bench.state.baseline == "no offloading"
     assert "full offloading" not in bench.study.splits
-    offered = [value for _, value in bench._controls["baseline"].options]
-    assert "full offloading" not in offered
     with pytest.raises(ValueError, match="not a candidate"):
         bench.update(baseline="full offloading")
 
@@ -542,14 +400,18 @@ def test_a_server_that_the_next_model_lacks_is_assumed_again():
 
 def test_confidence_comes_with_the_answer_and_hatches_the_map(bench):
     bench.update(data_rate_bps=1e5)
-    assert "Sure: >99 % by the device's measurements, and" in bench.answer
+    assert "Sure by the device's measurements" in bench.answer
+    assert bench.confidence == {}
     confidence = bench.check_confidence()
     assert not confidence.undecided.any()
-    assert "of 400 bootstrap replicates" in bench._view.scene["caption"]
+    told = bench.confidence
+    assert told["state"] == bench.state.values()
+    assert len(told["edges_bps"]) == 1 + len(bench.study.data_rates_bps)
+    assert np.shape(told["undecided"]) == bench.study.best.shape
+    assert len(told["probability"]) == bench.study.best.size
     assert "Hatched:" in caption_of(bench.figure())
     bench.update(server_load=2.0)
-    caption = bench._view.scene["caption"]
-    assert "bootstrap" not in caption  # it was of another study
+    assert bench.confidence == {}  # it was of another study
 
 
 def test_a_long_check_shows_how_far_it_is_and_can_be_stopped(monkeypatch):
@@ -570,24 +432,21 @@ def test_a_long_check_shows_how_far_it_is_and_can_be_stopped(monkeypatch):
 
     async def use():
         bench = SplitWorkbench(profile())
-        row = bench._hatching.widget
-        assert row.layout.visibility == "hidden"
-        # Not of the batch size alone, which is quick.
+        assert bench.checking == -1
         monkeypatch.setattr(Study, "confidence", slow)
         await asyncio.to_thread(told.wait, 60)
         await asyncio.sleep(0)
-        assert row.layout.visibility == "visible"
-        assert row.children[1].value == 0.25
-        press(bench, "Stop")
+        assert bench.checking == 0.25
+        bench._handle_custom_msg("stop", [])
         stopped.set()
         await bench._hatching.task
-        assert row.layout.visibility == "hidden"
+        assert bench.checking == -1
         assert "Not checked how sure every state is" in bench.message
         return bench
 
     bench = asyncio.run(use())
     assert len(ends) == 1
-    assert bench._shown.confidence is None
+    assert bench.confidence == {}
 
 
 def test_a_newer_study_ends_the_check_of_the_old_one(monkeypatch):
@@ -614,24 +473,7 @@ def test_a_newer_study_ends_the_check_of_the_old_one(monkeypatch):
         return bench
 
     bench = asyncio.run(use())
-    assert bench._shown.confidence.study.scenario.server_load == 2
-
-
-def test_a_text_half_typed_outlives_a_check_that_ends_meanwhile(bench):
-    assert State.from_json(bench._text.value) == bench.state
-    bench._text.value = "half a text"
-    bench.check_confidence()
-    assert bench._text.value == "half a text"
-    bench.update(batch_size=1, data_rate_bps=2e6)
-    assert State.from_json(bench._text.value) == bench.state
-
-
-def test_without_a_measurement_the_answer_speaks_of_the_models_alone(bench):
-    bench.update(edge="T4 (modelled)", server="H100 SXM (modelled)", data_rate_bps=1e5)
-    assert (
-        "Sure by the models alone: the answer stays the same even if both are off" in bench.answer
-    )
-    assert bench.answer.endswith("Modelled → modelled.")
+    assert bench.confidence["state"]["server_load"] == 2
 
 
 @pytest.mark.parametrize("which", ["maps", "latency", "breakdown", "compression"])
@@ -644,85 +486,6 @@ def test_each_picture_is_a_figure(bench, which):
 # --- files -------------------------------------------------------------------------------------
 
 
-def find(bench, label):
-    """The button that says so."""
-    waiting = [bench._box]
-    while waiting:
-        one = waiting.pop()
-        if getattr(one, "description", "") == label:
-            return one
-        waiting.extend(getattr(one, "children", ()))
-    raise AssertionError(f"no button {label}")
-
-
-def press(bench, label):
-    find(bench, label).click()
-
-
-def test_two_exports_within_a_second_are_two_files(bench, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for _ in range(3):
-        press(bench, "CSV")
-        bench.update(feature_encoding="int8")
-    assert len(list(tmp_path.glob("dscwb-tiny-*.csv"))) == 3
-
-
-def test_csv_button_writes_the_numbers_of_the_study(bench, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    press(bench, "CSV")
-    (path,) = tmp_path.glob("dscwb-tiny-*.csv")
-    assert re.fullmatch(r"dscwb-tiny-\d{8}T\d{6}Z\.csv", path.name)
-    assert bench.message == f"Saved {path}"
-    table = pd.read_csv(path)
-    numbers = bench.study.to_pandas()
-    pd.testing.assert_frame_equal(table[numbers.columns], numbers)
-    assert table["scenario"].nunique() == 1
-    assert "features float32" in table["scenario"][0]
-
-
-def test_policy_and_parquet_buttons_write_files_that_open(bench, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    press(bench, "Policy")
-    (path,) = tmp_path.glob("dscwb-tiny-*.json")
-    assert Policy.load(path).best_split(1, 1e5) == bench.study.at(1, 1e5).split
-    press(bench, "Parquet")
-    (path,) = tmp_path.glob("dscwb-tiny-*.parquet")
-    table = pd.read_parquet(path)
-    pd.testing.assert_frame_equal(table, bench.study.to_pandas(), check_flags=False)
-    assert table.attrs["model"] == bench.study.stamp()["model"]
-
-
-def test_html_button_writes_a_page_that_needs_no_network(bench, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    press(bench, "HTML")
-    (path,) = tmp_path.glob("dscwb-tiny-*.html")
-    text = path.read_text(encoding="utf-8")
-    assert not re.search(r"<(script|link)[^>]+(src|href)=[\"']https?:", text)
-    assert "imagined machine" in text
-
-
-@pytest.mark.browser
-def test_image_buttons_write_images(bench, tmp_path, monkeypatch, chromium):
-    monkeypatch.setenv("BROWSER_PATH", str(chromium))
-    monkeypatch.chdir(tmp_path)
-    press(bench, "PNG")
-    (path,) = tmp_path.glob("*.png")
-    head = path.read_bytes()[:24]
-    assert head[:8] == b"\x89PNG\r\n\x1a\n"
-    assert struct.unpack(">I", head[16:20]) == (2 * 1280,)
-    press(bench, "SVG")
-    (path,) = tmp_path.glob("*.svg")
-    assert "Best split of tiny" in path.read_text(encoding="utf-8")
-
-
-def test_without_a_browser_the_remedy_stands_beside_the_buttons(bench, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("BROWSER_PATH", str(tmp_path / "none"))
-    press(bench, "PNG")  # ipywidgets logs what a button raises
-    assert "install one" in bench.message
-    assert "camera button" in bench.message
-
-
 def test_save_takes_the_format_from_the_name(bench, tmp_path):
     assert bench.save(tmp_path / "a.html").stat().st_size > 1e6
     with pytest.raises(ValueError, match=r"choose one of \.png"):
@@ -730,3 +493,82 @@ def test_save_takes_the_format_from_the_name(bench, tmp_path):
     figure = bench.figure()
     assert trace(figure, "gain").zmax == 1
     assert any(note.name == CAPTION for note in figure.layout.annotations)
+
+
+# --- with the browser and other widgets --------------------------------------------------------
+
+
+def test_a_pair_that_the_browser_asks_for_comes_or_is_refused(bench):
+    key = "tiny\nbench clock (measured)\nT4 (modelled)"
+    bench.set_state({"wanted": [key, 1]})
+    assert list(bench.pairs) == [key]
+    assert bench.state.server == ASSUMED  # the state is the hand's to move
+    bench.set_state({"wanted": ["tiny\nbench clock (measured)\ntoaster", 2]})
+    assert bench.refused[1] == 2
+    assert "No machine 'toaster' for 'tiny' here" in bench.refused[2]
+
+
+@pytest.mark.parametrize(
+    ("name", "there", "here"),
+    [("data_rate_bps", 3e6, 4e6), ("batch_size", 3, 4), ("model", "tiny_2", "tiny")],
+)
+def test_other_widgets_can_be_linked_both_ways(bench, name, there, here):
+    kinds = {"data_rate_bps": "FloatText", "batch_size": "IntText", "model": "Text"}
+    other = getattr(widgets, kinds[name])()
+    widgets.link((bench, name), (other, "value"))
+    assert other.value == bench.shown[name]
+    other.value = there
+    assert bench.state.values()[name] == bench.shown[name] == there
+    bench.update(**{name: here})
+    assert other.value == here
+    moved(bench, **{name: there})
+    assert other.value == there
+    bench.undo()
+    assert other.value == here
+
+
+def test_a_linked_widget_cannot_set_what_is_not_possible(bench):
+    with pytest.raises(ValueError, match="data_rate_bps is 1"):
+        bench.data_rate_bps = 1.0
+    assert bench.data_rate_bps == bench.state.data_rate_bps == 50e6
+
+
+def test_a_move_is_a_small_message(bench, monkeypatch):
+    messages = []
+
+    def send(message, buffers=None):
+        messages.append(set(message["state"]) | {path[0] for path in message["buffer_paths"]})
+
+    monkeypatch.setattr(bench, "_send", send)
+    bench.update(data_rate_bps=2e5)
+    bench.update(data_rate_bps=3e5)
+    bench.update(model="tiny_2")
+    assert messages == [
+        {"shown", "data_rate_bps", "past"},
+        {"shown", "data_rate_bps"},
+        {"shown", "model", "past", "pairs"},
+    ]
+
+
+def test_the_script_needs_no_network_and_no_library(bench):
+    script = bench._esm
+    assert "export default" in script
+    assert not re.search(r"\bimport\b[^\n]*from|https?://(?!www.w3.org)|\bfetch\(|\beval\(", script)
+
+
+def test_the_first_screen_is_of_measured_machines_and_a_split_wins():
+    bench = SplitWorkbench()
+    state, study = bench.state, bench.study
+    machines = study.edge.provenance, study.server.provenance
+    assert {one.origin for one in machines} == {"measured"}
+    assert state.scenario.input_encoding.name == "uint8"
+    assert state.scenario.feature_encoding.name == "int8"
+    best = study.at(state.batch_size, state.data_rate_bps)
+    assert best.split in study.splits[1:-1]
+    assert not study.cautions()
+    assert SplitWorkbench(model="resnet50").study.server.provenance.origin == "measured"
+
+
+def test_profiles_of_ones_own_start_with_the_first_model_and_an_assumed_server(bench):
+    assert (bench.state.model, bench.state.server) == ("tiny", ASSUMED)
+    assert bench.state.scenario.input_encoding.name == "float32"

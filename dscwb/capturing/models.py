@@ -97,11 +97,16 @@ def _what(model: Any) -> str:
     return f"a {kind}; give a timm name, an nn.Module or an ExportedProgram"
 
 
-def _from_timm(name: str, image_side: int | None) -> nn.Module:
+def check_name(name: str) -> None:
+    """Refuse what is no timm model, with the nearest names."""
     if not timm.is_model(name):
         near = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.5)
         hint = f"nearest names: {', '.join(near)}" if near else "see timm.list_models()"
         raise CaptureError(f"timm has no model {name!r}; {hint}.")
+
+
+def _from_timm(name: str, image_side: int | None) -> nn.Module:
+    check_name(name)
     if image_side is not None:
         with suppress(TypeError):  # transformers must be told the size, others take no such word
             return timm.create_model(name, img_size=image_side).eval()

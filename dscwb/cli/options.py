@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import inspect
 import math
+import os
 import re
+import threading
 from argparse import (
     ArgumentParser,
     ArgumentTypeError,
@@ -15,6 +17,7 @@ from argparse import (
     RawDescriptionHelpFormatter,
 )
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, NoReturn
 
 import numpy as np
@@ -63,6 +66,24 @@ def option(names: str, words: str, kind: Any = str, default: Any = None, **more:
     if callable(kind):
         how["metavar"] = names.split()[-1].strip("-").replace("-", "_").upper()
     return names.split(), how | more
+
+
+UNTIL_INPUT_ENDS = option(
+    "--until-input-ends", "End with standard input, so with who holds it.", bool, False
+)
+
+
+def at_end_of_input(then: Callable[[], object]) -> None:
+    """Call something once standard input has ended; returns at once."""
+
+    def wait() -> None:
+        # Not through `sys.stdin`, whose lock Python would wait for when it ends.
+        with suppress(OSError):
+            while os.read(0, 4096):
+                pass
+        then()
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def command(*options: Option) -> Callable[[Command], Command]:

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import ssl
 import threading
 from argparse import ArgumentTypeError
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import dscwb
-from dscwb.cli.options import command, number, one_rate, option, say
+from dscwb.cli.options import (
+    UNTIL_INPUT_ENDS,
+    at_end_of_input,
+    command,
+    number,
+    one_rate,
+    option,
+    say,
+)
 from dscwb.cli.torch_arm import DEVICE, DTYPE, IMAGE_SIZE, MODEL, THREADS, check_device, some
-from dscwb.traces import KINDS
+from dscwb.trace_files import KINDS
 from dscwb.units import format_percent, format_seconds, shown_name
 
 if TYPE_CHECKING:
@@ -60,7 +66,7 @@ HOW = (
     TOKEN_FILE,
     option("--tls-cert", "The server's certificate, PEM; switches TLS on.", Path),
     option("--tls-key", "Its private key, PEM.", Path),
-    option("--until-input-ends", "End with standard input, so with who holds it.", bool, False),
+    UNTIL_INPUT_ENDS,
 )
 def serve(
     model: str,
@@ -97,7 +103,7 @@ def serve(
                 f"serving {captured.graph.model} on {captured.device} at {shown}:{port}", flush=True
             )
             if until_input_ends:
-                threading.Thread(target=_at_end_of_input, args=(ended.set,), daemon=True).start()
+                at_end_of_input(ended.set)
             while not ended.wait(WAKE_S):
                 pass
     finally:
@@ -343,14 +349,6 @@ def _read(captured: CapturedModel, path: Path) -> list[torch.Tensor]:
     shape = tuple(captured.example_inputs[0].shape[1:])
     how = shown.resolve_data_config({"input_size": shape}, pretrained_cfg=about.to_dict())
     return [shown.create_transform(**how)(image)[None]]
-
-
-def _at_end_of_input(then: Callable[[], object]) -> None:
-    """Not through `sys.stdin`, whose lock Python would wait for when it ends."""
-    with suppress(OSError):
-        while os.read(0, 4096):
-            pass
-    then()
 
 
 def _token(path: Path | None) -> str | None:

@@ -15,6 +15,12 @@ from dscwb.writing import write_csv
 if TYPE_CHECKING:
     import pandas as pd
 
+TITLE = "Dynamic split computing, computed again"
+ABOUT = (
+    "The tables and maps of A. Bakhtiarnia et al., Dynamic Split Computing for Efficient Deep Edge "
+    "Intelligence (arXiv 2205.11269), from profiles that say of themselves whether they are "
+    "measured or modelled. notebooks/03-paper.ipynb says what agrees."
+)
 OF_YOURS = "a machine measured in that folder, for a pair of your own."
 
 
@@ -65,9 +71,9 @@ def paper(output: Path, profiles: Path, edge: str, server: str) -> None:
     """Compute the tables and maps of arXiv 2205.11269 again.
 
     Writes rates.csv, bottlenecks.csv, gains.csv, claims.csv, static-splits.csv and
-    modelled-beside-measured.csv, and as standalone pages gains.html and the best-split maps of
-    V1-B4, V2-S and V2-L. First comes the paper's setup as measured on two slices of one GPU; its
-    own hardware is modelled.
+    modelled-beside-measured.csv, and index.html with all of them and every figure: the gains of
+    each pair, and the best-split maps of V1-B4, V2-S and V2-L. First comes the paper's setup as
+    measured on two slices of one GPU; its own hardware is modelled.
 
     Examples:
       dscwb paper -o paper
@@ -76,8 +82,9 @@ def paper(output: Path, profiles: Path, edge: str, server: str) -> None:
     import pandas as pd
 
     from dscwb import paper
-    from dscwb.figures import plot_best_split, plot_gains, save_figure
+    from dscwb.figures import plot_best_split, plot_gains
     from dscwb.profiles.library import read_profiles
+    from dscwb.reporting.gallery import gallery
 
     known = paper.PUBLISHED
     read, left_out = read_profiles(profiles)
@@ -110,15 +117,14 @@ def paper(output: Path, profiles: Path, edge: str, server: str) -> None:
         tables["modelled-beside-measured"] = paper.modelled_beside_measured(graphs, first)
     for name, table in tables.items():
         write_csv(table, output / f"{name}.csv")
-    save_figure(plot_gains(gains), output / "gains.html")
-    maps = [(first, one, "") for one in paper.CONVENTIONS[:2]]
-    maps += [(theirs, paper.CONVENTIONS[0], "-modelled")] if first is not theirs else []
+    figures = [plot_gains(gains, pair=name) for name in dict.fromkeys(gains.pair)]
+    maps = [(first, one) for one in paper.CONVENTIONS[:2]]
+    maps += [(theirs, paper.CONVENTIONS[0])] if first is not theirs else []
     for graph in graphs:
-        for pair, convention, ending in maps if graph.model in paper.MAPS else ():
+        for pair, convention in maps if graph.model in paper.MAPS else ():
             if study := paper.study_for(graph, pair, convention):
-                sent = f"{convention.input_encoding.name}-{convention.feature_encoding.name}"
-                name = f"{graph.model}-{sent}{ending}.html"
-                save_figure(plot_best_split(study), output / name)
+                figures.append(plot_best_split(study))
+    gallery(output / "index.html", TITLE, ABOUT, figures, tables)
     agree = tables["bottlenecks"].agrees
     say(f"{agree.sum()} of {len(agree)} models agree in all counts of bottlenecks")
     say("What the machines can do, measured here and told of the paper's:")
@@ -135,7 +141,7 @@ def paper(output: Path, profiles: Path, edge: str, server: str) -> None:
             "Only modelled pairs: to compare two machines measured here, name them with --edge and "
             f"--server. Here are {machines}."
         )
-    say(f"saved {output}")
+    say(f"saved {output}; open {output / 'index.html'}")
 
 
 def _shown(table: pd.DataFrame) -> str:

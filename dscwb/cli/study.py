@@ -1,4 +1,4 @@
-"""The commands that need profiles only: `dscwb sweep`, `policy` and `report`.
+"""The commands that need profiles only: `dscwb sweep`, `policy`, `report` and `page`.
 
 Every command takes all of a scenario, as `dscwb.scenario.KNOBS` declares it.
 """
@@ -190,6 +190,50 @@ def report(output: Path, replicates: int, words: Sequence[str], **asked: Any) ->
     quoted = map(shlex.quote, ["dscwb", *words])
     command = " ".join(f"\\\n    {word}" if word.startswith("-") else word for word in quoted)
     say(f"saved {dscwb.report(study, output, confidence=sure, command=command)}")
+
+
+@command(
+    option("profiles", "A folder, files or shipped models: the device, then servers.", nargs="+"),
+    OUTPUT,
+    option("--speedup", "Of an assumed server.", number(0.01, 1e5), dest="server_speedup"),
+    option("--at", "Data rate to begin with, Mbit/s.", one_rate, dest="data_rate_bps"),
+    option("--batch-size", "To begin with.", number(1, 1e6, whole=True)),
+    *(
+        _knob(one.name, one.default or None)
+        for one in (*fields(Scenario), *fields(Link))
+        if one.name != "link"
+    ),
+)
+def page(profiles: Sequence[str], output: Path, **asked: Any) -> None:
+    r"""Write one HTML page with sliders and all views, which needs no kernel and no network.
+
+    It holds every profile given; of two of one model the first is the device and the second the
+    server to begin with, of one the server is assumed.
+
+    Examples:
+      dscwb page edge.parquet server.parquet -o page.html --input-encoding uint8 \
+          --feature-encoding int8 --rtt-ms 10 --at 20
+      dscwb page data/profiles -o all.html
+    """
+    from dscwb.devices.machines import Library
+    from dscwb.workbench import SplitWorkbench
+
+    given = {name: value for name, value in asked.items() if value is not None}
+    if power := given.pop("power", None):
+        given |= {
+            one.name: getattr(power, one.name) for one in fields(power) if one.name != "source"
+        }
+    if len(profiles) == 1:
+        bench = SplitWorkbench(profiles[0])
+    else:
+        machines = [dscwb.as_profile(one) for one in profiles]
+        library, (edge, server, *_) = Library(machines), machines
+        bench = SplitWorkbench(machines, model=edge.graph.model)
+        given["edge"] = library.named(edge)
+        if server.graph.model == edge.graph.model:
+            given["server"] = library.named(server)
+    bench.update(**given)
+    say(bench.answer, f"saved {bench.save_page(output, all_models=True)}")
 
 
 def _mean_gains(study: Study) -> Iterable[str]:

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import signal
 from argparse import ArgumentTypeError
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import dscwb
-from dscwb.cli.options import command, number, option, say, table, whole_numbers
+from dscwb.cli.options import (
+    UNTIL_INPUT_ENDS,
+    at_end_of_input,
+    command,
+    number,
+    option,
+    say,
+    table,
+    whole_numbers,
+)
 
 if TYPE_CHECKING:
     from dscwb import Profile
@@ -141,8 +153,16 @@ def verify(model: str, cuts: int | None, batch_size: int, image_size: int | None
     option("--check", "Also run some heads and tails on their own.", bool, True, dest="verify"),
     option("--stamps", "Stamp every cut in a pass; else run the likeliest halves.", bool, True),
     option("--gap-ms", "Idle before every pass, ms.", number(0, unit=1e-3), "0", dest="gap_s"),
+    UNTIL_INPUT_ENDS,
 )
-def profile(model: str, output: Path, batch_sizes: list[int], device: str, **how: Any) -> int:
+def profile(
+    model: str,
+    output: Path,
+    batch_sizes: list[int],
+    device: str,
+    until_input_ends: bool,
+    **how: Any,
+) -> int:
     """Measure head and tail of every cut on this machine.
 
     A batch size that does not fit into memory is marked oom. After an interruption, Ctrl-C or
@@ -159,6 +179,8 @@ def profile(model: str, output: Path, batch_sizes: list[int], device: str, **how
 
     from dscwb.measuring.checkpoint import save_over, take_up
 
+    if until_input_ends:
+        at_end_of_input(partial(os.kill, os.getpid(), signal.SIGTERM))
     how["compiler"] = "inductor" if how.pop("compile") else None
     captured_as = {name: how.pop(name) for name in ("image_size", "dtype", "channels_last")}
     check_device(device)

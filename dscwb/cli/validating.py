@@ -18,7 +18,7 @@ WORST = 5  # states that are shown
 DEADLINE_S = 60.0
 """A slow link is no failure here."""
 MEASURED = (
-    *("image_size", "weights", "seed", "threads", "batch_sizes", "edge", "budget_s"),
+    *("image_size", "weights", "seed", "threads", "batch_sizes", "edge"),
     *("input_encoding", "feature_encoding", "granularity", "device_slowdown"),
 )
 """What a `Rig` is told under the same name."""
@@ -43,8 +43,8 @@ def _numbers(text: str) -> list[float]:
     option("--rates", "Data rates in Mbit/s, with commas.", _rates, "5,20,100"),
     option("--rtt-ms", "Round trip of the link, ms.", number(0, 10, unit=1e-3), "20", dest="rtt_s"),
     option("--batch-sizes", "1,4 or 1:8.", whole_numbers, "1"),
-    option("--gap-ms", "Idle times before a request, ms, with commas.", _numbers, "0,50"),
-    option("--repeats", "Requests of each state.", some, 10),
+    option("--gap-ms", "Idle times before a request, ms, with commas.", _numbers, "0"),
+    option("--repeats", "Requests of each state; else as many as their scatter asks for.", some),
     option("--input-encoding", "How the input is sent.", default="float32"),
     option("--feature-encoding", "How features are sent.", default="float32"),
     option("--device-slowdown", "Emulate a device slower by this factor.", number(1, 1000), 1.0),
@@ -60,8 +60,9 @@ def validate(model: str, output: Path | None, as_json: bool, **asked: Any) -> No
     """Execute the splits that could be best, and hold each time against its prediction.
 
     In random order: every split that is best at some rate, no and full offloading, the next best
-    two, and a bad one. With --emulate the server runs in a process of its own, and the link is
-    made in user space by a proxy; each end has one processor where there are two.
+    two, and a bad one. Ends without a profile are measured before, within and after the run. With
+    --emulate the server runs in a process of its own, and the link is made in user space by a
+    proxy; each end has one processor where there are two.
 
     Examples:
       dscwb validate mobilenetv3_small_100 --emulate --rates 5,20,100 -o validation.parquet
@@ -69,6 +70,7 @@ def validate(model: str, output: Path | None, as_json: bool, **asked: Any) -> No
     """
     from tqdm import tqdm
 
+    from dscwb.running.executing import PIECES
     from dscwb.running.rig import Rig
 
     emulate, address, rates = asked["emulate"], asked["server"], asked["rates"]
@@ -76,14 +78,17 @@ def validate(model: str, output: Path | None, as_json: bool, **asked: Any) -> No
         raise ValueError("Give either --emulate, or --server HOST:PORT of a running `dscwb serve`.")
     if not emulate and asked["server_profile"] is None:
         raise ValueError("--server needs --server-profile, the server's own `dscwb profile`.")
+    budget_s = asked["budget_s"] / PIECES
     rig = Rig.measured(
         model,
         **{name: asked[name] for name in MEASURED},
+        budget_s=budget_s,
         server=asked["server_profile"],
         data_rates_bps=rates,
         link=dscwb.Link(round_trip_s=asked["rtt_s"]),
         apart=emulate,
     )
+    ends = [asked[name] is None for name in ("edge", "server_profile")]
     with ExitStack() as held:
         if emulate:
             client, link = held.enter_context(rig.running(rates[0], deadline_s=DEADLINE_S))
@@ -98,6 +103,7 @@ def validate(model: str, output: Path | None, as_json: bool, **asked: Any) -> No
             rig.captured,
             rig.study,
             set_rate=set_rate,
+            measure=lambda: [rig.measure(i, budget_s) if ends[i] else None for i in (0, 1)],
             gaps_s=asked["gap_ms"],
             repeats=asked["repeats"],
             seed=asked["seed"],

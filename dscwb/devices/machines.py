@@ -71,6 +71,17 @@ class Library:
         dtype = like.provenance.dtype if like else "float32"
         return _modelled(own[names[0]].graph, machine.removesuffix(MODELLED), dtype)
 
+    def named(self, profile: Profile) -> str:
+        """What `machines` calls the machine of one of these profiles.
+
+        Raises:
+            ValueError: It is none of them.
+        """
+        for name, one in self._profiles.get(profile.graph.model, {}).items():
+            if one is profile:
+                return name
+        raise ValueError(f"{profile.graph.model!r} was not opened with this profile.")
+
     def families(self) -> dict[str, tuple[tuple[str, str], ...]]:
         """Models of one family together, smallest first: short name and name of each.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, replace
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -25,6 +26,7 @@ from dscwb.units import COMPLEX_DTYPES, DTYPE_BYTES, FLOAT_DTYPES, encoding
 Floats = NDArray[np.float64]
 OpClass = Literal["dense", "depthwise", "product", "other"]
 OP_CLASSES: tuple[OpClass, ...] = ("dense", "depthwise", "product", "other")
+Bound = Literal["arithmetic", "memory"]
 PROTOCOL = "roofline/2"
 # These read as many bytes of their table as they write, not all of it.
 _LOOKUPS = ("embedding", "index", "index_select", "gather")
@@ -40,6 +42,7 @@ _BOUNDS = np.array([*[(1e-4, 1e2)] * 4, (1e-9, 1e-2), (1e7, 1e13), (1e-9, 1e-2)]
 # Of models left out of a fit to their own machine: one and two threads of a server's CPU, and an
 # NVIDIA H200 (`python -m benchmarks.model_error`).
 FITTED_TIME_ERROR = {"cpu": 0.27, "gpu": 0.18}
+_NOTICEABLE = 1e-3  # of a pass: layers that take less are timed too roughly to tell what they reach
 _STAMPS_AT_MOST = 1.1  # stamped over plain passes; dearer stamps moved what they measured
 _ODD_ABOVE = 0.3  # log ratio, about a third; classes off by more count less and less
 _PULL = 1e-5  # towards the default: too weak to bias what the profiles show; holds what they do not
@@ -120,9 +123,9 @@ def _reached(efficiency: Efficiency, device: Device) -> Floats:
     return np.array(astuple(replace(efficiency, overhead_s=known))[:7])
 
 
-def _ideal(
-    graph: ModelGraph, device: Device, batch_size: int, dtype: str, cuts: Sequence[Cut]
-) -> _Ideal:
+def _ideals(
+    graph: ModelGraph, device: Device, batch_sizes: Iterable[int], dtype: str
+) -> list[_Ideal]:
     if dtype not in device.peak_flop_per_s:
         stated = ", ".join(device.peak_flop_per_s)
         raise ValueError(f"No peak is stated for {dtype} on {device.name}; it has {stated}.")
@@ -132,7 +135,41 @@ def _ideal(
             f"Nobody knows the FLOPs of {', '.join(unknown)} in {graph.model!r}, so its times "
             "cannot be modelled; measure them on the device with dscwb.profile."
         )
-    layers, gpu = graph.layers, device.kind == "gpu"
+    gpu, peak = device.kind == "gpu", device.peak_flop_per_s[dtype]
+    return [
+        _Ideal(
+            one.op_class,
+            one.flops / peak,
+            np.where(one.view, 0.0, one.moved) / device.bandwidth_bytes_per_s,
+            np.where(one.view & gpu, _VIEW_LAUNCH, 1.0),
+            np.where(one.fresh & ~one.view & (not gpu), one.written, 0.0),
+            one.in_use_bytes,
+            gpu,
+        )
+        for one in _traffic(graph, tuple(batch_sizes), dtype)
+    ]
+
+
+class _Traffic(NamedTuple):
+    """What a model's layers do at a batch size on any device; arrays are ``(layer,)``."""
+
+    op_class: NDArray[np.int64]
+    flops: Floats
+    moved: Floats  # bytes read and written
+    written: Floats  # bytes of outputs
+    view: NDArray[np.bool_]  # moves nothing
+    fresh: NDArray[np.bool_]  # makes large outputs
+    in_use_bytes: float
+
+
+@lru_cache(maxsize=16)  # a hand goes from device to device of the same model
+def _traffic(graph: ModelGraph, batch_sizes: tuple[int, ...], dtype: str) -> tuple[_Traffic, ...]:
+    cuts = all_cuts(graph)
+    return tuple(_traffic_at(graph, size, dtype, cuts) for size in batch_sizes)
+
+
+def _traffic_at(graph: ModelGraph, batch_size: int, dtype: str, cuts: Sequence[Cut]) -> _Traffic:
+    layers = graph.layers
     floats, wire = (*FLOAT_DTYPES, *COMPLEX_DTYPES), encoding(dtype)  # integers stay what they are
     nbytes = {
         spec.name: spec.nbytes(batch_size, wire if spec.dtype in floats else None)
@@ -152,15 +189,9 @@ def _ideal(
     grows = np.array([any(spec.batch_axes for spec in layer.outputs) for layer in layers])
     flops = np.array([float(layer.flops or 0) for layer in layers]) * np.where(grows, batch_size, 1)
     moved = read + written + np.minimum(weights, looked_up)
-    return _Ideal(
-        np.array([OP_CLASSES.index(name) for name in op_classes(graph)], dtype=np.int64),
-        flops / device.peak_flop_per_s[dtype],
-        np.where(view, 0.0, moved) / device.bandwidth_bytes_per_s,
-        np.where(view & gpu, _VIEW_LAUNCH, 1.0),
-        np.where(fresh & ~view & (not gpu), written, 0.0),
-        float(np.max(alive + np.where(view, 0.0, written), initial=0.0) + weights.sum()),
-        gpu,
-    )
+    in_use = float(np.max(alive + np.where(view, 0.0, written), initial=0.0) + weights.sum())
+    classes = np.array([OP_CLASSES.index(name) for name in op_classes(graph)], dtype=np.int64)
+    return _Traffic(classes, flops, moved, written, view, fresh, in_use)
 
 
 def model_profile(
@@ -213,14 +244,45 @@ def model_profile(
         note=f"roofline from {found.source}; {used}",
         time_error=used.time_error,
     )
-    passes, cuts = [], all_cuts(graph)
-    for size in sizes:
-        ideal = _ideal(graph, found, size, dtype, cuts)
+    passes = []
+    for size, ideal in zip(sizes, _ideals(graph, found, sizes, dtype), strict=True):
         stamps = np.cumsum([0.0, *ideal.seconds(_reached(used, found))])
         fits = ideal.in_use_bytes <= found.memory_bytes
         stamped_ns = np.rint(stamps / NS).astype(np.int64)[None][: int(fits)]
         passes.append(Passes(size, stamped_ns[:, -1], stamped_ns, oom=not fits))
     return Profile(graph, provenance, tuple(passes))
+
+
+def bound_by(profile: Profile, ends: Sequence[int]) -> tuple[Bound | None, ...]:
+    """Whether arithmetic or memory binds each part of a model on the profile's own machine.
+
+    An empirical roofline at the largest batch size: its ceilings are the most FLOP/s and the most
+    bytes/s that any layer of the profile reached. A part is bound by what would take it longer if
+    all its layers reached these.
+
+    Args:
+        profile: Of any origin.
+        ends: Cuts between which the parts lie, ascending, ``(part + 1,)``.
+
+    Returns:
+        ``(part,)``; None for a part that neither computes nor moves anything, and for all where
+        a layer has no time or FLOPs that nobody knows.
+    """
+    graph, dtype = profile.graph, profile.provenance.dtype
+    times = np.diff(profile.head_s(profile.batch_sizes[-1])) if profile.batch_sizes else np.empty(0)
+    known = np.isfinite(times).all() and times.size and dtype in FLOAT_DTYPES
+    if not known or graph.flops is None:
+        return (None,) * (len(ends) - 1)
+    unit = Device("unit", "cpu", {dtype: 1.0}, 1.0, 1.0, 1.0, "FLOPs and bytes themselves")
+    (ideal,) = _ideals(graph, unit, profile.batch_sizes[-1:], dtype)
+    work, timed = np.stack([ideal.compute_s, ideal.memory_s]), times > _NOTICEABLE * times.sum()
+    ceilings = (work[:, timed] / times[timed]).max(axis=1, keepdims=True, initial=0.0)
+    needed = np.divide(work, ceilings, out=np.zeros_like(work), where=ceilings > 0)
+    sums = np.diff(np.cumsum(np.pad(needed, ((0, 0), (1, 0))), axis=1)[:, list(ends)])
+    return tuple(
+        None if not computing + moving else "arithmetic" if computing >= moving else "memory"
+        for computing, moving in sums.T.tolist()
+    )
 
 
 def fit_efficiency(profiles: Sequence[ProfileLike], device: Device | str) -> Efficiency:
@@ -282,7 +344,9 @@ def _log_errors(profiles: Sequence[Profile], device: Device) -> Callable[[Floats
             "dscwb.profile, at which stamps cost less."
         )
     ideals = [
-        _ideal(p.graph, device, size, p.provenance.dtype, all_cuts(p.graph)) for p, size in passes
+        ideal
+        for p, size in passes
+        for ideal in _ideals(p.graph, device, [size], p.provenance.dtype)
     ]
     classes = len(OP_CLASSES)
     group = np.concatenate([n * classes + ideal.op_class for n, ideal in enumerate(ideals)])

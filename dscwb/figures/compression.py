@@ -70,14 +70,16 @@ def plot_compression(
     table["side"] = np.where(struck, "top center", "bottom center")
     kinds = ("none", "natural", "compressive")
     traces = [_points(table[table["kind"] == kind], kind, features.name) for kind in kinds]
+    keys = [_key(kind) for kind, points in zip(kinds, traces, strict=True) if len(points["x"])]
     apart = (table["bytes"] - table["ratio"] * scale).abs() > DIFFERS * table["bytes"]
     others = table[apart & (table["bytes"] > 0)]
-    right = {"y": others["bytes"], "yaxis": "y2", "showlegend": bool(len(others))}
+    right = {"y": others["bytes"], "yaxis": "y2"}
     traces.append(_points(others, "other", features.name) | right)
+    keys += [_key("other")] * bool(len(others))
     rim = {"width": 1.5, "color": layout.RIM}
     given_as = f"input as {sent_as}: {format_bytes(input_bytes)}"  # what full offloading sends
     fewer = int(((table["bytes"] < input_bytes) & (table["bytes"] > 0)).sum())
-    figure = go.Figure(traces)
+    figure = go.Figure(traces + keys)
     figure.add_hline(y=1, line=rim | {"dash": "dash"})
     figure.add_hline(y=lines[1], line=rim | {"dash": "dot"}, name=given_as, showlegend=True)
     payload = layout.log_axis(low * scale, high * scale, "B", f"Payload as {features.name}")
@@ -98,6 +100,15 @@ def plot_compression(
     )
 
 
+def _key(kind: str) -> dict[str, Any]:
+    """What the legend shows of a kind: its symbol in no split's colour."""
+    symbol, size, rim, words = MARKS[kind]
+    line = {"color": layout.RIM, "width": rim}
+    marker = {"symbol": symbol, "size": size, "color": layout.GREY, "line": line}
+    told = {"name": words, "legendgroup": kind, "mode": "markers", "marker": marker}
+    return told | {"x": [None], "y": [None]}
+
+
 def _points(here: pd.DataFrame, kind: str, encoded: str) -> dict[str, Any]:
     symbol, size, rim, words = MARKS[kind]
     colour = layout.GREY if kind == "none" else here["colour"]
@@ -106,6 +117,8 @@ def _points(here: pd.DataFrame, kind: str, encoded: str) -> dict[str, Any]:
     told = {"c = {:.3~g}": here["ratio"], "<br>{:.3~s}B a sample, floats as ": here["bytes"]}
     return {
         "name": words,
+        "legendgroup": kind,
+        "showlegend": False,
         "x": here["name"],
         "y": here["ratio"],
         "mode": "markers+text" if labelled else "markers",

@@ -12,7 +12,7 @@ from dscwb.figures import layout
 from dscwb.paper import CLAIMED_GAIN, DATA_RATES_BPS, claim
 from dscwb.units import FULL_OFFLOADING, NO_OFFLOADING
 
-ROW, HEADS = 30, 100  # pixels: a model, and what stands above each panel
+ROW, HEADS = 36, 100  # pixels: a model, and what stands above each panel
 CLEAR = 8  # pixels between the names and the first panel
 LEFT_OF_ZERO = 0.04  # share of gain, so that a symbol at zero stays clear of the names
 BAND = "rgba(230, 159, 0, 0.3)"  # Okabe and Ito's orange
@@ -66,7 +66,9 @@ def plot_gains(gains: pd.DataFrame, *, pair: str | None = None) -> go.Figure:
     beside = {}
     for model, sizes, not_ok in first[["batch_sizes", "not_ok"]].itertuples():
         stars = [f"{one}{NOT_OK * (one in not_ok.split(', '))}" for one in sizes.split(", ")]
-        beside[model] = f"{model}<br><span style='font-size:10px'>{', '.join(stars)}</span>"
+        beside[model] = (
+            f"{model}<br><span style='font-size:{layout.TEXT}px'>{', '.join(stars)}</span>"
+        )
     figure = _panels(panels).update_yaxes(
         layout.AXIS,
         domain=[0, ROW * len(first) / (ROW * len(first) + HEADS)],

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 
 from dscwb import units
 from dscwb.study import Study
+from dscwb.toolbar import MODEBAR
 
 CAPTION = "caption"
 """Name of the annotation that holds a figure's caption."""
@@ -24,11 +25,13 @@ WIDTH = 800  # pixels assumed of a page as wide as its notebook: a cell in a nar
 MARGIN_LEFT, MARGIN_TOP, MARGIN_RIGHT = 76, 68, 24
 PLOT_WIDTH = WIDTH - MARGIN_LEFT - MARGIN_RIGHT
 LEGEND_ROW = 24
-RATE_AXIS = 74  # two lines of tick labels and the title
-PLAIN_AXIS = 58  # one line of them
+PLAIN_AXIS = 58  # one line of tick labels and the title
 NAME_CHARACTER, AXIS_TITLE = 6.7, 44  # upright names at an axis, its title below them
-CAPTION_LINE, CAPTION_SIZE = 15, 11
-CAPTION_CHARACTER = 6.3  # mean width at CAPTION_SIZE in the widest of plotly's fallback fonts
+TEXT = 12  # pixels, of the smallest letters
+CAPTION_LINE, CAPTION_LINES = 16, 3  # pixels of one, and how many stand below a figure
+CAPTION_CHARACTER = 6.9  # mean width at TEXT in the widest of plotly's fallback fonts
+MORE = " … [more]"  # the rest of a caption stands in its hover
+HOVER_CHARACTERS = 90  # in a line of a hover
 LABEL_HEIGHT = 14  # tick labels nearer than this would touch
 LONGEST_NAME = 26  # characters; the whole name stands in the hover
 GREY, RIM = "rgba(130, 130, 130, 0.6)", "rgb(110, 110, 110)"  # seen on light and on dark pages
@@ -37,24 +40,16 @@ MARK: dict[str, Any] = {"name": STATE, "mode": "markers"}
 """The point that was asked for: a white disc with a black rim stands out on every colour."""
 MARK["marker"] = {"size": 13, "color": "white", "line": {"color": "black", "width": 3}}
 INTERPOLATED = "Times at this batch size are interpolated linearly."
-CLOUD = "sendChartToCloud"  # plotly's button that would upload a figure
-CONFIG: dict[str, Any] = {
-    "displaylogo": False,
-    "responsive": True,
-    "showSendToCloud": False,
-    "toImageButtonOptions": {"format": "svg", "scale": 2},
-}
 AXIS = {"showgrid": False, "zeroline": False, "ticks": "outside"}
-SMALL = {"font": {"size": 11}}
 TOP_LEFT = {"x": 0, "xref": "container", "xanchor": "left", "pad": {"l": 12, "t": 14}}
 TOP_LEFT |= {"y": 1, "yref": "container", "yanchor": "top"}
 LOOK: dict[str, Any] = {
     "template": "plotly_white",
-    "font": {"size": 12},
+    "font": {"size": TEXT},
     "hoverlabel": {"align": "left"},
-    "modebar": {"remove": [CLOUD]},
+    "modebar": MODEBAR,
     "autosize": True,
-    "legend": {**SMALL, "title": SMALL, "tracegroupgap": 0, "traceorder": "normal"},
+    "legend": {"tracegroupgap": 0, "traceorder": "normal"},
 }
 LEGEND_ABOVE = {"orientation": "h", "x": 0, "xanchor": "left", "y": 1, "yanchor": "bottom"}
 """A legend between title and plot."""
@@ -159,14 +154,9 @@ def in_unit(value: float, unit: str) -> str:
 
 
 def rate_axis(low_bps: float, high_bps: float) -> dict[str, Any]:
-    """A logarithmic axis of data rates in bit/s, labelled in Mbit/s and below it in MB/s."""
-    # Seven decades side by side in half of a narrow window leave 36 pixels to "0.00125".
-    small = "<span style='font-size:9px'>{}</span>".format
-    axis = log_axis(low_bps, high_bps, "", f"Data rate in Mbit/s{small(', below in MB/s')}")
-    names = [
-        f"{units.format_number(mbit)}<br>{small(units.format_number(mbit / units.BITS_PER_BYTE))}"
-        for mbit in np.array(axis["tickvals"]) / 1e6
-    ]
+    """A logarithmic axis of data rates in bit/s, labelled in Mbit/s."""
+    axis = log_axis(low_bps, high_bps, "", "Data rate in Mbit/s")
+    names = [units.format_number(rate / 1e6) for rate in axis["tickvals"]]
     return axis | {"showgrid": False, "tickangle": 0, "ticktext": names}
 
 
@@ -205,7 +195,7 @@ def page(
     caption: Iterable[str],
     *,
     plot_px: float,
-    axis_px: float = RATE_AXIS,
+    axis_px: float = PLAIN_AXIS,
     left_px: float = MARGIN_LEFT,
     **layout: Any,
 ) -> go.Figure:
@@ -224,8 +214,7 @@ def page(
     below = {"xref": "paper", "x": 0, "xanchor": "left", "xshift": 12 - left_px, "align": "left"}
     below |= {"yref": "paper", "y": 0, "yanchor": "top", "yshift": -axis_px}
     text = units.plain_text(" ".join(filter(None, caption)))
-    font = {"size": CAPTION_SIZE}
-    figure.add_annotation(name=CAPTION, text=text, font=font, showarrow=False, **below)
+    figure.add_annotation(name=CAPTION, text=text, showarrow=False, **below)
     figure.update_layout(
         height=top + plot_px + bottom,
         margin={"l": left_px, "t": top, "r": MARGIN_RIGHT, "b": bottom},
@@ -237,16 +226,22 @@ def page(
 def caption_of(figure: go.Figure) -> str:
     """The caption as one line of text; empty where a figure has none."""
     notes = (note for note in figure.layout.annotations if note.name == CAPTION)
-    return " ".join(str(note.text).replace("<br>", " ") for note in notes)
+    return " ".join(str(note.hovertext or note.text).replace("<br>", " ") for note in notes)
 
 
-def wrapped(figure: go.Figure, width_px: float) -> go.Figure:
-    """The figure itself, its caption in lines of this width, or none for 0, and room for them."""
-    lines = textwrap.wrap(caption_of(figure), max(20, int((width_px - 24) / CAPTION_CHARACTER)))
+def wrapped(figure: go.Figure, width_px: float, most: int | None = CAPTION_LINES) -> go.Figure:
+    """The figure itself, its caption in lines of this width, or none for 0, and room for them.
+
+    Of a caption of more than `most` lines the whole stands in its hover.
+    """
+    text, wide = caption_of(figure), max(20, int((width_px - 24) / CAPTION_CHARACTER))
+    lines = textwrap.wrap(text, wide, max_lines=most, placeholder=MORE) if width_px else []
     for note in figure.select_annotations({"name": CAPTION}):
         before = note.text.count("<br>") + bool(note.text)
-        note.text = "<br>".join(lines if width_px else [])
-        more = CAPTION_LINE * (note.text.count("<br>") + bool(note.text) - before)
+        whole = "<br>".join(textwrap.wrap(text, HOVER_CHARACTERS))
+        note.hovertext = whole if lines and lines[-1].endswith(MORE) else None
+        note.text = "<br>".join(lines)
+        more = CAPTION_LINE * (len(lines) - before)
         figure.layout.height += more
         figure.layout.margin.b += more
     return figure

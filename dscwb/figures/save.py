@@ -7,7 +7,8 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
-from dscwb.figures.layout import CONFIG, wrapped
+from dscwb.figures.layout import wrapped
+from dscwb.toolbar import CONFIG
 from dscwb.writing import atomically
 
 EXPORT_WIDTH = 1000
@@ -60,7 +61,8 @@ def save_figure(
             return path
         import kaleido
 
-        page = wrapped(go.Figure(figure), width := width or figure.layout.width or EXPORT_WIDTH)
+        width = width or figure.layout.width or EXPORT_WIDTH
+        page = wrapped(go.Figure(figure), width, most=None)  # nobody can point at a picture
         page.update_layout(width=width, height=height or page.layout.height)
         size = {"width": width, "height": page.layout.height, "scale": scale}
         try:

@@ -15,7 +15,7 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import ArrayLike, NDArray
 
-from dscwb.figures.layout import AXIS, MARK, full_name, hover, page, rate_axis, row_ticks
+from dscwb.figures.layout import AXIS, MARK, TEXT, full_name, hover, page, rate_axis, row_ticks
 from dscwb.study import Study
 from dscwb.study.study import BEST_STATIC, MINIMAX_STATIC, identified
 from dscwb.units import BITS_PER_BYTE, format_cost, format_percent, shown_name
@@ -31,7 +31,7 @@ IMPOSSIBLE_HATCH = {"shape": "x", "size": 10, "solidity": 0.2}
 IMPOSSIBLE_HATCH |= {"fgcolor": "rgb(105, 105, 105)", "bgcolor": "rgb(240, 240, 240)"}
 BAR = {"x": 1, "xanchor": "left", "y": 0.5, "len": 1, "thickness": 14, "outlinewidth": 0}
 """A colour bar at the right of its map."""
-BAR |= {"xpad": 8, "ypad": 0, "tickfont": {"size": 11}}
+BAR |= {"xpad": 8, "ypad": 0, "tickfont": {"size": TEXT}}
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,9 +24,10 @@ PLOT_PX = 380
 def plot_validation(validation: Validation) -> go.Figure:
     """Executed times over predicted ones, and how far each part of them is off.
 
-    Left: one point for each split, batch size, data rate and idle gap, the median of its requests,
-    with the middle half of them as whiskers; what lies above the diagonal took longer than
-    predicted.
+    Left: one point for each split, batch size, data rate and idle gap, the median of its requests.
+    Up and down reach the middle half of them, to left and right the interval that was stated for
+    the median; what lies above the diagonal took longer than predicted, and a point is hollow
+    where it lies outside its interval.
     Right: the parts of the time, medians over all states of executed and predicted.
 
     Args:
@@ -43,6 +44,8 @@ def plot_validation(validation: Validation) -> go.Figure:
             ", after {:.3~s}s of idling": states["gap_s"],
             "<br>executed {:.1f} ms": executed,
             ", predicted {:.1f} ms": predicted,
+            " ({:.1f}": 1e3 * states["predicted_low_s"],
+            " to {:.1f})": 1e3 * states["predicted_high_s"],
         }
     )
     ends = np.array([min(executed.min(), predicted.min()), max(executed.max(), predicted.max())])
@@ -56,7 +59,19 @@ def plot_validation(validation: Validation) -> go.Figure:
         x=predicted,
         y=executed,
         mode="markers",
-        marker={"color": EXECUTED, "size": 7, "opacity": 0.8},
+        marker={
+            "color": EXECUTED,
+            "size": 7,
+            "opacity": 0.8,
+            "symbol": np.where(states["inside"], "circle", "circle-open"),
+        },
+        error_x={
+            "array": 1e3 * states["predicted_high_s"] - predicted,
+            "arrayminus": predicted - 1e3 * states["predicted_low_s"],
+            "thickness": 1,
+            "width": 0,
+            "color": PREDICTED,
+        },
         error_y={
             "array": 1e3 * states["high_s"] - executed,
             "arrayminus": executed - 1e3 * states["low_s"],
@@ -91,8 +106,10 @@ def plot_validation(validation: Validation) -> go.Figure:
         ),
         [
             f"{len(states)} states, {len(validation.requests)} requests, executed "
-            f"({origin['link']}). Dotted lines: {format_percent(BAND)} apart. Regret of the "
-            f"predicted best: {format_percent(validation.mean_regret)} in the mean.",
+            f"({origin['link']}). Dotted lines: {format_percent(BAND)} apart. Orange: the "
+            f"intervals stated for the medians; {format_percent(validation.coverage)} lie inside, "
+            "the others are hollow. Regret of the predicted best: "
+            f"{format_percent(validation.mean_regret)} in the mean.",
             f"Device: {origin['device']}. Server: {origin['server']}.",
         ],
         plot_px=PLOT_PX,

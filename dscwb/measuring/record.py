@@ -35,6 +35,7 @@ class Record:
     Attributes:
         batch_size: Samples in one pass.
         cuts: Number of cuts, both ends included.
+        waited: There is an idle gap before every pass.
         executed: Only halves are run, without stamps or plain passes; the whole model, once a
             round by itself, is the tail at the input and the head at the output.
         inputs: Made before the first pass; once all are warm, rows of the largest batch's.
@@ -54,6 +55,7 @@ class Record:
 
     batch_size: int
     cuts: int
+    waited: bool = False
     executed: bool = False
     inputs: Inputs = ()
     plain: list[int] = field(default_factory=list)
@@ -116,7 +118,8 @@ class Record:
             Separate(cut, *np.array(times[:number], dtype=np.int64).reshape(-1, 3).T)
             for cut, times in sorted(self.apart.items())
         )
-        return Passes(self.batch_size, plain, stamped, tuple(separate), oom=self.oom)
+        halves, oom, waited = tuple(separate), self.oom, self.waited
+        return Passes(self.batch_size, plain, stamped, halves, oom, waited)
 
     def take(self, earlier: Passes) -> None:
         """Go on from passes that an earlier run left."""

@@ -34,7 +34,8 @@ from dscwb.measuring.stamps import (
     next_cuts,
     verified_cuts,
 )
-from dscwb.profiles.passes import NS, Nanoseconds, Passes, median_interval
+from dscwb.profiles.medians import median_interval
+from dscwb.profiles.passes import NS, Nanoseconds, Passes
 from dscwb.profiles.records import ProfileError
 
 MOST_GAP_S = 60.0  # a longer idle gap before each pass is most likely given in milliseconds
@@ -103,7 +104,9 @@ class Rounds:
         self._executed = list(range(1, self._cuts - 1)) if few else likely_cuts(graph)
         self._halves: dict[tuple[int, int], Halves] = {}
         self._stamped = captured.stamped() if stamps else None
-        self.records = [Record(size, self._cuts, not stamps) for size in plan.batch_sizes]
+        self.records = [
+            Record(size, self._cuts, plan.gap_s > 0, not stamps) for size in plan.batch_sizes
+        ]
 
     def resume(self, earlier: Sequence[Passes]) -> None:
         """Take passes of an earlier, interrupted run under the same conditions as run already."""
@@ -125,7 +128,8 @@ class Rounds:
         for i, record in enumerate(self.records):
             self._attempt(record, self._warm_up)
             if record.per_pass == 0:  # stamps are too dear: halves only
-                record = self.records[i] = Record(record.batch_size, self._cuts, executed=True)
+                record = Record(record.batch_size, self._cuts, record.waited, executed=True)
+                self.records[i] = record
                 self._attempt(record, self._warm_up)
             # Smaller batches are the first rows of this one's inputs: the same samples, repeated.
             # Inputs of their own would fill the memory: those of 1 to 62 are 1,953 samples.

@@ -6,7 +6,6 @@ It opens with ``pandas.read_parquet`` too. What is read is checked before it is 
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import os
 import re
@@ -25,7 +24,7 @@ from dscwb.profiles.passes import HALVES, NOT_STAMPED, Passes, Separate
 from dscwb.profiles.records import Profile, ProfileError, Provenance
 from dscwb.profiles.transfers import Transfers
 from dscwb.units import AS_SENT, format_bytes, plain_text
-from dscwb.writing import atomically
+from dscwb.writing import atomically, seal_holds, sealed_parquet
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -48,11 +47,6 @@ FORMAT = (
 )
 FORMAT_OF_COPIES = "copies between accelerator and host: times in ns by size and repeat"
 
-# The seal is the SHA-256 of the file with the seal's own digits as zeros. It is checked before
-# anything parses the file, so that a damaged one never reaches the Parquet reader.
-_SEAL = re.compile(rb"sha256:([0-9a-f]{64})")
-_UNSEALED = b"sha256:" + b"0" * 64
-
 
 def save_profile(profile: Profile, path: str | os.PathLike[str]) -> Path:
     """Write a profile to one Parquet file: it is there whole, or as before.
@@ -62,7 +56,7 @@ def save_profile(profile: Profile, path: str | os.PathLike[str]) -> Path:
     """
     path = Path(path)
     with atomically(path) as file:
-        file.write_bytes(_sealed(_parquet(_table(profile))))
+        file.write_bytes(_parquet(_table(profile)))
     return path
 
 
@@ -118,13 +112,8 @@ def read_file(path: Path, at_most: int = LARGEST_FILE_BYTES) -> bytes:
 
 
 def _parquet(table: pa.Table) -> bytes:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    buffer = pa.BufferOutputStream()
-    with pq.ParquetWriter(
-        buffer,
-        table.schema,
+    return sealed_parquet(
+        table,
         compression="zstd",
         compression_level=9,
         use_dictionary=["kind"],
@@ -133,27 +122,17 @@ def _parquet(table: pa.Table) -> bytes:
             "time_ns": "DELTA_BINARY_PACKED",
             "stamps_ns.list.element": "DELTA_BINARY_PACKED",
         },
-        # The Arrow schema would repeat the metadata in base64.
-        store_schema=False,
-    ) as writer:
-        writer.write_table(table)
-        writer.add_key_value_metadata({**table.schema.metadata, b"dscwb.seal": _UNSEALED})
-    data: bytes = buffer.getvalue().to_pybytes()
-    return data
-
-
-def _sealed(data: bytes) -> bytes:
-    return data.replace(_UNSEALED, b"sha256:" + hashlib.sha256(data).hexdigest().encode())
+    )
 
 
 def _check_seal(data: bytes) -> None:
-    seals = _SEAL.findall(data)
-    if len(seals) != 1:
+    holds = seal_holds(data)
+    if holds is None:
         raise ProfileError(
             "not a dscwb profile, or only a part of one; `dscwb profile MODEL -o FILE` makes one, "
             "`dscwb import` reads other formats."
         )
-    if hashlib.sha256(_SEAL.sub(_UNSEALED, data)).hexdigest().encode() != seals[0]:
+    if not holds:
         raise ProfileError("checksum does not match, the file is damaged; copy it anew.")
 
 
@@ -235,7 +214,8 @@ def _profile(table: pa.Table) -> Profile:
         if (found := about.get("transfers")) is not None:
             times = {name: np.array(found[name], dtype=np.int64) for name in COPIES}
             copies = Transfers(**times, host_memory=found["host_memory"])
-        return Profile(graph, provenance, _passes(table, graph), about["time_scale"], copies)
+        passes = _passes(table, graph, waited=provenance.gap_s > 0)
+        return Profile(graph, provenance, passes, about["time_scale"], copies)
     except ProfileError:
         raise
     except (ValueError, KeyError, TypeError, RecursionError, zlib.error) as error:
@@ -281,7 +261,7 @@ def _graph(packed: bytes) -> ModelGraph:
     return graph
 
 
-def _passes(table: pa.Table, graph: ModelGraph) -> tuple[Passes, ...]:
+def _passes(table: pa.Table, graph: ModelGraph, waited: bool) -> tuple[Passes, ...]:
     """The rows of each batch size as one record."""
     sizes, cut, time_ns = (_integers(table.column(n)) for n in ("batch_size", "cut", "time_ns"))
     kind = table.column("kind").to_numpy()
@@ -304,7 +284,7 @@ def _passes(table: pa.Table, graph: ModelGraph) -> tuple[Passes, ...]:
         )
         oom = bool(np.any((sizes == size) & (kind == "oom")))
         plain_ns, stamped_ns = time_ns[rows["plain"]], stamps[rows["stamped"]]
-        passes.append(Passes(int(size), plain_ns, stamped_ns, tuple(separate), oom))
+        passes.append(Passes(int(size), plain_ns, stamped_ns, tuple(separate), oom, waited))
     return tuple(passes)
 
 

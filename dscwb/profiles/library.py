@@ -45,6 +45,17 @@ def as_profile(given: ProfileLike) -> Profile:
     return load_profile(found) if found else shipped_profile(os.fspath(given))
 
 
+def file_of(given: PathLike) -> Path | None:
+    """The file that a path or a shipped model's name stands for, as `as_profile` finds it."""
+    try:
+        found = _found(given)
+    except OSError:  # a text too long for a name
+        return None
+    if found and found.is_file():
+        return found
+    return next(iter(_shipped(os.fspath(given))), None) if os.fspath(given) else None
+
+
 def shipped_profile(model: str) -> Profile:
     """The profile of a model that comes with dscwb; `data/README.md` says how it was measured.
 

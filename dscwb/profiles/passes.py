@@ -8,11 +8,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dscwb.profiles.medians import (
+    IQR_OVER_SIGMA,
+    MEDIAN_OVER_MEAN,
+    NORMAL_95,
+    error_of_median,
+    median_interval,
+    quantile,
+    sigma_of,
+)
 from dscwb.units import format_percent
 
 Floats = NDArray[np.float64]
@@ -23,11 +32,6 @@ NOT_STAMPED = -1
 NS = 1e-9
 HALVES = ("head", "tail", "whole")
 """What is run at a cut on its own, and the model next to them."""
-TAIL = 0.025  # on either side of a 95 % interval
-NORMAL_95 = 1.959964  # standard deviations on either side that hold 95 % of a normal distribution
-# Of normal samples: standard error of a median over that of a mean (asymptotically √(π/2)), and
-# interquartile range over standard deviation.
-MEDIAN_OVER_MEAN, IQR_OVER_SIGMA = math.sqrt(math.pi / 2), 1.348980
 # Heads or tails that lie further from really executed ones, as a share of T, are not right.
 APART_ABOVE = 0.03
 STAMPS_COST_ABOVE = 0.10  # share of a pass; no further pass of the same kind mends that
@@ -72,6 +76,7 @@ class Passes:
             both arrays ran next to each other, in random order.
         separate: Heads and tails executed on their own.
         oom: True where the device ran out of memory; then there are no times.
+        waited: Every pass, and each half run on its own, began after an idle gap.
     """
 
     batch_size: int
@@ -79,6 +84,7 @@ class Passes:
     stamped_ns: Nanoseconds
     separate: tuple[Separate, ...] = ()
     oom: bool = False
+    waited: bool = False
 
     @property
     def rounds(self) -> int:
@@ -109,11 +115,14 @@ class Passes:
 
     @cached_property
     def medians_ns(self) -> Floats:
-        """Head and tail at each cut, ``(half, cut)``; NaN where nothing was measured."""
+        """Head and tail at each cut, ``(half, cut)``; NaN where nothing was measured.
+
+        A tail that begins after a gap takes longer than the rest of a pass, see `restart_ns`.
+        """
         if len(self.stamped_ns):
             total = float(np.median(self.plain_ns))
             head = head_shares(self.stamped_ns) * total
-            return np.array([head, total - head])
+            return np.array([head, total - head + self.restart_ns(head)])
         medians = np.full((2, self.stamped_ns.shape[1]), np.nan)
         for one in self.separate:
             if len(one.whole_ns) and len(self.whole_ns):  # takes out drift, as above
@@ -121,6 +130,37 @@ class Passes:
             else:
                 medians[:, one.cut] = np.median(one.head_ns), np.median(one.tail_ns)
         return medians
+
+    @cached_property
+    def cold_start_ns(self) -> float:
+        """What a pass after an idle gap takes longer than one without; 0 without a gap.
+
+        Tails run on their own have waited, the rest of a pass has not: the median of what they took
+        longer, over all that were run, none below zero.
+        """
+        apart = _apart(self) if self.waited else {}
+        if not apart:
+            return 0.0
+        longer = -np.concatenate([tails for _, tails in apart.values()])
+        return max(0.0, float(np.median(longer) * np.median(self.plain_ns)))
+
+    def restart_ns(self, head_ns: Floats) -> Floats:
+        """What tails take longer than the rest of a pass where they begin after a gap, ``(cut,)``.
+
+        A pass after a gap first takes longer, and after some work as long as any: it loses
+        E(t) = c (1 - exp(-t / c)) in t seconds of work, c being `cold_start_ns`. A whole pass loses
+        E(T); halves that both wait lose E(head) + E(tail). At both ends there is one half only.
+
+        Args:
+            head_ns: Heads, ``(cut,)``, the last one T.
+        """
+        most, total = self.cold_start_ns, head_ns[..., -1:]
+        if not most:
+            return np.zeros_like(head_ns)
+        ends = (head_ns, total - head_ns, total)
+        heads, tails, wholes = (-most * np.expm1(-one / most) for one in ends)
+        longer: Floats = heads + tails - wholes
+        return longer
 
     @cached_property
     def spread(self) -> float:
@@ -245,20 +285,6 @@ def rising(shares: Floats, taken: NDArray[np.int64]) -> Floats:
     return fixed
 
 
-def quantile(samples: Floats, share: float) -> Floats:
-    """Quantile of each column, ``(column,)``, linear between samples; NaN is left out.
-
-    `np.nanquantile` does the same and takes fifty times as long.
-    """
-    ordered = np.sort(samples, axis=0)  # NaN comes last
-    last = np.maximum(len(samples) - np.isnan(ordered).sum(axis=0) - 1, 0)
-    place = share * last
-    low, columns = np.floor(place).astype(int), np.arange(samples.shape[1])
-    below, above = ordered[low, columns], ordered[np.minimum(low + 1, last), columns]
-    values: Floats = below + (place - low) * (above - below)
-    return values
-
-
 def half_width(
     plain_ns: Nanoseconds, stamped_ns: Nanoseconds, cuts: NDArray[np.intp] | None = None
 ) -> float:
@@ -282,7 +308,7 @@ def half_width(
         sigma[~enough] = np.median(sigma[1:-1][enough[1:-1]])
     else:
         sigma[1:-1] = np.nan
-    of_total = _error_of_median(plain_ns / np.median(plain_ns))
+    of_total = error_of_median(plain_ns / np.median(plain_ns))
     of_share = MEDIAN_OVER_MEAN * sigma / np.sqrt(taken)
     widths[known] = NORMAL_95 * np.hypot(quantile(shares, 0.5) * of_total, of_share)
     if cuts is None:
@@ -294,19 +320,20 @@ def half_width(
 def error_of_passes(passes: Passes) -> ModelError:
     """How far heads and tails as read off one pass lie from those run on their own.
 
-    Both are shares of T. A profile of halves alone has nothing to compare.
+    Both are shares of T. A profile of halves alone has nothing to compare. That halves after a gap
+    begin anew is counted, as it is in the profile's times.
     """
-    apart = _apart(passes)
+    apart = _apart(passes, restarted=True)
     if not apart:
         return ModelError()
     # A half and the whole next to it each scatter as whole passes do.
-    noise = math.sqrt(2) * _sigma(passes.plain_ns / np.median(passes.plain_ns))
+    noise = math.sqrt(2) * sigma_of(passes.plain_ns / np.median(passes.plain_ns))
     found: dict[str, float] = {}
     for name, differences in zip(("head", "tail"), zip(*apart.values(), strict=True), strict=True):
         middle, low, high = median_interval(np.concatenate(differences))
         worst = [abs(float(np.median(one))) for one in differences]
         errors = [
-            _error_of_median(one, None if len(one) >= FEWEST_FOR_SPREAD else noise)
+            error_of_median(one, None if len(one) >= FEWEST_FOR_SPREAD else noise)
             for one in differences
         ]
         surely = [x for x, error in zip(worst, errors, strict=True) if x > SURELY * error]
@@ -320,32 +347,26 @@ def suspects(passes: Passes, apart: float = APART_ABOVE) -> tuple[int, ...]:
 
     Six runs tell a cut's own scatter.
     """
-    few = {k: x for k, x in _apart(passes).items() if x.shape[1] < FEWEST_FOR_SPREAD}
+    few = {
+        k: x for k, x in _apart(passes, restarted=True).items() if x.shape[1] < FEWEST_FOR_SPREAD
+    }
     return tuple(k for k, x in few.items() if np.abs(np.median(x, axis=1)).max() > apart)
 
 
-def _apart(passes: Passes) -> dict[int, Floats]:
+def _apart(passes: Passes, restarted: bool = False) -> dict[int, Floats]:
     """By cut how far one pass lies from head and tail run, ``(half, run)``, as shares of T."""
     if not len(passes.stamped_ns):
         return {}
     shares = head_shares(passes.stamped_ns)
+    rests = 1 - shares
+    if restarted:
+        total = float(np.median(passes.plain_ns))
+        rests += passes.restart_ns(shares * total) / total
     return {
-        one.cut: np.array([[shares[one.cut]], [1 - shares[one.cut]]]) - one.shares()
+        one.cut: np.array([[shares[one.cut]], [rests[one.cut]]]) - one.shares()
         for one in passes.separate
         if len(one.whole_ns) and np.isfinite(shares[one.cut])
     }
-
-
-def _error_of_median(samples: Floats, sigma: float | None = None) -> float:
-    """Of normal samples, ``(sample,)``, with their own standard deviation or this one."""
-    sigma = _sigma(samples) if sigma is None else sigma
-    return MEDIAN_OVER_MEAN * sigma / math.sqrt(len(samples))
-
-
-def _sigma(samples: Floats) -> float:
-    """Standard deviation of normal samples with this interquartile range, ``(sample,)``."""
-    low, high = np.quantile(samples, [0.25, 0.75])
-    return float(high - low) / IQR_OVER_SIGMA
 
 
 def overhead(plain_ns: Nanoseconds, stamped_ns: Nanoseconds) -> tuple[float, float, float]:
@@ -357,24 +378,3 @@ def overhead(plain_ns: Nanoseconds, stamped_ns: Nanoseconds) -> tuple[float, flo
     if not len(stamped_ns):
         return (math.nan,) * 3
     return median_interval(stamped_ns[:, -1] / plain_ns)
-
-
-def median_interval(samples: Floats, tail: float = TAIL) -> tuple[float, float, float]:
-    """The median, and two of the samples between which that of all lies in 95 % of cases.
-
-    `tail` is the probability of lying outside on either side. Order statistics (David and Nagaraja,
-    Order Statistics, 3rd ed., 7.1) hold whatever the distribution. Below six samples no 95 % can be
-    had, and the interval spans all of them.
-    """
-    ordered = np.sort(samples)
-    outside = _left_out(len(ordered), tail)
-    return float(np.median(ordered)), float(ordered[outside]), float(ordered[-1 - outside])
-
-
-@lru_cache(maxsize=4096)
-def _left_out(samples: int, tail: float) -> int:
-    """How many of the smallest leave at most `tail` for a median below the rest."""
-    from scipy.special import bdtr
-
-    chances = bdtr(np.arange(samples // 2 + 1), samples, 0.5)  # that so many lie below the median
-    return max(0, int(np.searchsorted(chances, tail, side="right")) - 1)

@@ -211,7 +211,11 @@ class Profile:
         return self._halves_s(batch_size)[0]
 
     def tail_s(self, batch_size: int) -> Seconds:
-        """Median seconds of the tail at each cut, ``(cut,)``; NaN where nothing was measured."""
+        """Median seconds of the tail at each cut, ``(cut,)``; NaN where nothing was measured.
+
+        T(B) less the head; of passes after an idle gap a tail that begins after one itself, which
+        takes longer than the rest of a pass (see `Passes.restart_ns`).
+        """
         return self._halves_s(batch_size)[1]
 
     def _halves_s(self, batch_size: int) -> tuple[Seconds, Seconds]:

@@ -38,7 +38,8 @@ def resampled(
     counts = _counts(key, len(passes.plain_ns), replicates)
     whole = _median(passes.plain_ns, counts)[:, None]
     heads = _shares(passes, cuts, counts) * whole
-    return heads, whole - heads
+    rest = passes.medians_ns[:, cuts].sum(axis=0) - np.median(passes.plain_ns)  # see `restart_ns`
+    return heads, whole - heads + rest
 
 
 def _of_halves(

@@ -18,12 +18,13 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from dscwb import figures, units
-from dscwb.figures.layout import CONFIG, best_in_words, caption_of, wrapped
+from dscwb.figures.layout import best_in_words, caption_of, wrapped
 from dscwb.reporting.recipe import recipe
 from dscwb.study import Study, captions, conventions, sureness, sweep, worth
 from dscwb.study.confidence import Confidence
-from dscwb.study.study import BASELINES
+from dscwb.study.study import BASELINES, BEST_STATIC, MINIMAX_STATIC
 from dscwb.study.thresholds import few_batch_sizes, fingerprint
+from dscwb.toolbar import CONFIG
 from dscwb.writing import atomically
 
 MOST_POINTS = 20_000
@@ -138,6 +139,7 @@ def _values(
         "thresholds": [policy.at(size) for size in sizes],
         "few": len(sizes) < len(study.batch_sizes),
         "chosen": chosen,
+        "baselines": _telling_baselines(chosen),
         "conventions": conventions.conventions(study),
         "machines": {"Device": study.edge, "Server": study.server},
         "fingerprint": fingerprint,
@@ -145,6 +147,13 @@ def _values(
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "plotly": Markup(get_plotlyjs()),
     }
+
+
+def _telling_baselines(chosen: dict[str, str]) -> list[str]:
+    """Baselines whose pictures differ, the hardest to beat first."""
+    names = sorted(chosen, key=lambda name: name != BEST_STATIC)
+    first = {chosen[name]: name for name in reversed(names) if name != MINIMAX_STATIC}
+    return [name for name in names if name in first.values()]
 
 
 def _filters(study: Study) -> dict[str, Callable[..., str]]:

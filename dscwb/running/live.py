@@ -10,7 +10,7 @@ import torch
 
 from dscwb.controller import Controller
 from dscwb.running.client import Answer, SplitClient
-from dscwb.running.validation import codec_s, predicted
+from dscwb.running.prediction import codec_s, on_this_link, predicted
 from dscwb.study.study import Study
 from dscwb.units import NO_OFFLOADING
 
@@ -52,6 +52,8 @@ def steps(
 ) -> Iterator[Step]:
     """Run batch after batch for as long as somebody asks for the next one.
 
+    A few requests before the first find out what a message costs on this link.
+
     Args:
         client: Connected to the server; the controller need not be its own.
         study: What is predicted.
@@ -62,6 +64,7 @@ def steps(
         batch_size: Of the inputs.
         every_s: Least time from one request to the next.
     """
+    study = on_this_link(client, study, inputs, batch_size, data_rate_bps(0.0))
     codecs = {NO_OFFLOADING: 0.0}
     begun = time.monotonic()
     while True:

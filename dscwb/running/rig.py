@@ -13,7 +13,9 @@ from numpy.typing import ArrayLike
 
 from dscwb.capturing.captured import CapturedModel
 from dscwb.controller import Controller
+from dscwb.measuring.measure import profile
 from dscwb.profiles.library import ProfileLike, as_profile
+from dscwb.profiles.records import Profile
 from dscwb.running.client import SplitClient
 from dscwb.running.emulated import EmulatedLink
 from dscwb.running.local import pinned, processors, profiled, served
@@ -21,6 +23,11 @@ from dscwb.running.models import built
 from dscwb.study.study import Study
 from dscwb.study.sweeps import sweep
 from dscwb.units import Told, format_rate
+
+WAIT_S = 0.02
+"""Idle time before each measured pass: in a split each half waits for the other. Gaps from 5 to
+100 ms made passes alike longer, on x86."""
+FEWEST_PASSES = 10
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -94,7 +101,7 @@ class Rig(Told):
         same = [*size, "--threads", f"{threads}"]
         own = ["--seed", f"{seed}", *([] if weights is None else ["--weights", f"{weights}"])]
         cores = processors() if apart else (None, None)
-        options = [*same, "--budget", f"{budget_s}"]
+        options = [*same, "--budget", f"{budget_s}", "--gap-ms", f"{1e3 * WAIT_S:g}"]
         wanted = [core for core, given in zip(cores, (edge, server), strict=True) if given is None]
         found = iter(profiled(model, batch_sizes, options, wanted, at_once=at_once))
         one, other = (as_profile(given or next(found)) for given in (edge, server))
@@ -103,6 +110,23 @@ class Rig(Told):
         )
         captured = built(model, image_size, weights=weights, seed=seed)
         return cls(study, captured, (model, *same, *own), threads, cores)
+
+    def measure(self, end: int, budget_s: float) -> Profile:
+        """Measure one end once more, shortly and in this process: 0 the device, 1 the server.
+
+        Args:
+            end: Which.
+            budget_s: Seconds of measuring at each batch size.
+        """
+        with pinned(self.processors[end]):
+            return profile(
+                self.captured,
+                self.study.batch_sizes,
+                threads=self.threads,
+                passes=FEWEST_PASSES,
+                budget_s=budget_s,
+                gap_s=WAIT_S,
+            )
 
     def controller(self, data_rate_bps: float) -> Controller:
         """One that follows the study's policy and expects this rate, bit/s, at first."""

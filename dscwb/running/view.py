@@ -18,6 +18,8 @@ import plotly.graph_objects as go
 from dscwb.running.live import Step, steps
 from dscwb.running.rig import Rig
 from dscwb.scenario import Link
+from dscwb.showing import use_in_notebooks
+from dscwb.toolbar import MODEBAR
 from dscwb.traces import Trace
 from dscwb.units import format_percent, format_rate, format_seconds, shown_name
 
@@ -120,6 +122,11 @@ class LiveSplit(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             self.close()
             raise
 
+    def figure(self) -> go.Figure:
+        """What the picture shows now, as a plain figure that stays as it is."""
+        use_in_notebooks()
+        return go.Figure(self._figure)
+
     def _moved(self, _: Any) -> None:
         self._trace = None  # whoever takes the slider has the link
 
@@ -221,6 +228,7 @@ def _figure() -> go.FigureWidget:
         traces,
         layout={
             "template": "plotly_white",
+            "modebar": MODEBAR,
             "height": 460,
             "margin": {"l": 64, "r": 16, "t": 40, "b": 44},
             "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"},

@@ -1,29 +1,25 @@
 """A data rate over time: how the controller, every fixed split and an oracle fare on a trace.
 
-A request's payload is sent at whatever rate the trace has while it is sent: it arrives when the
-rate, summed up over time, has carried all of its bits. The controller that decides is the very one
-that runs on a device; it knows only what the requests before have told it. Requests begin at fixed
-times and do not wait for each other.
+A request's payload is sent at whatever rate the trace has while it is sent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dscwb.controller import Controller
 from dscwb.cost import Floats
+from dscwb.study.playing import Clock, Codes, Requests, played
 from dscwb.study.study import Study
 from dscwb.traces import Trace
 from dscwb.units import (
-    BITS_PER_BYTE,
-    NO_OFFLOADING,
     Told,
+    format_number,
     format_percent,
     format_seconds,
     shown_name,
@@ -39,59 +35,176 @@ PARTS = {
     "without memory": {"window": 1, "weight": 1.0},
 }
 """The controllers that are replayed where nobody names others: it, and its parts switched off."""
+CHUNK = 1 << 16
+"""Requests that are computed at a time, so that memory is no matter of how many there are."""
+Column = TypeVar("Column", covariant=True)
+
+
+class Columns(Mapping[str, Column]):
+    """Columns by name, each computed when it is asked for."""
+
+    def __init__(self, names: tuple[str, ...], column: Callable[[str], Column]) -> None:
+        """Name them, and give the function that computes one."""
+        self._names, self._column = names, column
+
+    def __getitem__(self, name: str) -> Column:
+        """One column; KeyError for another name."""
+        if name not in self._names:
+            raise KeyError(name)
+        return self._column(name)
+
+    def __iter__(self) -> Iterator[str]:
+        """Their names."""
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._names)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Replay(Told):
-    """Every request of a trace under every strategy.
+    """Every request of a trace under every strategy: an oracle, controllers, each split for ever.
+
+    Only what the controllers took is kept; all else is computed when it is asked for.
 
     Attributes:
         times_s: When each request begins, ``(request,)``.
-        latencies_s: Its latency, ``(request, strategy)``, one column a strategy.
-        splits: The split that each strategy took, by name; the oracle's too.
-        trace: The trace.
-        deadline_s: What counts as too late.
+        taken: The split that each controller took, by its name, as an index into the study's
+            splits, ``(request,)``.
+        deadline_s: Requests that take longer are late.
+        unit: Of what the objective counts, ``s`` or ``J``.
+        requests: What each of them would take with each split.
     """
 
     times_s: Floats
-    latencies_s: pd.DataFrame
-    splits: pd.DataFrame
-    trace: Trace
+    taken: Mapping[str, Codes]
     deadline_s: float
+    unit: str
+    requests: Requests
+
+    @property
+    def strategies(self) -> tuple[str, ...]:
+        """Their names: the oracle, the controllers, the splits that are kept for ever."""
+        return (ORACLE, *self.taken, *self.requests.names)
+
+    @property
+    def latencies_s(self) -> Columns[Floats]:
+        """The latency of every request by the name of the strategy, ``(request,)`` each."""
+        return Columns(self.strategies, lambda name: self._values(name, joules=False))
+
+    @property
+    def costs(self) -> Columns[Floats]:
+        """What the objective counts of it, seconds or joules, ``(request,)`` each."""
+        return Columns(self.strategies, lambda name: self._values(name, joules=self.unit == "J"))
+
+    @property
+    def splits(self) -> Columns[pd.Series[Any]]:
+        """The split that each strategy takes, by name; the oracle's too, ``(request,)`` each."""
+        import pandas as pd
+
+        def column(name: str) -> pd.Series[Any]:
+            codes = self._codes(name)
+            names = pd.Index(self.requests.names)
+            named = pd.Categorical.from_codes(codes.astype(np.int64), categories=names)
+            return pd.Series(named, name=name)
+
+        return Columns(self.strategies, column)
+
+    @cached_property
+    def _fixed(self) -> tuple[dict[str, dict[str, float]], Codes]:
+        """What is told of each split kept for ever, and which of them is best request by request.
+
+        One split after the other, so that few arrays of all requests exist at the same time.
+        """
+        rows, best = {}, np.full(len(self.times_s), np.inf)
+        oracle = np.zeros(len(self.times_s), dtype=np.int16)
+        for i, name in enumerate(self.requests.names):
+            costs = self._values(name, joules=self.unit == "J")
+            better = costs < best
+            np.copyto(oracle, np.int16(i), where=better)
+            np.copyto(best, costs, where=better)
+            rows[name] = self._row(name, costs)
+        return rows, oracle
+
+    def _codes(self, name: str) -> Codes:
+        if name == ORACLE:
+            return self._fixed[1]
+        if name in self.taken:
+            return self.taken[name]
+        return np.full(len(self.times_s), self.requests.names.index(name), dtype=np.int16)
+
+    def _values(self, name: str, joules: bool) -> Floats:
+        """Seconds or joules of every request, ``(request,)``."""
+        values = np.empty(len(self.times_s))
+        codes = None if name in self.requests.names else self._codes(name)
+        for start in range(0, len(values), CHUNK):
+            part = slice(start, start + CHUNK)
+            if codes is None:
+                i = self.requests.names.index(name)
+                values[part] = self.requests.values(i, part, joules)
+                continue
+            for i in np.unique(codes[part]).tolist():
+                where = codes[part] == i
+                np.copyto(values[part], self.requests.values(i, part, joules), where=where)
+        return values
+
+    def _row(self, name: str, costs: Floats) -> dict[str, float]:
+        """What the table says of one strategy; its costs are not kept in order."""
+        late = costs if self.unit == "s" else self._values(name, joules=False)
+        codes, unit = self._codes(name), self.unit.lower()
+        told = {
+            f"mean_{unit}": float(costs.mean()),
+            "late": float((late > self.deadline_s).mean()),
+            "switches": float((codes[1:] != codes[:-1]).sum()),
+        }
+        with np.errstate(invalid="ignore"):  # between two that never end
+            found = np.quantile(costs, (0.5, 0.9, 0.99), overwrite_input=True)
+        names = (f"p{q}_{unit}" for q in (50, 90, 99))
+        return told | dict(zip(names, np.nan_to_num(found, nan=np.inf).tolist(), strict=True))
+
+    @cached_property
+    def _table(self) -> pd.DataFrame:
+        import pandas as pd
+
+        rows = {
+            name: self._row(name, self._values(name, joules=self.unit == "J"))
+            for name in (ORACLE, *self.taken)
+        }
+        unit = self.unit.lower()
+        mean, *quantiles = (f"{what}_{unit}" for what in ("mean", "p50", "p90", "p99"))
+        table = pd.DataFrame.from_dict(rows | self._fixed[0], orient="index")
+        table["switches"] = table["switches"].astype(int)
+        table["regret"] = table[mean] / table[mean][ORACLE] - 1
+        return table[[mean, *quantiles, "late", "switches", "regret"]].sort_values(
+            mean, kind="stable"
+        )
 
     def table(self) -> pd.DataFrame:
         """One row a strategy, the best mean first.
 
         Returns:
-            ``mean_s``, ``p50_s``, ``p90_s``, ``p99_s``, ``late`` (share of requests over the
-            deadline), ``switches`` and ``regret`` (mean latency over the oracle's, minus 1).
+            ``mean_s``, ``p50_s``, ``p90_s``, ``p99_s`` (of joules ``mean_j`` and so on), ``late``
+            (share of requests over the deadline), ``switches`` and ``regret`` (the mean over the
+            oracle's, minus 1).
         """
-        import pandas as pd
-
-        found = self.latencies_s
-        means = found.mean()
-        return pd.DataFrame(
-            {
-                "mean_s": means,
-                **{f"p{q}_s": found.quantile(q / 100) for q in (50, 90, 99)},
-                "late": (found > self.deadline_s).mean(),
-                "switches": (self.splits != self.splits.shift()).sum() - 1,
-                "regret": means / means[ORACLE] - 1,
-            }
-        ).sort_values("mean_s")
+        return self._table.copy()
 
     def summary(self) -> dict[str, str]:
         """The strategies in a few words each, the best of the fixed splits last."""
         table = self.table()
-        fixed = [name for name in table.index if name in set(self.splits[ORACLE])]
-        shown = [name for name in table.index if name == ORACLE or name in PARTS]
+        fixed = [name for name in table.index if name in self.requests.names]
+        shown = [name for name in table.index if name not in fixed]
         told = {}
         for name in [*shown, *fixed[:1]]:
-            row = table.loc[name]
+            mean, _, _, p99, _, switches, regret = table.loc[name]
+            in_mean, in_most = (
+                format_seconds(one) if self.unit == "s" else f"{format_number(one)} J"
+                for one in (mean, p99)
+            )
             told[shown_name(name) if name in fixed else name] = (
-                f"{format_seconds(row.mean_s)} in the mean, 99 % within "
-                f"{format_seconds(row.p99_s)}, {format_percent(row.regret)} over the oracle, "
-                f"{row.switches:.0f} switches"
+                f"{in_mean} in the mean, 99 % within {in_most}, {format_percent(regret)} over the "
+                f"oracle, {switches:.0f} switches"
             )
         return told
 
@@ -110,7 +223,7 @@ def replay(
     """Play a trace against an oracle, controllers, and every split kept for ever.
 
     Args:
-        study: What heads, tails and payloads cost; of latency.
+        study: What heads, tails and payloads cost, in seconds or joules.
         trace: The data rate over time, and the round trip where it has one.
         controllers: Options of `Controller` by the name of each; `PARTS` if left out. What is not
             given is taken from the trace's mean rate and the study's round trip.
@@ -121,132 +234,22 @@ def replay(
         server_load: Factor on the server's times, or a function from times in seconds to factors.
 
     Raises:
-        ValueError: The study is of energy, or a number is not above zero.
+        ValueError: A number is not above zero, or a controller has a strategy's name.
     """
-    import pandas as pd
-
-    if study.scenario.objective != "latency":
-        raise ValueError("A trace is replayed in latency, but the study's objective is energy.")
     for name, value in {"every_s": every_s, "timeout_s": timeout_s}.items():
         if not 0 < value < np.inf:
             raise ValueError(f"{name} is {value}; give seconds above zero.")
     size = min(study.batch_sizes) if batch_size is None else batch_size
-    times = np.arange(0, trace.duration_s, every_s)
-    loads = np.broadcast_to(
-        server_load(times) if callable(server_load) else server_load, times.shape
-    ).astype(np.float64)
-    parts = _Parts.of(study, study.row(size), trace, times, loads, timeout_s)
-    latencies, names = parts.latency_s, np.array(study.splits, dtype=object)
-    columns = {ORACLE: latencies.argmin(axis=1)}
-    policy = study.policy()
+    requests = Requests.of(study, study.row(size), trace, every_s, timeout_s, server_load)
+    policy, taken = study.policy(), {}
     start = {
         "data_rate_bps": float(np.average(trace.data_rates_bps, weights=trace.lengths_s)),
         "round_trip_s": study.scenario.link.round_trip_s,
     }
     for name, options in (PARTS if controllers is None else controllers).items():
-        clock = _Clock()
+        if name in (ORACLE, *study.splits):
+            raise ValueError(f"A controller is called {name!r}, as another strategy; rename it.")
+        clock = Clock()
         own = Controller(policy, clock=clock, **{**start, **options})
-        columns[name] = _played(own, clock, parts, size)
-    for i, name in enumerate(study.splits):
-        columns[name] = np.full(len(times), i)
-    rows = np.arange(len(times))
-    return Replay(
-        times,
-        pd.DataFrame({name: latencies[rows, taken] for name, taken in columns.items()}),
-        pd.DataFrame({name: names[taken] for name, taken in columns.items()}),
-        trace,
-        deadline_s,
-    )
-
-
-class _Clock:
-    now_s = 0.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-@dataclass(frozen=True, eq=False)
-class _Parts:
-    """What each request would take with each split, ``(request, split)`` where not said."""
-
-    names: tuple[str, ...]
-    times_s: Floats
-    sent_bytes: Floats  # (split,)
-    link_s: Floats
-    tail_s: Floats
-    latency_s: Floats
-    gave_up: NDArray[np.bool_]
-
-    @classmethod
-    def of(
-        cls, study: Study, row: int, trace: Trace, times: Floats, loads: Floats, timeout_s: float
-    ) -> _Parts:
-        lines, scenario = study.lines, study.scenario
-        heads, bits = lines.head_s[row], lines.bits[row]
-        tails = loads[:, None] * lines.tail_s[row] / scenario.server_load
-        sends = bits > 0
-        extra = np.broadcast_to(lines.link_s[row], tails.shape)
-        if trace.round_trips_s is not None:
-            own = trace.round_trips_s[trace.step(times)][:, None]
-            extra = extra + sends * (own - scenario.link.round_trip_s)
-        starts = times[:, None] + heads
-        link = np.where(sends, extra + arrived_s(trace, starts, bits) - starts, 0.0)
-        gave_up = sends & (link + tails > timeout_s)
-        alone = (
-            heads[study.splits.index(NO_OFFLOADING)] if NO_OFFLOADING in study.splits else np.inf
-        )
-        latency = heads + np.where(gave_up, timeout_s + alone - heads, link + tails)
-        latency = np.where(np.isnan(latency), np.inf, latency)
-        return cls(study.splits, times, bits / BITS_PER_BYTE, link, tails, latency, gave_up)
-
-
-def arrived_s(trace: Trace, starts_s: Floats, bits: Floats) -> Floats:
-    """When payloads have arrived that are sent from these times on; the trace repeats.
-
-    Args:
-        trace: The data rate over time.
-        starts_s: Seconds, any shape.
-        bits: Bits to send, of a shape that broadcasts with it.
-
-    Returns:
-        Seconds; infinite on a link that is down for ever.
-    """
-    carried = np.concatenate(([0.0], np.cumsum(trace.data_rates_bps * trace.lengths_s)))
-    period, whole = trace.duration_s, carried[-1]
-    if not whole:
-        return np.where(bits > 0, np.inf, starts_s)
-    laps, within = np.divmod(starts_s, period)
-    step = trace.step(within)
-    before = carried[step] + trace.data_rates_bps[step] * (within - trace.times_s[step])
-    more, rest = np.divmod(before + bits, whole)
-    # The first step at whose end so much has been carried.
-    at = np.minimum(np.searchsorted(carried[1:], rest, side="left"), len(trace.times_s) - 1)
-    rate = trace.data_rates_bps[at]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        into = np.where(rest > carried[at], (rest - carried[at]) / rate, 0.0)
-    done: Floats = (laps + more) * period + trace.times_s[at] + into
-    return np.where(bits > 0, np.maximum(done, starts_s), starts_s)
-
-
-def _played(
-    controller: Controller, clock: _Clock, parts: _Parts, batch_size: int
-) -> NDArray[np.intp]:
-    """What a controller takes, request after request."""
-    index = {name: i for i, name in enumerate(parts.names)}
-    taken = np.empty(len(parts.times_s), dtype=np.intp)
-    for k, now_s in enumerate(parts.times_s.tolist()):
-        clock.now_s = now_s
-        name = controller.choose(batch_size)
-        i = taken[k] = index[name]
-        clock.now_s = now_s + parts.latency_s[k, i]
-        seen = SimpleNamespace(
-            split=name,
-            why="no answer" if parts.gave_up[k, i] else "",
-            sent_bytes=int(parts.sent_bytes[i]),
-            link_s=float(parts.link_s[k, i]),
-            queue_s=0.0,
-            tail_s=float(parts.tail_s[k, i]),
-        )
-        controller.observe(batch_size, seen)
-    return taken
+        taken[name] = played(own, clock, requests, size)
+    return Replay(requests.times_s, taken, deadline_s, study.unit, requests)

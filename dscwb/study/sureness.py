@@ -26,7 +26,7 @@ from dscwb.cost import Floats
 from dscwb.envelope import best_split
 from dscwb.profiles.resampling import same_passes
 from dscwb.study.confidence import DECIDED_FROM, OTHER_STUDY, Confidence
-from dscwb.units import format_number, format_percent
+from dscwb.units import as_choice, format_number, format_percent
 
 if TYPE_CHECKING:
     from dscwb.study.study import Study
@@ -137,7 +137,7 @@ def robust(study: Study) -> NDArray[np.bool_]:
     return same
 
 
-def _doubt(study: Study, batch_size: int) -> str:
+def doubt(study: Study, batch_size: int) -> str:
     """Whose times behind this batch size are biased or unreliable, in words; empty for nobody's.
 
     Passes drawn again scatter around the same wrong times, so no bootstrap sees that.
@@ -156,14 +156,14 @@ def undecided(study: Study, by_measurements: NDArray[np.bool_]) -> NDArray[np.bo
         study: The study.
         by_measurements: `Confidence.undecided`, ``(batch, rate)``.
     """
-    doubted = np.array([bool(_doubt(study, size)) for size in study.batch_sizes], dtype=np.bool_)
+    doubted = np.array([bool(doubt(study, size)) for size in study.batch_sizes], dtype=np.bool_)
     hatched: NDArray[np.bool_] = by_measurements | doubted[:, None]
     return hatched
 
 
 def about_times(study: Study) -> str:
     """At which batch sizes the times are biased or unreliable, for captions; empty at none."""
-    sizes = ", ".join(str(size) for size in study.batch_sizes if _doubt(study, size))
+    sizes = ", ".join(str(size) for size in study.batch_sizes if doubt(study, size))
     return f"times at batch size {sizes} are biased or unreliable" if sizes else ""
 
 
@@ -174,7 +174,7 @@ def about_models(study: Study) -> str:
         return ""
     share = float(1 - robust(study).mean())
     some = format_percent(share) if share else "none"
-    return _capital(f"{labels}: in {some} of these states another split would then be best.")
+    return capital(f"{labels}: in {some} of these states another split would then be best.")
 
 
 def how_sure(
@@ -198,29 +198,25 @@ def how_sure(
         'no offloading'
     """
     best, errors = study.at(batch_size, data_rate_bps), model_errors(study)
-    flips = _flips(study, batch_size, best.data_rate_bps, best.split, errors)
+    flips = flips_of(study, batch_size, best.data_rate_bps, best.split, errors)
     probability, measured, status = None, "", "not sure"
     if confidence is not None:
         sources = [(one.edge, one.server, one.scenario) for one in (study, confidence.study)]
         if sources[0] != sources[1]:
             raise ValueError(OTHER_STUDY)
-        whose = _measured(confidence)
+        whose = measured_by(confidence)
         if not whose and len(errors) < 2:
             measured = "how sure is not known (times without spread)"
         else:
             probability = confidence.at(batch_size, data_rate_bps)
-            # What is too little is never told as a share that would be enough.
-            decided = probability >= DECIDED_FROM
-            shown = probability if decided else min(probability, DECIDED_FROM - 0.01)
-            measured = ">99 %" if shown > 0.995 else format_percent(shown)
-            measured = f"{measured} by {whose}" if whose else ""
-    if doubted := _doubt(study, batch_size):
+            measured = f"{in_percent(probability)} by {whose}" if whose else ""
+    if doubted := doubt(study, batch_size):
         measured = f"not sure: {doubted}"
     elif probability is not None and probability >= DECIDED_FROM:
         inside = any(flip.inside for flip in flips)
         status = "sure if the model is right" if inside else "sure"
     elif measured and probability is not None:
-        rival = f", against {best.runner_up}" if best.runner_up else ""
+        rival = f", against {as_choice(best.runner_up)}" if best.runner_up else ""
         measured = f"not sure: {measured}{rival}"
     right = "both models are right"
     if len(errors) == 1:
@@ -230,11 +226,11 @@ def how_sure(
         "sure if the model is right": (f"sure if {right}: ", ", but "),
         "not sure": ("", "; "),
     }[status]
-    why = start + link.join(filter(None, (measured, _modelled(errors, flips))))
-    return HowSure(best.split, status, probability, errors, flips, _capital(why))
+    why = start + link.join(filter(None, (measured, if_off(errors, flips))))
+    return HowSure(best.split, status, probability, errors, flips, capital(why))
 
 
-def _flips(
+def flips_of(
     study: Study, batch_size: int, rate_bps: float, split: str, errors: Sequence[ModelError]
 ) -> tuple[Flip, ...]:
     """Where another line falls below the best on the way to each corner, and beyond it.
@@ -247,7 +243,8 @@ def _flips(
     for off, rise in _corners(study, errors) if rate_bps else ():
         nears = rise[row, chosen] - rise[row]
         reached = np.full(len(costs), np.inf)
-        np.divide(costs - costs[chosen], nears, out=reached, where=nears > 0)
+        possible = (nears > 0) & ~np.isnan(costs)  # copies of a payload may be unknown
+        np.divide(costs - costs[chosen], nears, out=reached, where=possible)
         other = int(np.argmin(reached))
         way = float(reached[other])
         device, server = (1 + way * (corner - 1) for corner in off)
@@ -256,7 +253,7 @@ def _flips(
     return tuple(flip for _, flip in sorted(found, key=lambda one: one[0]))
 
 
-def _measured(confidence: Confidence) -> str:
+def measured_by(confidence: Confidence) -> str:
     """Whose measurements a bootstrap speaks for, in words; empty where none have a spread."""
     edge, server = confidence.study.edge.passes, confidence.study.server.passes
     # Those of an assumed server, drawn together with the device's.
@@ -267,7 +264,7 @@ def _measured(confidence: Confidence) -> str:
     return "the measurements of both machines" if device else "the server's measurements"
 
 
-def _modelled(errors: Sequence[ModelError], flips: Sequence[Flip]) -> str:
+def if_off(errors: Sequence[ModelError], flips: Sequence[Flip]) -> str:
     """Whether the answer stays where models and assumptions may be off, in words."""
     if not errors:
         return ""
@@ -275,7 +272,7 @@ def _modelled(errors: Sequence[ModelError], flips: Sequence[Flip]) -> str:
     if flips and flips[0].inside:
         both = (("device", flips[0].device), ("server", flips[0].server))
         off = " and ".join(f"the {name} {_speed(factor)}" for name, factor in both if factor != 1)
-        return f"with {off}, {flips[0].split} would be best ({labels})"
+        return f"with {off}, {as_choice(flips[0].split)} would be best ({labels})"
     until = "even if both are off at once"
     if len(errors) == 1:
         machine = errors[0].machine
@@ -284,7 +281,15 @@ def _modelled(errors: Sequence[ModelError], flips: Sequence[Flip]) -> str:
     return f"the answer stays the same {until} ({labels})"
 
 
-def _capital(words: str) -> str:
+def in_percent(probability: float) -> str:
+    """Share of the replicates; what is too little is never told as one that would be enough."""
+    decided = probability >= DECIDED_FROM
+    shown = probability if decided else min(probability, DECIDED_FROM - 0.01)
+    return ">99 %" if shown > 0.995 else format_percent(shown)
+
+
+def capital(words: str) -> str:
+    """The beginning of a sentence."""
     return words[:1].upper() + words[1:]
 
 

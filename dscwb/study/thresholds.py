@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dscwb.cost import Floats
 from dscwb.policy import Choice, Interval, Origin, Plane, Policy, Thresholds
 from dscwb.profiles.records import Profile
 from dscwb.study.confidence import OTHER_STUDY, Confidence
@@ -87,20 +88,49 @@ def policy_of(study: Study, confidence: Confidence | None = None) -> Policy:
 def _planes(study: Study, row: int, choices: Sequence[Choice]) -> tuple[Plane, ...]:
     """Every split that some data rate and load may make the best, the payload rising.
 
-    One that another undercuts, or equals, in all three of base, tail and bits never is.
+    One that another undercuts, or equals, in all three of base, tail and bits never is, nor is one
+    that two others undercut so in a mixture of them. What sends nothing stays for a link that is
+    down.
     """
     lines, load = study.lines, study.scenario.server_load
-    tails = study.scenario.second_costs[1] * lines.tail_s[row] / load
+    tails_s, energy = lines.tail_s[row] / load, study.scenario.objective == "energy"
+    tails = study.scenario.second_costs[1] * tails_s
     bases = study.intercepts[row] - load * tails
+    sends = lines.bits[row] > 0
     terms = np.stack([study.slopes[row], bases, tails], axis=1)
     kept: list[int] = []
     for i in np.lexsort(terms.T[::-1]).tolist():  # what is undercut comes after what undercuts it
-        if np.isfinite(terms[i]).all() and not any((terms[j] <= terms[i]).all() for j in kept):
+        lower = not sends[i] or not any((terms[j] <= terms[i]).all() for j in kept)
+        if np.isfinite(terms[i]).all() and lower:
             kept.append(i)
+    for i in kept[::-1]:
+        others = [j for j in kept if j != i]
+        if sends[i] and _undercut(terms[i], terms[others]):
+            kept = others
     return tuple(
-        Plane(choices[i], max(0.0, float(bases[i])), float(tails[i]), float(terms[i, 0]))
+        Plane(
+            choices[i],
+            max(0.0, float(bases[i])),
+            float(tails[i]),
+            float(terms[i, 0]),
+            float(tails_s[i]) if energy else None,
+        )
         for i in kept
     )
+
+
+def _undercut(one: Floats, others: Floats) -> bool:
+    """Whether a mixture of two of these, ``(other, 3)``, is nowhere above this one, ``(3,)``.
+
+    A share x of p and 1 - x of q fits where x (p - q) <= one - q in each of the three.
+    """
+    rises, room = others[:, None] - others, one - others  # (p, q, 3), (q, 3)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        bounds = room / rises
+    high = np.where(rises > 0, bounds, 1.0).min(axis=2)
+    low = np.where(rises < 0, bounds, 0.0).max(axis=2)
+    possible = ((rises != 0) | (room >= 0)).all(axis=2)
+    return bool((possible & (np.maximum(low, 0) <= np.minimum(high, 1))).any())
 
 
 def fingerprint(profile: Profile) -> str:

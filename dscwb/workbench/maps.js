@@ -1,11 +1,8 @@
 // The two maps over data rate and batch size: which split is best, and what choosing it gains.
 
 const MAP_MARGINS = [38, 14, 25, 36];
-const UNDECIDED_INKS = ["rgba(0, 0, 0, 0.75)", "rgba(255, 255, 255, 0.75)"]; // seen on any colour
+const DOUBT_INKS = ["rgba(0, 0, 0, 0.75)", "rgba(255, 255, 255, 0.75)"]; // seen on any colour
 const FEW_REGIONS = 12; // of more, wide borders would hide what lies between them
-const GAIN_ANCHORS = [[255, 255, 217], [237, 248, 177], [199, 233, 180], [127, 205, 187],
-  [65, 182, 196], [29, 145, 192], [34, 94, 168], [37, 52, 148], [8, 29, 88]]; // ColorBrewer's YlGnBu
-const GAIN_LEVELS = [0.25, 0.5, 0.75];
 const RATE_STEP = 0.02; // of the exponent of ten, as the slider of data rates
 // What keys do to a map: steps of the rate, rows.
 const STEPS = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1],
@@ -66,8 +63,8 @@ function drawRegions(pen, study, pieces) {
   const { candidates } = study;
   pieces.forEach(({ splits, edges }, row) => {
     const [top, height] = rowBox(pen, study, row);
-    splits.forEach((split, k) => {
-      pen.box(edges[k], top, edges[k + 1] - edges[k], height, candidates[split].colour);
+    splits.forEach((split, k) => { // each under the next one: no seam between two
+      pen.box(edges[k], top, pen.right - edges[k], height, candidates[split].colour);
     });
   });
   drawBorders(pen, study, pieces);
@@ -123,15 +120,14 @@ function labelRegions(pen, study, pieces) {
 
 // Hatches where nobody knows which split is best, dots where the answer hangs on a model.
 function drawDoubts(pen, { study, confidence }) {
-  const hatch = pen.hatch(UNDECIDED_INKS), dots = pen.dots(UNDECIDED_INKS);
+  const hatch = pen.hatch(DOUBT_INKS), dots = pen.dots(DOUBT_INKS);
+  const x = (rate) => rateX(pen, study, rate), edges = (confidence?.edges_bps ?? []).map(x);
   study.batchSizes.forEach((size, row) => {
-    const [top, height] = rowBox(pen, study, row), known = confidence?.batch_sizes.indexOf(size) ?? -1;
-    const edges = (confidence?.edges_bps ?? []).map((rate) => rateX(pen, study, rate));
-    const fill = (pattern, from, to) => to > from && pen.box(from, top, to - from, height, pattern);
-    if (known >= 0) runs(confidence.undecided[known], (from, to) => fill(hatch, edges[from], edges[to]));
-    for (const [from, to] of study.fragile(row)) {
-      fill(dots, ...[from, to].map((rate) => rateX(pen, study, rate)));
-    }
+    const [top, height] = rowBox(pen, study, row);
+    const fill = (pattern, from, to) => pen.box(from, top, to - from, height, pattern);
+    const undecided = confidence?.undecided[confidence.batch_sizes.indexOf(size)] ?? [];
+    runs(undecided, (from, to) => fill(hatch, edges[from], edges[to]));
+    for (const [from, to] of study.fragile(row)) fill(dots, x(from), x(to));
   });
 }
 
@@ -147,80 +143,6 @@ function runs(values, found) {
   }
 }
 
-// --- the map of gains ----------------------------------------------------------------------------
-
-function gainShade(share) {
-  const at = Math.min(1, Math.max(0, share)) * (GAIN_ANCHORS.length - 1), k = Math.min(Math.floor(at), 7);
-  return GAIN_ANCHORS[k].map((one, i) => Math.round(one + (at - k) * (GAIN_ANCHORS[k + 1][i] - one)));
-}
-
-const gainInk = (share) => inkOn(`rgb(${gainShade(share)})`);
-
-// As pixels of an image: alpha, blue, green, red.
-const GAIN_PIXELS = Uint32Array.from({ length: 256 }, (_, k) => {
-  const [red, green, blue] = gainShade(k / 255);
-  return (255 << 24) | (blue << 16) | (green << 8) | red;
-});
-
-// One pixel of the image a row and a column of the screen; clear where the baseline is impossible.
-function gainImage(study, baseline, columns) {
-  const rows = rowsOf(study), pixels = new Uint32Array(rows * columns), { intercept, slope } = study;
-  const axis = rateAxis(study);
-  const rates = Float64Array.from({ length: columns }, (_, k) => axis.value((k + 0.5) / columns));
-  study.envelopes.forEach(({ splits, rates: changes }, row) => {
-    const fixed = study.index(row, baseline), from = (rows - 1 - row) * columns;
-    if (isNaN(intercept[fixed])) return;
-    for (let k = 0, piece = 0, best = study.index(row, splits[0]); k < columns; k += 1) {
-      while (piece < changes.length && changes[piece] < rates[k]) {
-        piece += 1;
-        best = study.index(row, splits[piece]);
-      }
-      const cost = intercept[best] + slope[best] / rates[k];
-      const saved = 1 - cost / (intercept[fixed] + slope[fixed] / rates[k]);
-      pixels[from + k] = GAIN_PIXELS[Math.round(255 * Math.min(1, Math.max(0, saved || 0)))];
-    }
-  });
-  const image = document.createElement("canvas");
-  Object.assign(image, { width: columns, height: rows });
-  const bytes = new Uint8ClampedArray(pixels.buffer);
-  image.getContext("2d").putImageData(new ImageData(bytes, columns, rows), 0, 0);
-  return image;
-}
-
-// Where the gain rises above a level or falls below it: 1/r of (a + s/r) = (1 - g) (A + S/r) is
-// known exactly, for every piece of the envelope.
-function levelEdges(pen, study, row, baseline, level) {
-  const { splits, rates } = study.envelopes[row], fixed = study.index(row, baseline);
-  const ends = [study.low, ...rates.map((one) => Math.min(study.high, Math.max(study.low, one))), study.high];
-  const edges = [];
-  const above = (rate) => study.gainAt(row, rate, baseline) >= level;
-  if (above(study.low)) edges.push(pen.x);
-  splits.forEach((split, k) => {
-    const best = study.index(row, split), left = 1 - level;
-    const rate = (left * study.slope[fixed] - study.slope[best])
-      / (study.intercept[best] - left * study.intercept[fixed]);
-    if (rate > ends[k] && rate < ends[k + 1]) edges.push(rateX(pen, study, rate));
-  });
-  if (edges.length % 2) edges.push(pen.right);
-  return edges;
-}
-
-function drawGains(pen, { study, baseline }) {
-  const image = gainImage(study, baseline, Math.round(pen.w * pen.dpr));
-  pen.brush.imageSmoothingEnabled = false;
-  pen.brush.drawImage(image, pen.x, pen.y, pen.w, pen.h);
-  for (const level of GAIN_LEVELS) {
-    const edges = study.batchSizes.map((_, row) => levelEdges(pen, study, row, baseline, level));
-    pen.lines(outline(pen, study, edges), gainInk(level), 1);
-  }
-  const nowhere = pen.hatch([IMPOSSIBLE]);
-  study.batchSizes.forEach((_, row) => {
-    if (!isNaN(study.intercept[study.index(row, baseline)])) return;
-    const [top, height] = rowBox(pen, study, row);
-    pen.box(pen.x, top, pen.w, height, nowhere);
-  });
-}
-
 // --- what both share -----------------------------------------------------------------------------
 
 function drawMapAxes(pen, study) {
@@ -231,7 +153,8 @@ function drawMapAxes(pen, study) {
   for (const row of labelledRows(study, pen.h / rowsOf(study), measured)) {
     const y = rowMiddle(pen, study, row);
     pen.line([[pen.x - 4, y], [pen.x, y]], pen.theme.quiet);
-    pen.text(`${study.batchSizes[row]}`, pen.x - 7, y, { align: "right", weight: measured[row] ? "" : "italic" });
+    const weight = measured[row] ? "" : "italic";
+    pen.text(`${study.batchSizes[row]}`, pen.x - 7, y, { align: "right", weight });
   }
 }
 
@@ -259,12 +182,10 @@ function markMap(pen, { study, row, rate, lit, pinned }) {
   });
   if (rate < study.low || rate > study.high) return;
   const x = rateX(pen, study, rate), y = rowMiddle(pen, study, row);
-  pen.inside(() => {
-    for (const [colour, dash] of [["rgba(255, 255, 255, 0.8)", []], ["rgba(0, 0, 0, 0.8)", [4, 4]]]) {
-      pen.down(x, colour, 1, dash);
-      pen.across(y, colour, 1, dash);
-    }
-  });
+  for (const [colour, dash] of [["rgba(255, 255, 255, 0.8)", []], ["rgba(0, 0, 0, 0.8)", [4, 4]]]) {
+    pen.down(x, colour, 1, dash);
+    pen.across(y, colour, 1, dash);
+  }
   pen.circle(x, y, 6, WHITE, BLACK, 2.5); // stands out on every colour
 }
 
@@ -279,21 +200,22 @@ function underMap({ study }, plot, x, y) {
 function keyed({ study, row, rate, best }, key) {
   if (key === "Enter") return { pin: best };
   if (!STEPS[key]) return null;
-  const [rates, rows] = STEPS[key], within = (low, value, high) => Math.min(high, Math.max(low, value));
+  const [rates, rows] = STEPS[key], wanted = rate * 10 ** (RATE_STEP * rates);
   return {
-    row: within(0, row + rows, rowsOf(study) - 1),
-    rate: within(study.low, rate * 10 ** (RATE_STEP * rates), study.high),
+    row: Math.min(rowsOf(study) - 1, Math.max(0, row + rows)),
+    rate: Math.min(study.high, Math.max(study.low, wanted)),
   };
 }
 
 const mapOf = (view) => ({
   margins: MAP_MARGINS, steers: true, keyed, mark: markMap, at: underMap,
-  tip: ({ study }, { row, rate, split }) => tipWords(study, row, rate, split), ...view,
+  tip: splitTip, ...view,
 });
 
 const bestSplitMap = mapOf({
   name: "splits",
-  title: () => ["Best split", "by data rate and batch size"],
+  title: ({ study }) => ["Best split",
+    `a split is best in ${formatPercent(study.usefulness)} of the states shown`],
   key: splitKey,
   turns: () => [],
   still(pen, ctx) {
@@ -309,44 +231,15 @@ const bestSplitMap = mapOf({
 
 // The splits that are best somewhere, and the pinned one.
 function splitKey({ study, pinned, confidence }) {
-  const { candidates, chosen } = study, shown = new Set([...chosen, ...(pinned === null ? [] : [pinned])]);
-  const chips = [...shown].sort((a, b) => a - b).map((split) => {
-    const { colour, shown: words } = candidates[split];
+  const shown = new Set([...study.chosen, ...(pinned === null ? [] : [pinned])]);
+  const entries = [...shown].sort((a, b) => a - b).map((split) => {
+    const { colour, shown: words } = study.candidates[split];
     return { mark: swatch(colour), words, split, look: colour };
   });
-  const doubts = [];
+  const add = (words, patternOf) => entries.push({ mark: patterned(patternOf), words });
   if (confidence?.undecided.some((row) => row.includes(true))) {
-    doubts.push({ mark: patterned((pen) => pen.hatch([pen.theme.text])), words: "undecided: noise" });
+    add("undecided: noise", (pen) => pen.hatch([pen.theme.text]));
   }
-  if (study.batchSizes.some((_, row) => study.fragile(row).length)) {
-    doubts.push({ mark: patterned((pen) => pen.dots([pen.theme.text])), words: "only if the model is right" });
-  }
-  return [...chips, ...doubts];
-}
-
-const gainMap = mapOf({
-  name: "gains",
-  title: ({ study, baseline }) => [`Gain over ${study.candidates[baseline].shown}`,
-    study.unit === "J" ? "energy saved by the best split" : "time saved by the best split"],
-  key({ study, baseline }) {
-    const every = study.batchSizes.every((_, row) => !isNaN(study.intercept[study.index(row, baseline)]));
-    const scale = { mark: gainScale, wide: SCALE_PX, words: "0 to 100 %, a line each 25 %" };
-    const words = `${study.candidates[baseline].shown} is not possible`;
-    return every ? [scale] : [scale, { mark: patterned((pen) => pen.hatch([IMPOSSIBLE])), words }];
-  },
-  turns: ({ baseline }) => [baseline],
-  still(pen, ctx) {
-    pen.inside(() => drawGains(pen, ctx));
-    drawMapAxes(pen, ctx.study);
-  },
-});
-
-const SCALE_PX = 92;
-
-function gainScale(pen, x, y) {
-  for (let k = 0; k < SCALE_PX; k += 1) pen.box(x + k, y + 1, 1.5, 12, `rgb(${gainShade(k / SCALE_PX)})`);
-  for (const level of GAIN_LEVELS) {
-    pen.line([[x + level * SCALE_PX, y + 1], [x + level * SCALE_PX, y + 13]], gainInk(level));
-  }
-  pen.border(x + 0.5, y + 1, SCALE_PX - 1, 12, pen.theme.quiet);
+  if (study.errors.length) add("only if the model is right", (pen) => pen.dots([pen.theme.text]));
+  return entries;
 }

@@ -49,11 +49,17 @@ function inkOn(...colours) {
 
 // --- the pen -------------------------------------------------------------------------------------
 
+const MANY = 5000; // texts whose widths are remembered, since measuring takes longer than drawing
+const widths = new Map(), tiles = new Map();
+
+const touch = (one, other) => one.left < other.right && other.left < one.right
+  && one.top < other.foot && other.top < one.foot;
+
 // Draws on one canvas of `width` by `height` pixels of the page; x, y, w, h is the plot within its
 // axes. `words` remembers where every text stands, for those who ask whether two of them touch.
 class Pen {
   constructor(brush, frame, theme) {
-    Object.assign(this, frame, { brush, theme, words: [], tiles: {} });
+    Object.assign(this, frame, { brush, theme, words: [], patterns: {} });
   }
 
   get right() { return this.x + this.w; }
@@ -67,11 +73,16 @@ class Pen {
     return this;
   }
 
-  font(weight = "", size = TEXT_PX) { this.brush.font = `${weight} ${size}px ${this.theme.font}`; }
+  fontOf(weight) { return `${weight} ${TEXT_PX}px ${this.theme.font}`; }
 
   widthOf(words, weight = "") {
-    this.font(weight);
-    return this.brush.measureText(words).width;
+    const font = this.fontOf(weight), key = `${font} ${words}`;
+    if (widths.size > MANY) widths.clear();
+    if (!widths.has(key)) {
+      this.brush.font = font;
+      widths.set(key, this.brush.measureText(words).width);
+    }
+    return widths.get(key);
   }
 
   // The words where they fit; else their end, from the front of a word or of a part of a name.
@@ -84,18 +95,21 @@ class Pen {
     return this.widthOf(kept, weight) <= width ? kept : "";
   }
 
-  // A halo in this colour keeps words readable on lines and patterns.
-  text(words, x, y, { align = "center", colour = this.theme.text, weight = "", halo = null } = {}) {
+  // A halo in this colour keeps words readable on lines and patterns; `shy` ones touch no others.
+  text(words, x, y, options = {}) {
+    const { align = "center", colour = this.theme.text, weight = "", halo, shy } = options;
     if (!words) return;
-    const wide = this.widthOf(words, weight), { brush } = this;
-    Object.assign(brush, { fillStyle: colour, textAlign: align, textBaseline: "middle" });
+    const wide = this.widthOf(words, weight), font = this.fontOf(weight), { brush } = this;
+    const left = x - wide * { left: 0, center: 0.5, right: 1 }[align], half = TEXT_PX / 2;
+    const place = { words, left, right: left + wide, top: y - half, foot: y + half };
+    if (shy && this.words.some((other) => touch(place, other))) return;
+    Object.assign(brush, { font, fillStyle: colour, textAlign: align, textBaseline: "middle" });
     if (halo) {
       Object.assign(brush, { strokeStyle: halo, lineWidth: 3, lineJoin: "round" });
       brush.strokeText(words, x, y);
     }
     brush.fillText(words, x, y);
-    const left = x - wide * { left: 0, center: 0.5, right: 1 }[align];
-    this.words.push({ words, left, right: left + wide, top: y - TEXT_PX / 2, foot: y + TEXT_PX / 2 });
+    this.words.push(place);
   }
 
   // As near to x as the canvas's edges allow.
@@ -184,29 +198,30 @@ class Pen {
   // --- patterns, of one colour or of two side by side ------------------------------------------
 
   hatch(colours, step = 7) {
-    return this.tiled(`hatch ${colours} ${step}`, step, (brush, side) => colours.forEach((colour, k) => {
-      brush.fillStyle = colour;
+    return this.tiled(`hatch ${colours} ${step}`, step, (brush, side, k) => {
       for (let y = 0; y < side; y += 1) {
         brush.fillRect((side - y + k * 1.4 * this.dpr) % side, y, this.dpr, 1);
       }
-    }));
+    }, colours);
   }
 
   dots(colours, step = 5) {
-    return this.tiled(`dots ${colours} ${step}`, step, (brush, side) => colours.forEach((colour, k) => {
-      brush.fillStyle = colour;
+    return this.tiled(`dots ${colours} ${step}`, step, (brush, side, k) => {
       brush.fillRect(k * side / 2, k * side / 2, this.dpr, this.dpr);
-    }));
+    }, colours);
   }
 
-  tiled(name, step, draw) {
-    if (this.tiles[name]) return this.tiles[name];
-    const tile = document.createElement("canvas");
-    const side = tile.width = tile.height = Math.round(step * this.dpr);
-    draw(tile.getContext("2d"), side);
-    const pattern = this.brush.createPattern(tile, "repeat");
+  tiled(name, step, draw, colours) {
+    if (this.patterns[name]) return this.patterns[name];
+    const key = `${name} ${this.dpr}`, tile = tiles.get(key) ?? document.createElement("canvas");
+    if (!tiles.has(key)) {
+      const side = tile.width = tile.height = Math.round(step * this.dpr);
+      const brush = tile.getContext("2d");
+      colours.forEach((fillStyle, k) => draw(Object.assign(brush, { fillStyle }), side, k));
+      tiles.set(key, tile);
+    }
+    const pattern = this.patterns[name] = this.brush.createPattern(tile, "repeat");
     pattern.setTransform(new DOMMatrix([1 / this.dpr, 0, 0, 1 / this.dpr, 0, 0]));
-    this.tiles[name] = pattern;
     return pattern;
   }
 }

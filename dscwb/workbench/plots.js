@@ -11,6 +11,7 @@
 //   at(ctx, plot, x, y)  the place under a hand: {row, rate, split, …}
 //   tip(ctx, place)   the lines of the label under a hand
 //   below             pixels under the plot that a hand may point into as well
+//   picks             whether keys go from split to split
 //   steers            whether pressing in it sets row and rate of that place
 
 const LABEL_GAP = 10, ROW_PX = 15; // between two labels side by side, from line to line
@@ -26,7 +27,8 @@ class Axis {
   constructor(low, high, labelOf) { Object.assign(this, { low, high, labelOf }); }
 
   share(value) {
-    return this.low ? Math.log(value / this.low) / Math.log(this.high / this.low) : value / this.high;
+    const { low, high } = this;
+    return low ? Math.log(value / low) / Math.log(high / low) : value / high;
   }
 
   value(share) {
@@ -38,7 +40,8 @@ class Axis {
     if (!this.low) {
       const decade = 10 ** Math.floor(Math.log10(this.high) - 1);
       for (const step of [1, 2, 5, 10, 20, 50, 100].map((one) => one * decade)) {
-        yield Array.from({ length: Math.floor(this.high / step * (1 + 1e-9)) + 1 }, (_, k) => k * step);
+        const length = Math.floor(this.high / step * (1 + 1e-9)) + 1;
+        yield Array.from({ length }, (_, k) => k * step);
       }
       return;
     }
@@ -57,16 +60,26 @@ class Axis {
   ticks(pixels, sizeOf) {
     let chosen = [];
     for (const values of this.candidates()) {
-      chosen = values.map((value) => ({ value, share: this.share(value), label: this.labelOf(value) }));
-      const fits = chosen.every(({ share, label }, k) => !k || (share - chosen[k - 1].share) * pixels
-        >= (sizeOf(label) + sizeOf(chosen[k - 1].label)) / 2 + LABEL_GAP);
+      chosen = values.map((value) => {
+        const label = this.labelOf(value);
+        return { share: this.share(value), label, half: (sizeOf(label) + LABEL_GAP) / 2 };
+      });
+      const fits = chosen.every(({ share, half }, k) =>
+        !k || (share - chosen[k - 1].share) * pixels >= half + chosen[k - 1].half);
       if (fits && chosen.length <= MAX_TICKS) break;
     }
     return chosen;
   }
 }
 
-const rateAxis = ({ low, high }) => new Axis(low, high, (rate) => prefixed(rate, "", ["G", "M", "k", ""]).trim());
+const rateLabel = (rate) => prefixed(rate, "", ["G", "M", "k", ""]).trim();
+const rateAxis = ({ low, high }) => new Axis(low, high, rateLabel);
+
+// What most views say under a hand.
+function splitTip({ study, baseline, confidence }, { row, rate, split }) {
+  const sure = sureOf(confidence, study.batchSizes[row], rate);
+  return tipWords(study, row, rate, split, { sure, over: baseline });
+}
 
 // Ticks, labels and title under a plot.
 function drawFootAxis(pen, axis, title, grid = false) {
@@ -177,7 +190,8 @@ const stroke = (colour, width, dash) => (pen, x, y) =>
 // hand can light them and pin them; what stays the same stays the same element.
 function fillKey(container, view, ctx) {
   const entries = view.key(ctx), { theme } = ctx;
-  const says = JSON.stringify([theme.text, theme.paper, entries.map(({ words, split, look }) => [words, split, look])]);
+  const looks = entries.map(({ words, split, look }) => [words, split, look]);
+  const says = JSON.stringify([theme.text, theme.paper, looks]);
   if (container.dataset.says !== says) {
     container.dataset.says = says;
     container.replaceChildren(...entries.map((entry) => keyEntry(entry, theme)));

@@ -2,47 +2,42 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import replace
-from datetime import UTC, datetime
-from functools import partial
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import ipywidgets as widgets
+import numpy as np
 import plotly.graph_objects as go
 
 from dscwb.devices.machines import Library
 from dscwb.figures import save_figure
-from dscwb.figures.save import FigureError
 from dscwb.profiles.library import PathLike, ProfileLike
-from dscwb.study import Study
+from dscwb.study import Study, sweep
 from dscwb.study.confidence import Confidence
+from dscwb.study.sureness import undecided
 from dscwb.study.tables import FORMATS
-from dscwb.workbench.canvas import Canvas
-from dscwb.workbench.controls import Controls, KeepKeys, Line, button, folded
+from dscwb.workbench.answer import answer, sure_of
+from dscwb.workbench.figure import figure
+from dscwb.workbench.fitted import fitted, machines_of, started, study_of
 from dscwb.workbench.hatching import REPLICATES, Hatching
-from dscwb.workbench.shown import Shown, View, completed, shown
-from dscwb.workbench.state import KNOBS, State, Value
-from dscwb.workbench.static import Static, figure
+from dscwb.workbench.page import checked, framed, page
+from dscwb.workbench.pair import pair
+from dscwb.workbench.screen import Screen, pair_key, tables
+from dscwb.workbench.state import ASSUMED, KNOBS, State, Value
+from dscwb.writing import atomically
 
-Backend = Literal["canvas", "static"]
-
-BACKENDS: dict[str, type[View]] = {"canvas": Canvas, "static": Static}
 EXPORT_WIDTH = 1280  # pixels: two maps side by side
-EXPORTS = {
-    **{kind: kind.lower() for kind in ("PNG", "SVG", "PDF", "HTML", "CSV", "Parquet")},
-    "Policy": "json",
-}
-"""Buttons and the endings of the files that they write."""
+LINKED = ("data_rate_bps", "batch_size", "model")
+"""Fields that are traits of their own, to which other widgets can be linked."""
+LONGEST_PAST = 100  # states that undoing leads to
 UNCHECKED = "Not checked how sure every state is; another scenario is checked again."
 
 
-class SplitWorkbench:
+class SplitWorkbench(Screen):
     """Sliders over the best split of a model between a device and a server.
 
-    Display it as the last line of a cell. From Python it is driven with `update`.
+    Display it as the last line of a cell. From Python it is driven with `update`; its traits
+    ``data_rate_bps``, ``batch_size`` and ``model`` can be linked to other widgets.
     """
 
     def __init__(
@@ -51,7 +46,6 @@ class SplitWorkbench:
         *,
         model: str | None = None,
         server_speedup: float = 20.0,
-        backend: Backend = "canvas",
     ) -> None:
         """Open a workbench.
 
@@ -60,58 +54,55 @@ class SplitWorkbench:
                 their files. A relative path is looked for here and in the folders above, so that
                 notebooks find the shipped data. Files of a folder that are no profiles are left
                 out, and the message line says which.
-            model: The one to start with; the first when left out.
-            server_speedup: How many times as fast as the device the server is assumed to be.
-            backend: ``canvas`` shows all linked views and hears clicks; ``static`` draws plain
-                figures anew at each change, for front ends in which the canvas stays blank (some
-                versions of VS Code, Colab).
+            model: The one to start with; left out, one that a split suits if it is there, else the
+                first.
+            server_speedup: How many times as fast as the device an assumed server is.
 
         Raises:
             ProfileError: No profiles there, or one that cannot be read.
-            ValueError: An unknown model or backend.
+            ValueError: An unknown model, or a speed-up beyond its limits.
         """
-        if backend not in BACKENDS:
-            raise ValueError(f"Unknown backend {backend!r}; choose one of {', '.join(BACKENDS)}.")
-        self._library, self._view = Library(profiles), BACKENDS[backend]()
-        self._moving: set[str] = set()
-        state = State(model or self._library.models[0], server_speedup=server_speedup)
-        self._shown = shown(self._library, self._view, state)
-        self._history, self._at = [self.state], 0  # from the start on, and which is shown
-        self._controls = Controls(
-            self._library.families(),
-            self.state.values(),
-            lambda changes: self._guarded(lambda: self.update(**changes)),
+        self._library = Library(profiles)
+        start = started(self._library, model, server_speedup)
+        self._state, study = fitted(self._library, start)
+        self._study: Study | None = study
+        self._sure: Confidence | None = None
+        self._rows: dict[int, Confidence] = {}  # of single batch sizes, which takes milliseconds
+        self._moving: set[str] = set()  # a slider on its way
+        self._hatching = Hatching(self._hatch, lambda share: setattr(self, "checking", share))
+        super().__init__(
+            tables=tables(self._library, self._state),
+            message=" ".join(self._library.left_out),
+            **self._on_screen(),
         )
-        self._answer, self._message = Line(), Line()
-        self._text = widgets.Textarea(layout={"width": "100%", "height": "80px"})
-        self._hatching = Hatching(self._hatch, lambda: self._message.say(UNCHECKED))
-        self._undo = self._button("Undo", "Back to the state before", self.undo)
-        self._redo = self._button("Redo", "Forth again", self.redo)
-        self._box = self._layout()
-        self._show(self._shown)
-        self._message.say(" ".join(self._library.left_out))
-        if backend == "canvas":
-            self._view.observe(lambda change: self._pointed(change["new"]), "clicked")
+        self.observe(lambda _: self._heard(), ["shown", *LINKED])
+        self.observe(lambda _: self._asked(), "wanted")
+        self.on_msg(lambda _, content, buffers: self._told(content))
+        self._hatching.begin(lambda: self.study)
 
     @property
     def state(self) -> State:
         """What the controls hold now."""
-        return self._shown.state
+        return self._state
 
     @property
     def study(self) -> Study:
         """The study behind the picture."""
-        return self._shown.study
+        if self._study is None:
+            self._study = study_of(self._library, self._state)
+        return self._study
 
     @property
     def answer(self) -> str:
-        """The sentence under the controls."""
-        return self._shown.answer
-
-    @property
-    def message(self) -> str:
-        """The last error, or where the last export went."""
-        return self._message.text
+        """What to do in this state, what it is worth, and how sure that is."""
+        state, study = self._state, self.study
+        known = self._sure or self._rows.get(state.batch_size)
+        if known is None:
+            machines, size = (study.edge, study.server), [state.batch_size]
+            row = sweep(*machines, study.scenario, data_rates_bps=[1e6], batch_sizes=size)
+            known = self._rows[state.batch_size] = row.confidence(REPLICATES)
+        sure = sure_of(known, state.batch_size, state.data_rate_bps)
+        return str(answer(study, state, sure))
 
     def figure(self, which: str = "maps") -> go.Figure:
         """One of the pictures as a plain figure: maps, latency, breakdown or compression.
@@ -119,7 +110,7 @@ class SplitWorkbench:
         Raises:
             ValueError: Another name.
         """
-        return figure(which, self.study, self.state, self._shown.confidence)
+        return figure(which, self.study, self._state, self._sure)
 
     def update(self, **changes: Value) -> None:
         """Change fields of the state, and with them controls, pictures and words.
@@ -131,31 +122,37 @@ class SplitWorkbench:
             ValueError: A field or value that does not exist; then nothing changes.
             ProfileError: Profiles that do not fit each other; then nothing changes.
         """
-        before = self.state
-        self._go_to(before.changed(changes), changes)
-        old, new = before.values(), self.state.values()
+        old = self.shown
+        known = self._state, self.study
+        state, study = fitted(self._library, self._state.changed(changes), changes, known)
+        new = state.values()
         changed = {name for name in new if new[name] != old[name]}
         if not changed:
             return
         # A number on its way, or the mark in a map, is one step to undo; choices are one each.
         numbers = [name for name in changed if KNOBS[name].high is not None]
         on_its_way = changed <= {"data_rate_bps", "batch_size"} or len(changed) == len(numbers) == 1
-        self._at += not (on_its_way and changed == self._moving)
-        self._history[self._at :] = [self.state]
+        past = self.past
+        if not (on_its_way and changed == self._moving):
+            past = [*past, old][-LONGEST_PAST:]
+        self._show(state, study, past=past, future=[])
         self._moving = changed
-        self._allow_steps()
 
     def undo(self) -> None:
         """Back to the state before the last change; moves of one slider count as one change."""
-        self._step(-1)
+        if self.past:
+            *past, state = self.past
+            self._go_to(state, past=past, future=[*self.future, self.shown])
 
     def redo(self) -> None:
         """Forth again."""
-        self._step(1)
+        if self.future:
+            *future, state = self.future
+            self._go_to(state, past=[*self.past, self.shown], future=future)
 
     def reset(self) -> None:
         """Back to the state at the start."""
-        self.update(**self._history[0].values())
+        self.update(**self.tables["start"])
 
     def load_state(self, state: State | str) -> None:
         """Go to a state, or to one written by `State.to_json`.
@@ -191,91 +188,123 @@ class SplitWorkbench:
             return self.study.save(path)
         return save_figure(self.figure(which), path, width=EXPORT_WIDTH)
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        return self._box._repr_mimebundle_(**kwargs)
+    def save_page(self, path: PathLike, *, all_models: bool = False) -> Path:
+        """Write one HTML file with this very screen: it needs no kernel and no network.
 
-    def _go_to(self, state: State, asked: Collection[str] = ()) -> None:
-        """Show a state; nothing at all changes where that is not possible."""
-        self._show(shown(self._library, self._view, state, asked=asked, before=self._shown))
-        self._text.value = self.state.to_json()
+        It begins with this state and holds every machine that this model was measured on. How sure
+        the states are is found first, for this scenario alone.
 
-    def _step(self, by: int) -> None:
-        at = self._at + by
-        if 0 <= at < len(self._history):
-            self._go_to(self._history[at])
-            self._at, self._moving = at, set()
-            self._allow_steps()
+        Args:
+            path: The file, ``.html``.
+            all_models: Hold every model of this workbench, not only the one shown.
 
-    def _allow_steps(self) -> None:
-        self._undo.disabled, self._redo.disabled = not self._at, self._at + 1 == len(self._history)
+        Returns:
+            The path written.
 
-    def _layout(self) -> widgets.VBox:
-        reset = self._button("Reset", "Back to the start", self.reset)
-        words, text = "Go to the state in the text", self._text
-        load = self._button("Load", words, lambda: self.load_state(text.value))
-        actions = [self._undo, self._redo, reset]
-        for kind in EXPORTS:
-            words = f"Save as {kind} in the notebook's folder"
-            actions.append(button(kind, words, partial(self._export, kind)))
-        parts = [
-            KeepKeys(),
-            self._controls.widget,
-            self._answer,
-            self._view,
-            widgets.HBox([*actions, self._hatching.widget], layout={"flex_flow": "wrap"}),
-            self._message,
-            folded("Share: this text brings a colleague to the same picture", [text, load]),
-        ]
-        text.value = self.state.to_json()
-        self._allow_steps()
-        return widgets.VBox(parts).add_class("dscwb")
+        Raises:
+            ValueError: Another ending.
+        """
+        path = checked(path)
+        if not self.confidence:
+            self.check_confidence()
+        with atomically(path) as file:
+            file.write_text(self._page(all_models=all_models), encoding="utf-8")
+        return path
 
-    def _button(self, label: str, tooltip: str, action: Callable[[], None]) -> widgets.Button:
-        return button(label, tooltip, lambda: self._guarded(action))
+    def _ipython_display_(self) -> None:
+        """The widget, and what stands in its place on a page that is made of the notebook."""
+        from IPython.display import publish_display_data
 
-    def _show(self, new: Shown) -> None:
+        live = self._repr_mimebundle_() or ({}, {})
+        for data, metadata in (live, ({"text/html": framed(self._page(), self.model_id)}, {})):
+            publish_display_data(data, metadata)  # type: ignore[no-untyped-call]
+
+    def _on_screen(self) -> dict[str, Any]:
+        """What the browser must be told to show the state."""
+        values = self._state.values()
+        key = pair_key(self._state)
+        pairs = self.pairs if key in self.pairs else {key: self._pair(self._state)}
+        return {"shown": values, "pairs": pairs} | {name: values[name] for name in LINKED}
+
+    def _pair(self, state: State) -> dict[str, Any]:
+        edge, server = machines_of(self._library, state)
+        return pair(edge, None if state.server == ASSUMED else server)
+
+    def _go_to(self, values: Mapping[str, Any], **history: Any) -> None:
+        state, study = fitted(self._library, State.of(values), values, (self._state, self.study))
+        self._show(state, study, **history)
+        self._moving = set()
+
+    def _show(self, state: State, study: Study, **history: Any) -> None:
         """Put it on the screen."""
-        self._shown = new
-        with self._view.hold_sync():
-            for name, value in new.picture.items():
-                setattr(self._view, name, value)
-        self._show_controls()
-        if new.confidence is None:
-            self._hatching.begin(new.study)
+        self._take(state, study)
+        self._tell(**self._on_screen(), **history)
 
-    def _show_controls(self) -> None:
-        self._controls.write(self.state.values(), self._shown.offered)
-        self._answer.say(self.answer)
+    def _tell(self, **traits: Any) -> None:
+        """Set all of these at once, for the browser and for whoever observes one of them."""
+        with self.hold_sync(), self.hold_trait_notifications():
+            for name, value in traits.items():
+                setattr(self, name, value)
+
+    def _take(self, state: State, study: Study | None) -> None:
+        """Hold a state; its study is found when it is needed."""
+        same, self._state = state.question == self._state.question, state
+        if not same:
+            self._study, self._sure, self._rows = study, None, {}
+            self.confidence = {}
+            self._hatching.begin(lambda: self.study)
+
+    def _heard(self) -> None:
+        """The hand moved the state in the browser, or a linked widget one of its fields."""
+        values = self._state.values()
+        moved = {
+            name: getattr(self, name) for name in LINKED if getattr(self, name) != values[name]
+        }
+        try:
+            if self.shown != values:
+                self._take(State.of(self.shown), None)
+                self._moving = set()
+            elif moved:
+                self.update(**moved)
+        except ValueError as error:
+            self.message = f"{error}"
+            raise
+        finally:  # also where it was refused: back to what holds
+            self._tell(**{name: self._state.values()[name] for name in LINKED})
+            self.shown = self._state.values()
+
+    def _asked(self) -> None:
+        """The browser asks for a pair of profiles that it has not got."""
+        key, *_ = self.wanted
+        model, edge, server = key.split("\n")
+        try:
+            self.pairs = {key: self._pair(State(model, edge, server))}
+        except ValueError as error:
+            self.refused = [*self.wanted, f"{error}"]
+
+    def _told(self, content: Any) -> None:
+        """What a button in the browser asks for."""
+        if content == "stop":
+            self._hatching.stop()
+            self.message = UNCHECKED
+        elif content == "page":
+            self.send("page", [self._page().encode()])
+
+    def _page(self, *, all_models: bool = False) -> str:
+        models = self._library.models if all_models else [self._state.model]
+        return page(self._library, self._state, models=models, confidence=self.confidence)
 
     def _hatch(self, study: Study, confidence: Confidence) -> None:
-        if study is self.study:  # a text half typed stays: nobody asked for this
-            self._show(completed(replace(self._shown, confidence=confidence), self._view))
-
-    def _pointed(self, at: Mapping[str, Any]) -> None:
-        """A person pointed at a place in a map, of this study or of one that is gone."""
-        size, rate = int(at["batch_size"]), float(f"{at['data_rate_bps']:.3g}")
-        if size in self.study.batch_sizes:
-            self._guarded(lambda: self.update(batch_size=size, data_rate_bps=rate))
-
-    def _export(self, kind: str) -> None:
-        model = re.sub(r"[^\w.-]+", "-", self.state.model)
-        stem = f"dscwb-{model}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-        # Several within a second are numbered.
-        names = (f"{stem}{end}.{EXPORTS[kind]}" for end in ("", *(f"-{k}" for k in range(2, 1000))))
-        path = next(Path.cwd() / name for name in names if not Path(name).exists())
-        self._message.say(f"Writing {path.name} …")
-        self._guarded(lambda: f"Saved {self.save(path)}")
-
-    def _guarded(self, action: Callable[[], str | None]) -> None:
-        """Do what a person asked for; say beside the controls what came of it.
-
-        An error is raised again: the browser shows its log to nobody, a test sees it.
-        """
-        try:
-            self._message.say(action() or "")
-        except Exception as error:
-            self._show_controls()  # back to what the picture shows
-            text = " ".join(str(error).split())
-            own = isinstance(error, ValueError | FigureError)  # brings the remedy with it
-            self._message.say(text if own else f"{type(error).__name__}: {text}", error=True)
-            raise
+        if study is not self._study:
+            return
+        self._sure = confidence
+        (low, high), rates = study.rate_range, study.data_rates_bps
+        self.confidence = {
+            "state": self._state.values(),
+            "batch_sizes": study.batch_sizes,
+            # A cell reaches half way to the next rate.
+            "edges_bps": [low, *np.sqrt(rates[:-1] * rates[1:]).tolist(), high],
+            "probability": confidence.probability.round(3).ravel().tolist(),
+            "whose": sure_of(confidence, study.batch_sizes[0], low).whose,
+            "undecided": undecided(study, confidence.undecided).tolist(),
+        }

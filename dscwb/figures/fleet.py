@@ -1,0 +1,129 @@
+"""Latency over the number of devices that share a server, a line for each strategy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from dscwb.figures import layout
+from dscwb.figures.colours import FULL_OFFLOADING_COLOUR, NO_OFFLOADING_COLOUR
+from dscwb.fleets.fleet import BEST_STATIC, BOUND, SELFISH
+from dscwb.units import FULL_OFFLOADING, NO_OFFLOADING
+
+if TYPE_CHECKING:
+    from dscwb.scaling.sizes import FleetSizes
+
+LOOKS = {  # Okabe and Ito's, beside the two greys that these splits have in all figures
+    SELFISH: ("rgb(0, 114, 178)", "solid", "circle"),
+    NO_OFFLOADING: (NO_OFFLOADING_COLOUR, "solid", "square"),
+    FULL_OFFLOADING: (FULL_OFFLOADING_COLOUR, "solid", "triangle-up"),
+    BEST_STATIC: ("rgb(204, 121, 167)", "dash", "diamond"),
+    BOUND: ("rgb(0, 158, 115)", "dot", "line-ew"),
+}
+OTHERS = ("rgb(230, 159, 0)", "rgb(86, 180, 233)", "rgb(240, 228, 66)")
+DEADLINE = "rgb(213, 94, 0)"
+NAMES = {
+    SELFISH: "each its own controller (selfish)",
+    NO_OFFLOADING: "all stay local",
+    FULL_OFFLOADING: "all offload everything",
+    BEST_STATIC: "best static split",
+}
+PANELS = {"mean_s": "Mean latency in s", "p99_s": "99th percentile of latency in s"}
+PLOT, RIM_PX = 360, 1.6  # pixels; how much wider a line's rim is on each side
+ABOVE = 15.0  # times the deadline: lines of a queue that grows for ever leave the plot there
+
+
+def paying(sizes: FleetSizes, strategy: str, column: str = "mean_s") -> tuple[int, int]:
+    """Between which numbers of devices a strategy stops being better than staying local.
+
+    Returns:
+        The number before which it is better throughout, itself the last (0 where it never is), and
+        the next one of those that were run (0 where there is none).
+    """
+    values: Any = sizes.table()[column]
+    better = [n for n in sizes.numbers if values[strategy, n] < values[NO_OFFLOADING, n]]
+    last = 0
+    for number in sizes.numbers:
+        if number not in better:
+            return last, number
+        last = number
+    return last, 0
+
+
+def plot_fleet(sizes: FleetSizes) -> go.Figure:
+    """Mean and 99th percentile of latency over the number of devices, for each strategy.
+
+    The vertical line stands at the first number at which offloading no longer pays: the mean of
+    controllers (of full offloading, where there are none) is not below that of staying local.
+
+    Args:
+        sizes: What `fleet_sizes` gave.
+    """
+    table: Any = sizes.table()
+    numbers = list(sizes.numbers)
+    figure = make_subplots(cols=2, horizontal_spacing=0.13)
+    drawn = [
+        (name, NAMES.get(name, layout.label(name)), column, table.loc[name].loc[numbers, value])
+        for column, value in enumerate(PANELS, start=1)
+        for name in sizes.strategies
+    ]
+    bound = table["bound_s"].groupby("number").first().loc[numbers]
+    drawn.append((BOUND, "no strategy can be below", 1, bound))
+    others = iter(OTHERS * len(drawn))
+    looks = {name: (colour, "solid", "cross") for name, colour in zip(sizes.strategies, others)}  # noqa: B905
+    for name, words, column, seconds in drawn:
+        colour, dash, symbol = (looks | LOOKS)[name]
+        line = {"x": numbers, "y": seconds, "legendgroup": name}
+        rim = {"color": layout.RIM, "width": 2 + 2 * RIM_PX}
+        if name == FULL_OFFLOADING:  # light grey on white would vanish
+            quiet = {"hoverinfo": "skip", "showlegend": False, "mode": "lines", "meta": "rim"}
+            figure.add_scatter(**line, **quiet, line=rim, row=1, col=column)
+        told = f"<b>{words}</b>, %{{x}} devices<br>%{{y:.3~s}}s<extra></extra>"
+        figure.add_scatter(
+            **line,
+            name=words,
+            meta=name,
+            mode="lines+markers",
+            line={"color": colour, "width": 3 if name == SELFISH else 2, "dash": dash},
+            marker={"symbol": symbol, "size": 8, "line": {"color": layout.RIM, "width": 1}},
+            showlegend=column == 1,
+            hovertemplate=told,
+            row=1,
+            col=column,
+        )
+    calm = [float(one[one <= ABOVE * sizes.deadline_s].max()) for *_, one in drawn if len(one)]
+    top = max([sizes.deadline_s, *(one for one in calm if one == one)]) * 1.3
+    low = min(float(one.min()) for *_, one in drawn) / 1.3
+    for column, words in enumerate(PANELS.values(), start=1):
+        figure.update_yaxes(layout.log_axis(low, top, "s", words.rpartition(" in ")[0]), col=column)
+        figure.update_yaxes(title={"text": words, "standoff": 6}, col=column)
+    figure.update_xaxes(layout.AXIS, title_text="Devices that share the server")
+    figure.add_hline(sizes.deadline_s, line={"color": DEADLINE, "width": 1.5})
+    words, stop = _verdict(sizes)
+    study = sizes.devices.study
+    server = f"{study.server.provenance.machine()} ({study.server.provenance.origin})"
+    if stop:
+        figure.add_vline(stop, line={"color": layout.RIM, "width": 1.5, "dash": "dash"}, col=1)
+    return layout.page(
+        figure,
+        (f"{study.edge.graph.model}: N × {sizes.devices.name} on {server}", words),
+        ["Red: the deadline." + " Dashed: offloading no longer pays." * bool(stop), sizes.label()],
+        plot_px=PLOT,
+        legend=layout.LEGEND_ABOVE,
+        hovermode="closest",
+    )
+
+
+def _verdict(sizes: FleetSizes) -> tuple[str, int]:
+    """The second line of the title, and the number that is marked; 0 where there is none."""
+    who = next((one for one in (SELFISH, FULL_OFFLOADING) if one in sizes.strategies), None)
+    if who is None or NO_OFFLOADING not in sizes.strategies:
+        return f"{sizes.numbers[0]} to {sizes.numbers[-1]} devices", 0
+    last, stop = paying(sizes, who)
+    if not last:
+        return f"offloading does not pay in the mean, not even with {stop}", stop
+    if not stop:
+        return f"offloading pays in the mean with up to {last} devices, the most that were run", 0
+    return f"offloading pays in the mean with up to {last} devices, no longer with {stop}", stop

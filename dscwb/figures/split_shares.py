@@ -1,0 +1,98 @@
+"""Which splits a fleet takes as time goes on, and what its servers and requests come to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from dscwb.figures import layout
+from dscwb.figures.colours import split_colours
+from dscwb.units import format_percent, shown_name
+
+if TYPE_CHECKING:
+    from dscwb.fleets.fleet import Fleet
+    from dscwb.study import Study
+
+PLOT = 400  # pixels of both panels together
+BUSY = "rgb(213, 94, 0)"
+
+
+def plot_split_shares(
+    fleet: Fleet, study: Study, *, strategy: str = "selfish", devices: str = "all"
+) -> go.Figure:
+    """Shares of the splits over time, and below them how busy the servers are.
+
+    Args:
+        fleet: What `fleet` gave.
+        study: The study of these devices: its model gives each split its colour.
+        strategy: One of those that were run.
+        devices: A kind of device, or ``all`` of them.
+
+    Raises:
+        ValueError: There are no such strategy or devices, or the splits are not the study's.
+    """
+    for what, given, known in (
+        ("strategy", strategy, list(fleet.runs)),
+        ("devices", devices, ["all", *fleet.kinds]),
+    ):
+        if given not in known:
+            raise ValueError(f"{what} is {given!r}; choose one of {', '.join(known)}.")
+    table: Any = fleet.over_time(strategy).loc[devices]
+    order = [name for name in study.splits if name in table and table[name].max() > 0]
+    taken = [name for name in table.columns[3:] if table[name].max() > 0]
+    if set(taken) - set(order):
+        raise ValueError(
+            f"The study has no split {sorted(set(taken) - set(order))[0]!r}; give the study of "
+            "these devices."
+        )
+    cuts = [study.lines.splits[study.splits.index(name)] for name in order]
+    colours = split_colours(study.edge.graph, cuts)
+    figure = make_subplots(
+        rows=2, shared_xaxes=True, row_heights=[0.66, 0.34], vertical_spacing=0.06
+    )
+    width_s = float(table.index[1] - table.index[0]) if len(table) > 1 else None
+    for name, colour in zip(order, colours, strict=True):
+        figure.add_bar(
+            x=table.index + (width_s or 0) / 2,
+            y=table[name],
+            width=width_s,
+            name=layout.label(name),
+            meta=name,
+            marker={"color": colour, "line": {"width": 0}},
+            hovertemplate=f"<b>{shown_name(name)}</b>, %{{x:.3~s}}s<br>%{{y:.1%}} of the requests"
+            "<extra></extra>",
+        )
+    figure.add_scatter(
+        x=table.index,
+        y=table["utilisation"],
+        mode="lines",
+        line={"color": BUSY, "width": 2, "shape": "hv"},
+        name="servers busy",
+        hovertemplate="%{x:.3~s}s<br>busy %{y:.1%} of the time<extra></extra>",
+        row=2,
+        col=1,
+    )
+    figure.update_yaxes(layout.AXIS, range=[0, 1], tickformat=".0%")
+    figure.update_yaxes(title_text="Share of requests", row=1, col=1)
+    figure.update_yaxes(title_text="Servers busy", row=2, col=1)
+    figure.update_xaxes(layout.AXIS)
+    figure.update_xaxes(title_text="Time in s", row=2, col=1)
+    counted = table[order].mul(table["requests"], axis=0).sum() / table["requests"].sum()
+    most = str(counted.idxmax())
+    told = f"{strategy}: {shown_name(most)} for {format_percent(counted[most])} of all requests"
+    return layout.page(
+        figure,
+        (f"{study.edge.graph.model}: the splits that {devices} devices take", told),
+        [
+            f"Each bar counts the requests that came in {width_s or 0:.3g} s.",
+            f"{len(fleet.servers)} pool{'s' * (len(fleet.servers) > 1)} of servers; busy: share of "
+            "its workers' time.",
+            study.label(),
+        ],
+        plot_px=PLOT,
+        legend=layout.LEGEND_ABOVE,
+        barmode="stack",
+        bargap=0,
+    )

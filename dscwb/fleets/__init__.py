@@ -1,0 +1,1 @@
+"""Many devices, many links: a fleet that shares a pool of servers."""

@@ -1,0 +1,161 @@
+"""The devices of a fleet: what they are, and how they begin under a strategy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dscwb.controller import Controller
+from dscwb.fleets.arrivals import Arrivals
+from dscwb.fleets.engine import Clock, Device, Split
+from dscwb.fleets.pools import Servers
+from dscwb.policy import Policy
+from dscwb.study.sending import Carrier
+from dscwb.study.study import Study
+from dscwb.traces import Trace
+
+SELFISH = "selfish"
+BEST_STATIC = "best static"
+
+
+@dataclass(frozen=True, eq=False)
+class Devices:
+    """Devices of one kind.
+
+    Attributes:
+        name: What tables call them.
+        study: What their heads, payloads and tails cost on the pool's servers; of latency.
+        number: How many there are.
+        trace: The data rate of their links; each device begins at another place of it.
+        arrivals: The requests of each.
+        options: Of its `Controller`; what is not given is the trace's mean rate and the study's
+            round trip.
+        batch_size: One of the study's; its smallest if left out.
+        servers: Name of the pool that they share; the first if left out.
+        timeout_s: Seconds after its head that a request waits for an answer, then its device
+            finishes it itself, as `SplitClient` does.
+        one_at_a_time: A device does nothing else while it waits for an answer, as `SplitClient`.
+            Else it goes on with the next request's head.
+    """
+
+    name: str
+    study: Study
+    number: int
+    trace: Trace
+    arrivals: Arrivals
+    options: Mapping[str, Any] | None = None
+    batch_size: int | None = None
+    servers: str = ""
+    timeout_s: float = math.inf
+    one_at_a_time: bool = False
+
+    @property
+    def size(self) -> int:
+        """Samples in a request."""
+        return min(self.study.batch_sizes) if self.batch_size is None else self.batch_size
+
+    def splits(self) -> dict[str, Split]:
+        """What each split takes on an idle server, by name; without those it cannot take."""
+        lines, row = self.study.lines, self.study.row(self.size)
+        tails = lines.tail_s[row] / self.study.scenario.server_load
+        terms = zip(lines.head_s[row], lines.bits[row], lines.link_s[row], tails, strict=True)
+        named = zip(self.study.splits, terms, strict=True)
+        whole_s = float(np.fmin.reduce(lines.head_s[row][lines.bits[row] == 0], initial=np.inf))
+        found = {}
+        for name, one in named:
+            head_s, bits, link_s, tail_s = map(float, one)
+            found[name] = Split(name, head_s, bits, link_s, tail_s, max(0.0, whole_s - head_s))
+        return {name: one for name, one in found.items() if np.isfinite(one.head_s + one.tail_s)}
+
+
+@dataclass(frozen=True, eq=False)
+class Kind:
+    """One kind of devices, ready to begin anew under each strategy."""
+
+    place: int
+    own: Devices
+    pool: int
+    seed: int
+    splits: dict[str, Split]
+    carrier: Carrier
+    policy: Policy
+
+    @classmethod
+    def of(cls, place: int, own: Devices, pools: Sequence[Servers], seed: int) -> Kind:
+        """Ready to begin; ValueError says what makes no sense."""
+        if own.study.scenario.objective != "latency":
+            raise ValueError(f"{own.name!r} has a study of energy; give one of latency.")
+        if not own.trace.data_rates_bps.any():
+            raise ValueError(f"The link of {own.name!r} is always down; give another trace.")
+        if not own.timeout_s > 0:
+            raise ValueError(f"timeout_s is {own.timeout_s:g}; give seconds above zero.")
+        names = [one.name for one in pools]
+        if own.servers and own.servers not in names:
+            raise ValueError(
+                f"{own.name!r} are to use {own.servers!r}; choose one of {', '.join(names)}."
+            )
+        pool = names.index(own.servers) if own.servers else 0
+        splits = own.splits()
+        gives_up = min(own.timeout_s, pools[pool].waiting) < math.inf
+        if gives_up and any(one.rest_s == math.inf for one in splits.values()):
+            raise ValueError(
+                f"{own.name!r} cannot run the whole model, which they must where no answer comes; "
+                "leave out timeout_s and waiting."
+            )
+        return cls(place, own, pool, seed, splits, Carrier(own.trace), own.study.policy())
+
+    def begun(self, strategy: str, clock: Clock, duration_s: float) -> list[Device]:
+        """Its devices, as they begin."""
+        own, trace = self.own, self.own.trace
+        start = {
+            "data_rate_bps": float(np.average(trace.data_rates_bps, weights=trace.lengths_s)),
+            "round_trip_s": own.study.scenario.link.round_trip_s,
+            **(own.options or {}),
+        }
+        fixed = self._best_static() if strategy == BEST_STATIC else strategy
+        if strategy != SELFISH and fixed not in self.splits:
+            raise ValueError(
+                f"{strategy!r} is no strategy of {own.name!r}; choose {SELFISH!r}, "
+                f"{BEST_STATIC!r} or one of {', '.join(self.splits)}."
+            )
+        found = []
+        for number in range(own.number):
+            seeds = [self.seed, self.place, number]
+            offset_s = np.random.default_rng([*seeds, 1]).uniform(0, trace.duration_s)
+            controller = None
+            choose: Callable[[], str] = lambda: fixed  # noqa: E731
+            if strategy == SELFISH:
+                controller = Controller(self.policy, clock=clock, **start)
+                choose = _asking(controller, own.size)
+            coming = own.arrivals.until(duration_s, [*seeds, 0])
+            found.append(
+                Device(
+                    self.place,
+                    self.splits,
+                    self.carrier,
+                    float(offset_s),
+                    coming,
+                    choose,
+                    controller,
+                    own.size,
+                    self.pool,
+                    own.timeout_s,
+                    own.one_at_a_time,
+                )
+            )
+        return found
+
+    def _best_static(self) -> str:
+        """The split with the least mean latency over the trace's data rates, alone."""
+        trace = self.own.trace
+        costs = self.own.study.latency_at(self.own.size, trace.data_rates_bps)
+        means = np.where(np.isnan(costs), np.inf, costs) @ trace.lengths_s
+        return self.own.study.splits[int(np.argmin(means))]
+
+
+def _asking(controller: Controller, batch_size: int) -> Callable[[], str]:
+    return lambda: controller.choose(batch_size)

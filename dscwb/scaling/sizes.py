@@ -1,0 +1,245 @@
+"""How many devices a pool of servers holds: one fleet at several sizes, on any executor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from dscwb.fleets.fleet import SELFISH, Devices, fleet
+from dscwb.profiles.library import PathLike
+from dscwb.scaling.grids import ERROR, grid
+from dscwb.units import Told, format_percent, format_rate, format_seconds
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from distributed import Client
+
+SEEN = 10
+"""Devices that `most_devices` looks at for each number at least, over several seeds."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class FleetSizes(Told):
+    """What each strategy comes to at each number of devices.
+
+    Attributes:
+        devices: The kind of devices.
+        deadline_s: Requests that take longer are late.
+        options: Whatever else `fleet` was given.
+        rows: One row a strategy and number of devices: as `Fleet.table` over all devices, and
+            ``bound_s``, the mean latency that no strategy stays below in the long run.
+    """
+
+    devices: Devices
+    deadline_s: float
+    options: Mapping[str, Any]
+    rows: pd.DataFrame
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """Numbers of devices, ascending."""
+        return tuple(sorted(map(int, self.rows.index.unique("number"))))
+
+    @property
+    def strategies(self) -> tuple[str, ...]:
+        """Strategies, in the order they were given."""
+        return tuple(map(str, self.rows.index.unique("strategy")))
+
+    def table(self) -> pd.DataFrame:
+        """Its rows."""
+        return self.rows
+
+    def label(self) -> str:
+        """Devices, server, link and requests in words, for captions."""
+        return " ".join(f"{name}: {words}." for name, words in _told(self.devices).items())
+
+    def summary(self) -> dict[str, str]:
+        """What was asked, and the mean latency of each strategy at the ends."""
+        first, *_, last = self.numbers * 2
+        means: Any = self.rows["mean_s"]
+        return {
+            name: f"{format_seconds(means[name, first])} in the mean with {first}, "
+            f"{format_seconds(means[name, last])} with {last} devices"
+            for name in self.strategies
+        } | _told(self.devices)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class MostDevices(Told):
+    """How many devices keep a deadline.
+
+    Attributes:
+        number: So many keep it, and one more does not; 0 where one alone does not keep it.
+        devices: The kind of devices.
+        deadline_s: The deadline, seconds.
+        share: The share of requests that had to be answered within it.
+        within: The share that was, by each number of devices that was run.
+        strategy: Under which one.
+    """
+
+    number: int
+    devices: Devices
+    deadline_s: float
+    share: float
+    within: Mapping[int, float]
+    strategy: str
+
+    @property
+    def open(self) -> bool:
+        """Whether even the largest number that was run keeps it: there may be more."""
+        return self.number == max(self.within)
+
+    def summary(self) -> dict[str, str]:
+        """The answer in a sentence, and for which machines and link."""
+        goal = (
+            f"{format_percent(self.share)} of their requests answered within "
+            f"{format_seconds(self.deadline_s)}"
+        )
+        found = f"{self.number} have {goal}" if self.number else f"not even 1 has {goal}"
+        if self.open:
+            found += "; more were not tried"
+        elif self.number:
+            found += f", {self.number + 1} have not"
+        return {"Devices": f"{found} ({self.strategy})"} | _told(self.devices)
+
+
+def fleet_sizes(
+    devices: Devices,
+    numbers: Iterable[int],
+    *,
+    deadline_s: float = 0.1,
+    duration_s: float | None = None,
+    executor: Executor | Client | None = None,
+    folder: PathLike | None = None,
+    progress: bool = False,
+    **options: Any,
+) -> FleetSizes:
+    """Run one fleet at several numbers of devices, each on its own wherever the executor is.
+
+    Args:
+        devices: The kind; its own number does not count.
+        numbers: Numbers of devices.
+        deadline_s: Requests that take longer are late.
+        duration_s: Seconds in which requests come; if left out, as long as the trace, so that each
+            device's link goes through all of it once.
+        executor: As in `grid`.
+        folder: As in `grid`: where sizes that are done are kept.
+        progress: Show a bar.
+        options: Of `fleet`: ``workers``, ``strategies``, ``seed`` and so on.
+
+    Raises:
+        ValueError: What `fleet` refuses, or no numbers.
+        RuntimeError: A size has no answer, such as after an interrupt; with a folder, those that
+            have one are kept.
+    """
+    rows: Any = grid(
+        _size,
+        {"number": sorted({*numbers})},
+        executor=executor,
+        folder=folder,
+        progress=progress,
+        devices=devices,
+        deadline_s=deadline_s,
+        duration_s=duration_s,
+        options=dict(options),
+    )
+    if ERROR in rows:
+        missing = rows[rows[ERROR].notna()]
+        why = f"{list(missing['number'])} devices have no answer: {missing[ERROR].iloc[0]}"
+        kind, _, words = str(missing[ERROR].iloc[0]).partition(": ")
+        raise ValueError(words) if kind == "ValueError" else RuntimeError(why)
+    return FleetSizes(devices, deadline_s, options, rows.set_index(["strategy", "number"]))
+
+
+def most_devices(
+    devices: Devices,
+    *,
+    deadline_s: float = 0.1,
+    share: float = 0.95,
+    strategy: str = SELFISH,
+    at_most: int = 1000,
+    duration_s: float | None = None,
+    **options: Any,
+) -> MostDevices:
+    """How many devices keep this share of all requests within a deadline.
+
+    The number is doubled until one does not keep it, then halved in between. With few devices
+    chance counts, so that such fleets are run with several seeds, `SEEN` devices in all. More
+    devices are not always worse: what is told is a number that keeps it and whose next one does
+    not, both of them run; a larger one may keep it again where the share lies close to what is
+    wanted, as another seed would tell.
+
+    Args:
+        devices: The kind; its own number does not count.
+        deadline_s: Seconds from a request's coming to its answer.
+        share: Of all requests, above 0 and up to 1.
+        strategy: One of `fleet`'s.
+        at_most: No more devices are tried.
+        duration_s: As in `fleet_sizes`.
+        options: Of `fleet`: ``workers``, ``seed`` and so on.
+
+    Raises:
+        ValueError: What `fleet` refuses, a share or number that makes no sense, or no request came.
+    """
+    if not 0 < share <= 1 or at_most < 1 or not deadline_s > 0:
+        raise ValueError(
+            f"share is {share}, at_most {at_most} and deadline_s {deadline_s}; give a share above "
+            "0 and up to 1, one device at least, and seconds above zero."
+        )
+    within: dict[int, float] = {}
+    asked, first = options | {"strategies": [strategy]}, options.get("seed", 0)
+
+    def keeps(number: int) -> bool:
+        requests = late = 0.0
+        for seed in range(first, first - (-SEEN // number)):
+            rows: Any = _size(devices, number, deadline_s, duration_s, asked | {"seed": seed})
+            requests += rows["requests"].iloc[0]
+            late += rows["requests"].iloc[0] * rows["late"].iloc[0]
+        if not requests:
+            raise ValueError("No request came; give a longer duration_s, or more requests.")
+        within[number] = 1 - late / requests
+        return within[number] >= share
+
+    good, bad = 0, 1
+    while bad <= at_most and keeps(bad):
+        good, bad = bad, min(2 * bad, at_most) if bad < at_most else at_most + 1
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        good, bad = (middle, bad) if keeps(middle) else (good, middle)
+    return MostDevices(good, devices, deadline_s, share, within, strategy)
+
+
+def _size(
+    devices: Devices,
+    number: int,
+    deadline_s: float,
+    duration_s: float | None,
+    options: Mapping[str, Any],
+) -> pd.DataFrame:
+    """One size's rows, a strategy each."""
+    lasts_s = devices.trace.duration_s if duration_s is None else duration_s
+    kind = replace(devices, number=number)
+    found = fleet([kind], duration_s=lasts_s, deadline_s=deadline_s, **options)
+    rows: pd.DataFrame = found.table().xs("all", level="devices")  # type: ignore[assignment]
+    return rows.reset_index().assign(bound_s=found.bound_s)
+
+
+def _told(devices: Devices) -> dict[str, str]:
+    """What an answer rests on."""
+    study, trace, arrivals = devices.study, devices.trace, devices.arrivals
+    stamp = study.stamp()
+    come = "at given times" if arrivals.times_s else "by chance" if arrivals.poisson else "evenly"
+    rates = trace.data_rates_bps
+    mean_bps = float((rates * trace.lengths_s).sum() / trace.duration_s)
+    ends = [format_rate(float(one), in_bytes=False) for one in (mean_bps, rates.min(), rates.max())]
+    source = f"{trace.source}: " if trace.source else ""
+    return {
+        "Model": stamp["model"],
+        "Device": stamp["device"],
+        "Server": stamp["server"],
+        "Requests": f"{arrivals.rate_hz:g} a second each, {come}",
+        "Links": "{}{} in the mean, {} to {}".format(source, *ends),
+        "Scenario": stamp["scenario"],
+    }

@@ -1,0 +1,168 @@
+"""Fleets of several sizes, and how many devices a server holds, by hand.
+
+Times of `study()` are told in tests/test_controller.py: full offloading takes 0.006 s on the server
+and no time on this link, no offloading 0.060 s on the device.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+import dscwb
+from dscwb.figures import layout
+from dscwb.fleets.arrivals import at_times, evenly, poisson
+from tests.test_policy import study
+
+FAST = dscwb.Trace([0], [1e12], duration_s=100)
+ALL = {"strategies": ["full offloading", "no offloading"]}
+
+
+def kind(arrivals, trace=FAST):
+    return dscwb.Devices("made up", study(), 1, trace, arrivals)
+
+
+AT_ONCE = kind(at_times([0.0]))  # the k-th of them is answered after 6 k ms
+
+
+@pytest.mark.parametrize(("share", "number"), [(1.0, 16), (0.5, 32), (0.3, 53)])
+def test_so_many_keep_a_deadline_and_one_more_does_not(share, number):
+    """16 requests are done within 0.1 s: of all, the share is 16 / N."""
+    found = dscwb.most_devices(AT_ONCE, share=share, strategy="full offloading")
+    assert found.number == number
+    assert found.within[number] == pytest.approx(16 / number)
+    assert found.within[number + 1] == pytest.approx(16 / (number + 1))
+    assert not found.open
+    assert f"within 100 ms, {number + 1} have not" in repr(found)
+    assert repr(found).startswith(f"Devices: {number} have ")
+
+
+def test_two_workers_hold_twice_as_many():
+    found = dscwb.most_devices(AT_ONCE, share=1, strategy="full offloading", workers=2)
+    assert found.number == 32
+
+
+def test_no_device_keeps_what_one_alone_does_not():
+    found = dscwb.most_devices(AT_ONCE, deadline_s=0.05, strategy="no offloading")
+    assert (found.number, found.within) == (0, {1: 0.0})
+    assert "not even 1 has 95 % of their requests answered within 50 ms" in repr(found)
+
+
+def test_where_no_number_is_too_large_it_says_that_more_were_not_tried():
+    found = dscwb.most_devices(AT_ONCE, strategy="no offloading", at_most=11)
+    assert (found.number, found.open) == (11, True)
+    assert "11 have 95 % of their requests answered within 100 ms; more were not tried" in repr(
+        found
+    )
+
+
+@pytest.mark.parametrize("share", [0.94, 0.95, 0.96, 0.97])
+def test_what_it_tells_was_run_also_where_more_devices_are_not_always_worse(share):
+    trace = dscwb.Trace([0, 5], [1e5, 1e7], duration_s=20)
+    found = dscwb.most_devices(kind(poisson(3.0), trace), deadline_s=0.08, share=share, at_most=100)
+    assert found.within.get(found.number, 1) >= share
+    assert found.open or found.within[found.number + 1] < share
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"share": 0}, "share is 0"),
+        ({"at_most": 0}, "at_most 0"),
+        ({"deadline_s": -1}, "seconds above zero"),
+        ({"strategy": "nobody"}, "'nobody' is no strategy"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(changes, words):
+    with pytest.raises(ValueError, match=words):
+        dscwb.most_devices(AT_ONCE, **changes)
+
+
+def test_sizes_are_the_same_on_any_executor_and_as_fleets_alone(tmp_path):
+    ours, numbers = kind(poisson(5.0)), [20, 1, 40]
+    found = dscwb.fleet_sizes(ours, numbers, duration_s=20, folder=tmp_path)
+    with ThreadPoolExecutor(2) as pool:
+        again = dscwb.fleet_sizes(ours, numbers, duration_s=20, executor=pool)
+    assert found.table().equals(again.table())
+    assert len(list(tmp_path.iterdir())) == 3
+    alone = dscwb.fleet([dscwb.Devices("made up", study(), 20, FAST, poisson(5.0))], duration_s=20)
+    table = alone.table().xs("all", level="devices")
+    assert (found.table().xs(20, level="number")["p99_s"] == table["p99_s"]).all()
+    assert found.table()["bound_s"].xs(20, level="number").eq(alone.bound_s).all()
+    assert (found.numbers, found.strategies[0]) == ((1, 20, 40), "selfish")
+
+
+def test_a_size_without_an_answer_is_told():
+    with pytest.raises(ValueError, match="'nobody' is no strategy"):
+        dscwb.fleet_sizes(AT_ONCE, [1, 2], strategies=["nobody"])
+    with pytest.raises(ValueError, match="no values"):
+        dscwb.fleet_sizes(AT_ONCE, [])
+    with pytest.raises(RuntimeError, match=r"\[1\] devices have no answer: TypeError"):
+        dscwb.fleet_sizes(AT_ONCE, [1], wheels=4)
+
+
+# The picture
+
+
+def test_the_picture_says_when_offloading_stops_paying():
+    """All at once the mean is 6 (N + 1) / 2 ms: 57 ms with 18 devices, 60 and more from 19 on."""
+    figure = dscwb.plot_fleet(dscwb.fleet_sizes(AT_ONCE, [1, 10, 18, 20], **ALL))
+    told = "offloading pays in the mean with up to 18 devices, no longer with 20"
+    assert figure.layout.title.subtitle.text == told
+    upright = [shape for shape in figure.layout.shapes if shape.x0 == shape.x1]
+    assert [shape.x0 for shape in upright] == [20]
+    lines = {trace.meta: trace for trace in figure.data if trace.showlegend}
+    assert lines["full offloading"].y == pytest.approx([0.006, 0.033, 0.057, 0.063])
+    assert lines["no offloading"].y == pytest.approx([0.06] * 4)
+    assert set(lines) == {"full offloading", "no offloading", "lower bound"}
+
+
+@pytest.mark.parametrize(
+    ("numbers", "given", "told"),
+    [
+        ([1, 3], ALL, "offloading pays in the mean with up to 3 devices, the most that were run"),
+        ([30, 40], ALL, "offloading does not pay in the mean, not even with 30"),
+        ([2], {"strategies": ["full offloading"]}, "2 to 2 devices"),
+    ],
+)
+def test_where_there_is_no_such_number_it_says_so(numbers, given, told):
+    figure = dscwb.plot_fleet(dscwb.fleet_sizes(AT_ONCE, numbers, **given))
+    assert figure.layout.title.subtitle.text == told
+
+
+def test_the_picture_keeps_the_conventions_of_the_house():
+    trace = dscwb.Trace([0, 5], [1e5, 1e7], duration_s=20)
+    strategies = ["selfish", "no offloading", "full offloading", "best static", "a"]
+    sizes = dscwb.fleet_sizes(kind(evenly(0.2), trace), [1, 5], strategies=strategies)
+    figure = dscwb.plot_fleet(sizes)
+    assert figure.layout.yaxis.title.text == "Mean latency in s"
+    assert figure.layout.yaxis2.title.text == "99th percentile of latency in s"
+    lines = [trace for trace in figure.data if trace.showlegend]
+    assert len({line.line.color for line in lines}) == len(lines) == 6
+    assert figure.layout.font.size >= 12
+    assert "5 a second each, evenly" in layout.caption_of(figure)
+    (note,) = figure.layout.annotations
+    assert note.text.count("<br>") < 3
+
+
+# Shares over time
+
+
+def test_shares_over_time_are_those_of_the_requests():
+    """One request in the first half, answered by the server in 6 ms; one in the second."""
+    kept = kind(at_times([0.0, 1.5]))
+    asked = {"duration_s": 2, "bins": 2, "strategies": ["full offloading"]}
+    figure = dscwb.plot_split_shares(
+        dscwb.fleet([kept], **asked), study(), strategy="full offloading"
+    )
+    bars, busy = figure.data
+    assert (bars.meta, list(bars.x), list(bars.y)) == ("full offloading", [0.5, 1.5], [1, 1])
+    assert list(busy.y) == pytest.approx([0.006, 0.006])
+    assert figure.layout.title.subtitle.text.endswith("full offloading for 100 % of all requests")
+
+
+def test_shares_of_what_was_not_run_are_refused():
+    run = dscwb.fleet([AT_ONCE], duration_s=1, strategies=["no offloading"])
+    with pytest.raises(ValueError, match="strategy is 'selfish'; choose one of no offloading"):
+        dscwb.plot_split_shares(run, study())
+    with pytest.raises(ValueError, match="devices is 'few'; choose one of all, made up"):
+        dscwb.plot_split_shares(run, study(), strategy="no offloading", devices="few")

@@ -94,8 +94,9 @@ def drawn():
     """Every figure that dscwb can draw of a study, by the name of its function."""
     study = tiny_study()
     for name, plot in vars(figures).items():
-        if not name.startswith("plot_") or name in ("plot_gains", "plot_validation"):
-            continue  # these two are in notebooks 03 and 06
+        others = "plot_gains", "plot_validation", "plot_fleet", "plot_split_shares"
+        if not name.startswith("plot_") or name in others:
+            continue  # these are in notebooks 03, 06 and 07
         asked = set(inspect.signature(plot).parameters)
         given = {"study": study, "graph": study.edge.graph, "profile": study.edge} | POINT
         yield name, plot(**{word: given[word] for word in asked & given.keys()})

@@ -6,11 +6,13 @@ tensor alive there, the shortcut of a residual block included.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from numpy.polynomial.polynomial import polyval
 from numpy.typing import NDArray
 
 from dscwb.graph import Block, ModelGraph, TensorSpec
@@ -19,6 +21,7 @@ from dscwb.units import Encoding
 if TYPE_CHECKING:
     import pandas as pd
 
+Floats = NDArray[np.float64]
 Granularity = Literal["auto", "block", "op", "compressive"]
 
 
@@ -197,7 +200,7 @@ def _without_copies(
     return sent
 
 
-def head_memory_bytes(graph: ModelGraph, batch_size: int) -> NDArray[np.float64]:
+def head_memory_bytes(graph: ModelGraph, batch_size: int) -> Floats:
     """What the head of each cut needs on the device, in bytes, ``(cut,)``.
 
     Its weights, and the largest set of tensors that live at one time while it runs (those alive
@@ -205,17 +208,35 @@ def head_memory_bytes(graph: ModelGraph, batch_size: int) -> NDArray[np.float64]
     state lie there from the first layer that reads or makes them on. A framework's workspace
     and fragmentation come on top; weights that two layers share count twice. No head, no bytes.
     """
-    alive = np.array(
-        [sum(s.nbytes(batch_size) for s in frontier) for frontier in _frontiers(graph)]
-    )
-    made = [sum(s.nbytes(batch_size) for s in x.outputs) * (not x.view_of) for x in graph.layers]
-    running = np.maximum.accumulate(alive[:-1] + np.array(made, dtype=np.float64))
+    alive, made, held = (np.asarray(polyval(batch_size, x)) for x in memory_terms(graph))
+    running = np.maximum.accumulate(alive[:-1] + made)
     weights = np.cumsum([layer.weight_bytes for layer in graph.layers])
+    return np.concatenate(([0.0], weights + running + np.cumsum(held)))
+
+
+@lru_cache(maxsize=64)
+def memory_terms(graph: ModelGraph) -> tuple[Floats, Floats, Floats]:
+    """What takes memory, as `byte_terms`: the frontier of each cut, ``(power, cut)``; and by layer,
+    ``(power, layer)``, what it makes, and constants and state that lie there from it on.
+    """
     there = graph.held.union(graph.resident)
-    new = {s.name: s.nbytes(batch_size) for s in graph.tensors() if s.name in there}
-    touched = [(*layer.inputs, *(s.name for s in layer.outputs)) for layer in graph.layers]
-    held = np.cumsum([sum(new.pop(n, 0.0) for n in dict.fromkeys(names)) for names in touched])
-    return np.concatenate(([0.0], weights + running + held))
+    new = {spec.name: spec for spec in graph.tensors() if spec.name in there}
+    held = []
+    for layer in graph.layers:
+        touched = dict.fromkeys((*layer.inputs, *(spec.name for spec in layer.outputs)))
+        held.append([new.pop(name) for name in touched if name in new])
+    made = [() if layer.view_of else layer.outputs for layer in graph.layers]
+    return byte_terms(_frontiers(graph)), byte_terms(made), byte_terms(held)
+
+
+def byte_terms(groups: Sequence[Sequence[TensorSpec]]) -> Floats:
+    """Bytes of groups of tensors in own element types, as a polynomial of B, ``(power, group)``."""
+    most = max((len(spec.batch_axes) for group in groups for spec in group), default=0)
+    terms = np.zeros((most + 1, len(groups)))
+    for at, group in enumerate(groups):
+        for spec in group:
+            terms[len(spec.batch_axes), at] += spec.nbytes()
+    return terms
 
 
 def bottlenecks(graph: ModelGraph, granularity: Granularity = "auto") -> pd.DataFrame:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from numpy.polynomial.polynomial import polyval
 
-from dscwb.cuts import all_cuts
+from dscwb.cuts import memory_terms
 from dscwb.graph import Layer, ModelGraph
-from dscwb.profiles.transfers import Transfers, payload_terms
+from dscwb.profiles.transfers import Transfers
 from tests.tiny import spec, tiny_graph
 
 SIZES = np.array([40, 400, 1600])
@@ -32,7 +32,7 @@ def test_nothing_takes_no_time_and_beyond_the_measured_sizes_there_is_no_data():
 
 
 def test_payloads_are_polynomials_of_the_batch_size():
-    terms = payload_terms(all_cuts(tiny_graph()))
+    terms = memory_terms(tiny_graph())[0]
     np.testing.assert_array_equal(polyval(1, terms), [400, 200, 320, 40])
     np.testing.assert_array_equal(polyval(8, terms), [3200, 1600, 2560, 320])
 
@@ -44,7 +44,7 @@ def test_scores_between_samples_grow_with_the_square():
         Layer("linear", "b", ("s",), (spec("y", 3),)),
     )
     graph = ModelGraph("square", (spec("x", 2),), layers, ("y",))
-    sizes = polyval(3, payload_terms(all_cuts(graph)))
+    sizes = polyval(3, memory_terms(graph)[0])
     # 2 floats for each of 3 samples; 5 for each pair; 3 for each sample.
     np.testing.assert_array_equal(sizes, [4 * 2 * 3, 4 * 5 * 9, 4 * 3 * 3])
 

@@ -17,12 +17,12 @@ import torch
 from numpy.polynomial.polynomial import polyval
 from numpy.random import Generator
 
-from dscwb.cuts import all_cuts
+from dscwb.cuts import memory_terms
 from dscwb.graph import ModelGraph
 from dscwb.measuring.clocks import Clock
 from dscwb.measuring.failures import is_out_of_memory
 from dscwb.profiles.records import ProfileError
-from dscwb.profiles.transfers import Transfers, payload_terms
+from dscwb.profiles.transfers import Transfers
 
 _LOG = logging.getLogger("dscwb")
 REPEATS = 15  # of each size in each direction; medians are kept by the profile
@@ -256,7 +256,7 @@ def ladder(graph: ModelGraph, batch_sizes: Sequence[int]) -> list[int]:
 
     Payloads of every cut but the last, the input among them, in the tensors' own element types.
     """
-    sizes = polyval(batch_sizes, payload_terms(all_cuts(graph)[:-1]))
+    sizes = polyval(batch_sizes, memory_terms(graph)[0][:, :-1])
     payloads = {int(n) for n in sizes.ravel() if n > 0}
     if not payloads:
         return []

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.polynomial.polynomial import polyval
 from numpy.typing import NDArray
 
-from dscwb.cuts import all_cuts
+from dscwb.cuts import memory_terms
 from dscwb.graph import ModelGraph
 from dscwb.profiles.passes import (
     NOT_STAMPED,
@@ -23,7 +23,7 @@ from dscwb.profiles.passes import (
     Passes,
     Separate,
 )
-from dscwb.profiles.transfers import Transfers, payload_terms
+from dscwb.profiles.transfers import Transfers
 from dscwb.units import format_percent, format_seconds
 
 __all__ = [
@@ -248,14 +248,10 @@ class Profile:
     def _copied_s(self, direction: str, batch_size: int) -> Seconds:
         if self.transfers is None:
             return np.zeros(self.cuts)
-        payload = np.asarray(polyval(batch_size, self._payload_terms))
+        payload = np.asarray(polyval(batch_size, memory_terms(self.graph)[0]))
         payload[-1] = 0
         times_ns = getattr(self.transfers, direction)
         return self.transfers.median_ns(times_ns, payload) * NS * self.time_scale
-
-    @cached_property
-    def _payload_terms(self) -> Seconds:
-        return payload_terms(all_cuts(self.graph))
 
     def spread(self, batch_size: int) -> float:
         """Interquartile range over median of the whole passes, the raw noise of this machine."""

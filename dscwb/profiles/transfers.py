@@ -6,14 +6,11 @@ enters the server's accelerator through that one's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-
-from dscwb.cuts import Cut
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -59,12 +56,3 @@ class Transfers:
         if self.host_memory not in ("pinned", "pageable"):
             return f"host_memory is {self.host_memory!r}, neither pinned nor pageable"
         return ""
-
-
-def payload_terms(cuts: Sequence[Cut]) -> Floats:
-    """Bytes that cross each cut in own element types, as a polynomial of B, ``(power, cut)``."""
-    terms = np.zeros((3, len(cuts)))
-    for k, cut in enumerate(cuts):
-        for spec in cut.frontier:
-            terms[len(spec.batch_axes), k] += spec.nbytes()
-    return terms

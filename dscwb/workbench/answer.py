@@ -34,6 +34,9 @@ from dscwb.units import (
 )
 from dscwb.workbench.state import State
 
+ALIKE = 1e-9
+"""Costs that differ by a smaller share are told as equal: at a switching rate roundings decide."""
+
 
 class Answer(NamedTuple):
     """What to do in a state; each a few sentences, and the last three may be empty.
@@ -139,7 +142,7 @@ def _compared(study: Study, state: State, best: Decision) -> str:
     gain = study.gain_at(best.batch_size, best.data_rate_bps, over)
     if math.isnan(gain):
         return f", while {name} is not possible here"
-    if not gain:
+    if gain < ALIKE:
         return f", no better than {name}"
     return f", {format_percent(gain)} {'faster' if study.unit == 's' else 'less'} than {name}"
 
@@ -171,7 +174,7 @@ def _second(study: Study, best: Decision, cost: float, costs: Floats) -> str:
     other = float(costs[study.splits.index(best.runner_up)])
     more = other / cost - 1 if cost else math.inf
     words = f" ({format_number(1 + more)} ×)" if more < math.inf else ""
-    if other == cost:
+    if other == cost or more < ALIKE:
         words = " (no worse)"
     elif more < 0.0005:
         words = " (hardly more)"

@@ -37,8 +37,8 @@ from typing import Any
 
 import numpy as np
 
-from dscwb.cost import check_same_model, fitting
-from dscwb.cuts import all_cuts, bottlenecks
+from dscwb.cost import Floats, check_same_model, fitting
+from dscwb.cuts import all_cuts, bottlenecks, byte_terms, memory_terms
 from dscwb.devices.roofline import bound_by
 from dscwb.figures.colours import split_colours
 from dscwb.graph import ModelGraph, TensorSpec
@@ -95,9 +95,8 @@ def model_part(graph: ModelGraph) -> Part:
     row(graph.sent)  # an input that nobody reads crosses no cut
     frontiers = [row(cut.frontier) for cut in cuts]
     results = {*graph.outputs} - {*graph.resident}
-    there = graph.held.union(graph.resident)
-    unseen = {spec.name: spec for spec in graph.tensors() if spec.name in there}
-    touched = [(*layer.inputs, *(s.name for s in layer.outputs)) for layer in layers]
+    back = [spec for spec in graph.tensors() if spec.name in results]
+    _, made, held = memory_terms(graph)
     tables = {of: bottlenecks(graph, of) for of in ("auto", "op")}
     return {
         "name": graph.model,
@@ -114,15 +113,10 @@ def model_part(graph: ModelGraph) -> Part:
         "flops": [graph.flops_between(start.index, cut.index) for start, cut in pairwise(places)],
         "frontiers": frontiers,
         "kinds": [_kind(dtype, axes) for dtype, axes in kinds],
-        "result": _polynomials([[spec for spec in graph.tensors() if spec.name in results]]),
+        "result": _polynomials(byte_terms([back])),
         "weights": [layer.weight_bytes for layer in layers],
-        "made": _polynomials([() if layer.view_of else layer.outputs for layer in layers]),
-        "held": _polynomials(
-            [
-                [spec for n in dict.fromkeys(names) if (spec := unseen.pop(n, None))]
-                for names in touched
-            ]
-        ),
+        "made": _polynomials(made),
+        "held": _polynomials(held),
         "marks": {
             of: [
                 table["cut"].tolist(),
@@ -150,14 +144,9 @@ def _kind(dtype: str, axes: int) -> Part:
     }
 
 
-def _polynomials(groups: list[Any]) -> dict[str, list[int]]:
-    """Bytes of each group of tensors by the power of the batch size with which they grow."""
-    found: dict[str, list[int]] = {}
-    for at, specs in enumerate(groups):
-        for spec in specs:
-            power = found.setdefault(str(len(spec.batch_axes)), [0] * len(groups))
-            power[at] += int(spec.nbytes())
-    return found
+def _polynomials(terms: Floats) -> dict[str, list[int]]:
+    """Powers of the batch size that occur, and their whole numbers of bytes."""
+    return {str(k): row.astype(int).tolist() for k, row in enumerate(terms) if row.any()}
 
 
 def machine_part(profile: Profile, model: str) -> Part:

@@ -2,10 +2,10 @@
 
 // As Python's {value:.{digits}f}, which rounds a half to the even digit.
 function fixed(value, digits) {
+  if (!isFinite(value)) return general(value);
+  if (Math.abs(value) >= 1e21) return `${BigInt(value)}`; // where toFixed turns to exponents
   const scale = 2 ** (digits + 1), whole = value * scale; // exact: only the exponent changes
-  if (!Number.isInteger(whole) || whole % 2 === 0 || Math.abs(value) > 2 ** 40) {
-    return value.toFixed(digits);
-  }
+  if (!Number.isInteger(whole) || whole % 2 === 0) return value.toFixed(digits);
   const below = Math.floor(Math.abs(value) * 10 ** digits); // half way from here to the next
   return (Math.sign(value) * (below + (below % 2)) / 10 ** digits).toFixed(digits);
 }
@@ -55,7 +55,6 @@ function formatRate(rate, inBytes = false) {
 
 function formatNumber(value) {
   const near = rounded(value, 3);
-  if (!isFinite(near)) return general(near);
   return Math.abs(near) >= 100 ? fixed(near, 0) : fixed(near, 10).replace(/\.?0+$/, "");
 }
 
@@ -83,6 +82,7 @@ function asChoice({ isInput, isOutput, shown }) {
 // --- the answer, as answer.py says it --------------------------------------------------------------
 
 const DECIDED_FROM = 0.95; // as in confidence.py
+const ALIKE = 1e-9; // shares below are rounding
 const STATIC_WORDS = {
   [BEST_STATIC]: ", the best static choice", [MINIMAX_STATIC]: ", the minimax choice",
 };
@@ -130,7 +130,7 @@ function compared(study, row, rate, baseline) {
   if (over === study.bestAt(row, rate)) return "";
   const name = asChoice(study.candidates[over]) + (STATIC_WORDS[identified(baseline)] ?? "");
   if (isNaN(gain)) return `, while ${name} is not possible here`;
-  if (!gain) return `, no better than ${name}`;
+  if (gain < ALIKE) return `, no better than ${name}`;
   return `, ${formatPercent(gain)} ${study.unit === "s" ? "faster" : "less"} than ${name}`;
 }
 
@@ -162,7 +162,7 @@ function secondWords(study, row, rate) {
 // How much more than the best another one costs.
 function moreWords(cost, other) {
   const more = cost ? other / cost - 1 : Infinity;
-  if (other === cost) return " (no worse)";
+  if (other === cost || more < ALIKE) return " (no worse)";
   if (more < 0.0005) return " (hardly more)";
   if (more < 2) return ` (+${formatPercent(more)})`;
   return more < Infinity ? ` (${formatNumber(1 + more)} ×)` : "";

@@ -23,10 +23,27 @@ from dscwb.toolbar import MODEBAR
 from dscwb.traces import Trace
 from dscwb.units import format_percent, format_rate, format_seconds, shown_name
 
+DEFAULTS: dict[str, Any] = {
+    "link": Link(round_trip_s=0.01),
+    "input_encoding": "uint8",
+    "feature_encoding": "int8",
+    "device_slowdown": 8.0,
+    "budget_s": 3.0,
+    "at_once": True,
+}
+"""How `LiveSplit` measures: an image over a good radio link, a device much slower than the
+computer that it is emulated on, and quickly."""
 SHOWN = 300  # requests in the picture
 REDRAW_S = 0.4
 SLOWEST, FASTEST = 5.0, 9.0  # powers of ten of the slider, bit/s
-DEVICE, SERVER = "rgb(64, 64, 64)", "rgb(20, 100, 200)"
+DEVICE, SERVER, LINK = "rgb(64, 64, 64)", "rgb(20, 100, 200)", "rgb(0, 130, 90)"
+SWITCH: dict[str, Any] = {
+    "type": "line",
+    "yref": "paper",
+    "y0": 0,
+    "y1": 1,
+    "line": {"color": "rgba(130, 130, 130, 0.5)", "width": 1},
+}
 
 
 class LiveSplit(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
@@ -40,52 +57,43 @@ class LiveSplit(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         In a notebook: ``live = dscwb.LiveSplit("mobilenetv3_small_100")``, then ``live``.
     """
 
+    _thread: threading.Thread | None = None
+
     def __init__(
         self,
-        model: str = "mobilenetv3_small_100",
+        model: str | Rig = "mobilenetv3_small_100",
         *,
         data_rate_bps: float = 20e6,
-        round_trip_s: float = 0.01,
         trace: Trace | None = None,
-        input_encoding: str = "uint8",
-        feature_encoding: str = "int8",
-        device_slowdown: float = 8.0,
         every_s: float = 0.1,
         deadline_s: float = 1.0,
-        budget_s: float = 3.0,
+        **measured: Any,
     ) -> None:
         """Measure both ends, connect them, and begin.
 
         Args:
-            model: A timm name or a ``.pt2`` file.
-            data_rate_bps: Of the link at first, bit/s.
-            round_trip_s: Of the link, seconds.
+            model: A timm name or a ``.pt2`` file; or a rig, which is measured already.
+            data_rate_bps: Of the link at first, bit/s; the controller expects it too, at first and
+                whenever it has heard nothing from the server for a while.
             trace: Played, over and over, until the slider is moved.
-            input_encoding: How the input is sent.
-            feature_encoding: How features are sent.
-            device_slowdown: Emulates a device that is so many times slower than this machine.
             every_s: Seconds between two requests.
             deadline_s: After so long without an answer the device ends a request itself.
-            budget_s: Seconds of measuring at each end.
+            measured: For `Rig.measured`, in place of `DEFAULTS`.
 
         Raises:
-            RuntimeError: The server did not start.
+            RuntimeError: A measurement failed; says why.
+            TypeError: A rig, and how to measure one.
         """
-        self.rig = Rig.measured(
-            model,
-            budget_s=budget_s,
-            at_once=True,
-            link=Link(round_trip_s=round_trip_s),
-            device_slowdown=device_slowdown,
-            input_encoding=input_encoding,
-            feature_encoding=feature_encoding,
-        )
+        if isinstance(model, Rig) and measured:
+            raise TypeError(f"the rig is measured already; leave out {', '.join(measured)}.")
+        self.rig = model if isinstance(model, Rig) else Rig.measured(model, **DEFAULTS | measured)
         self.study = self.rig.study
         self.controller = self.rig.controller(data_rate_bps)
         self._deadline_s, self._trace, self._every_s = deadline_s, trace, every_s
         self.steps: deque[Step] = deque(maxlen=10_000)
         self.failed: BaseException | None = None
-        self._stop, self._count = threading.Event(), 0
+        self._stop, self._news = threading.Event(), threading.Condition()
+        self._count, self._over = 0, False
         self._rate = widgets.FloatLogSlider(
             value=data_rate_bps,
             min=SLOWEST,
@@ -93,18 +101,23 @@ class LiveSplit(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             step=0.05,
             description="Link",
             readout=False,
-            layout={"width": "60%"},
+            layout={"width": "50%"},
         )
-        self._rate.observe(self._moved, "value")
+        self._shown = widgets.Label(layout={"width": "8em"})
         self._down = widgets.ToggleButton(description="Link down", tooltip="Cut the connection")
-        self._words = widgets.HTML()
+        self._words = widgets.HTML("Server, link and client start ...")
         self._figure = _figure()
+        self._show_rate(data_rate_bps)
+        self._rate.observe(self._moved, "value")
         self._thread = threading.Thread(target=self._run, name="dscwb-live", daemon=True)
-        super().__init__([widgets.HBox([self._rate, self._down]), self._words, self._figure])
+        controls = widgets.HBox([self._rate, self._shown, self._down])
+        super().__init__([controls, self._words, self._figure])
         self._thread.start()
 
     def close(self) -> None:
         """End client, link and server; the picture stays."""
+        if self._thread is None:  # the measurement failed
+            return
         self._stop.set()
         self._thread.join()
         self._rate.disabled = self._down.disabled = True
@@ -114,10 +127,10 @@ class LiveSplit(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
         An interrupt of the cell ends the run.
         """
-        aim, end_s = self._count + requests, time.monotonic() + seconds
+        aim = self._count + requests
         try:
-            while self._count < aim and self._thread.is_alive() and time.monotonic() < end_s:
-                self._thread.join(0.05)
+            with self._news:  # not `join`, which in Python 3.11 takes an interrupt for the end
+                self._news.wait_for(lambda: self._count >= aim or self._over, seconds)
         except KeyboardInterrupt:
             self.close()
             raise
@@ -129,6 +142,10 @@ class LiveSplit(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
     def _moved(self, _: Any) -> None:
         self._trace = None  # whoever takes the slider has the link
+        self._show_rate(self._rate.value)
+
+    def _show_rate(self, data_rate_bps: float) -> None:
+        self._shown.value = format_rate(data_rate_bps, in_bytes=False)
 
     def _run(self) -> None:
         try:
@@ -151,97 +168,118 @@ class LiveSplit(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
                 drawn_s = 0.0
                 for step in running:
                     self.steps.append(step)
-                    self._count += 1
+                    with self._news:
+                        self._count += 1
+                        self._news.notify_all()
                     if time.monotonic() - drawn_s > REDRAW_S:
                         self._draw()
                         drawn_s = time.monotonic()
                     if self._stop.is_set():
+                        self._draw()
                         return
         except BaseException as error:
             self.failed = error
             self._words.value = f"<b>The run has ended:</b> {error}"
+        finally:
+            with self._news:
+                self._over = True
+                self._news.notify_all()
 
     def _draw(self) -> None:
         shown = list(self.steps)[-SHOWN:]
-        last, answers = shown[-1], [step.answer for step in shown]
-        times = [step.time_s for step in shown]
-        back = sum(bool(answer.why) for answer in answers)
+        self._words.value = self._said(shown)
+        times, server, device, told, alone, real, taken = _columns(shown)
+        with self._figure.batch_update():
+            columns = (server, device, told, alone, real, taken)
+            for trace, values in zip(self._figure.data, columns, strict=True):
+                trace.x, trace.y = times, values
+            for trace in self._figure.data[:2]:
+                trace.text = [step.answer.why or shown_name(step.answer.split) for step in shown]
+            self._figure.layout.shapes = [
+                SWITCH | {"x0": b.time_s, "x1": b.time_s}
+                for a, b in pairwise(shown)
+                if a.answer.split != b.answer.split
+            ]
+        if self._trace:
+            self._show_rate(shown[-1].data_rate_bps)
+
+    def _said(self, shown: list[Step]) -> str:
+        """The last request, the controller's view, and how good the predictions were."""
+        last, slowdown = shown[-1], self.study.scenario.device_slowdown
         apart = sorted(
             abs(step.answer.total_s / step.predicted_s - 1)
             for step in shown
             if not step.answer.why and math.isfinite(step.predicted_s)
         )
-        slowdown = self.study.scenario.device_slowdown
         error = format_percent(apart[len(apart) // 2]) if apart else "–"
-        self._words.value = (
-            f"<b>{shown_name(last.answer.split)}</b> in {format_seconds(last.answer.total_s)}, "
-            f"predicted {format_seconds(last.predicted_s)}; without the server "
-            f"{format_seconds(last.on_device_s)}.<br>"
-            f"Link {format_rate(last.data_rate_bps)}, taken for {format_rate(last.estimate_bps)}; "
-            f"server load {last.server_load:.2f}; {last.switches} switches, {back} of the last "
-            f"{len(shown)} finished on the device for want of an answer; median error {error}. "
-            f"Emulated: server, link and device, {slowdown:g} × slower, on one machine."
+        back = sum(bool(step.answer.why) for step in shown)
+        link = format_rate(last.data_rate_bps, in_bytes=False) if last.data_rate_bps else "down"
+        taken = format_rate(last.estimate_bps, in_bytes=False)
+        return (
+            f"<div style='line-height: 1.5'><b>{shown_name(last.answer.split)}</b>: "
+            f"{format_seconds(last.answer.total_s)}, predicted {format_seconds(last.predicted_s)}, "
+            f"without the server {format_seconds(last.on_device_s)}<br>"
+            f"Link {link}, taken for {taken}; server load {last.server_load:.2f}; "
+            f"{last.switches} switches (grey lines)<br>"
+            f"Last {len(shown)} requests: median error {error}; {back} finished on the device for "
+            f"want of an answer<br>"
+            f"Emulated on one machine: server, link, and a device {slowdown:g} × slower</div>"
         )
-        executed, told, alone, real, taken = self._figure.data
-        with self._figure.batch_update():
-            executed.x = told.x = alone.x = real.x = taken.x = times
-            executed.y = [1e3 * answer.total_s for answer in answers]
-            executed.marker.color = [SERVER if x.where == "server" else DEVICE for x in answers]
-            executed.text = [x.why or shown_name(x.split) for x in answers]
-            told.y = [1e3 * step.predicted_s for step in shown]
-            alone.y = [1e3 * step.on_device_s for step in shown]
-            real.y = [step.data_rate_bps / 1e6 or None for step in shown]
-            taken.y = [step.estimate_bps / 1e6 or None for step in shown]
-            self._figure.layout.shapes = [
-                {
-                    "type": "line",
-                    "x0": b.time_s,
-                    "x1": b.time_s,
-                    "y0": 0,
-                    "y1": 1,
-                    "yref": "y domain",
-                    "line": {"color": "rgba(130, 130, 130, 0.5)", "width": 1},
-                }
-                for a, b in pairwise(shown)
-                if a.answer.split != b.answer.split
-            ]
+
+
+def _columns(steps: list[Step]) -> tuple[list[Any], ...]:
+    """Times, and what each line of the picture has there, None for nothing."""
+    rows = (
+        (
+            step.time_s,
+            1e3 * step.answer.total_s if step.answer.where == "server" else None,
+            1e3 * step.answer.total_s if step.answer.where == "device" else None,
+            1e3 * step.predicted_s if math.isfinite(step.predicted_s) else None,
+            1e3 * step.on_device_s,
+            step.data_rate_bps / 1e6 or None,
+            step.estimate_bps / 1e6 or None,
+        )
+        for step in steps
+    )
+    return tuple(map(list, zip(*rows, strict=True)))
 
 
 def _figure() -> go.FigureWidget:
     """Latency above, data rate below, on one axis of time."""
-    hover = "%{text}<br>%{y:.1f} ms<extra></extra>"
+    executed = {"mode": "markers", "hovertemplate": "%{text}<br>%{y:.1f} ms<extra></extra>"}
+    rates = {"yaxis": "y2", "legend": "legend2"}
     traces = [
-        go.Scatter(
-            name="executed (blue: server, grey: device)",
-            mode="markers",
-            marker={"size": 5},
-            hovertemplate=hover,
-        ),
+        go.Scatter(name="by the server", marker={"size": 5, "color": SERVER}, **executed),
+        go.Scatter(name="by the device", marker={"size": 5, "color": DEVICE}, **executed),
         go.Scatter(
             name="predicted", line={"color": "rgb(230, 130, 0)", "width": 1.5, "shape": "hv"}
         ),
         go.Scatter(name="no offloading, predicted", line={"color": DEVICE, "dash": "dot"}),
-        go.Scatter(name="link", yaxis="y2", line={"color": "rgb(0, 130, 90)", "shape": "hv"}),
-        go.Scatter(name="taken for", yaxis="y2", line={"color": "rgb(0, 130, 90)", "dash": "dot"}),
+        go.Scatter(name="link", line={"color": LINK, "shape": "hv"}, **rates),
+        go.Scatter(name="taken for", line={"color": LINK, "dash": "dot", "shape": "hv"}, **rates),
     ]
+    legend = {"orientation": "h", "yanchor": "bottom", "x": 0}
     return go.FigureWidget(
         traces,
         layout={
             "template": "plotly_white",
+            "autosize": True,
+            "height": 440,
             "modebar": MODEBAR,
-            "height": 460,
-            "margin": {"l": 64, "r": 16, "t": 40, "b": 44},
-            "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"},
-            "xaxis": {"title": {"text": "Time in s"}, "anchor": "y2"},
+            "margin": {"l": 64, "r": 16, "t": 30, "b": 44},
+            "legend": legend | {"y": 1.01},
+            "legend2": legend | {"y": 0.33},
+            "xaxis": {"title": {"text": "Time in s"}, "anchor": "y2", "rangemode": "tozero"},
             "yaxis": {
                 "title": {"text": "Latency in ms"},
-                "domain": [0.42, 1],
+                "domain": [0.44, 1],
                 "rangemode": "tozero",
             },
             "yaxis2": {
                 "title": {"text": "Data rate in Mbit/s"},
                 "type": "log",
-                "tickvals": [digit * 10.0**power for power in range(-1, 4) for digit in (1, 3)],
+                "range": [SLOWEST - 6.1, FASTEST - 5.9],
+                "dtick": 1,
                 "domain": [0, 0.32],
             },
         },

@@ -67,6 +67,16 @@ def odd_graph(blocks=True, dtype="float32"):
     )
 
 
+def as_sent(graph):
+    """Payloads that were measured on the wire."""
+
+    def written(tensor):
+        return replace(tensor, dtype=units.AS_SENT)
+
+    layers = (replace(one, outputs=tuple(map(written, one.outputs))) for one in graph.layers)
+    return replace(graph, inputs=tuple(map(written, graph.inputs)), layers=tuple(layers))
+
+
 def machine(graph, sizes=(1, 3), ms=10, **more):
     layers = {n: [n * ms * MS + k * 1234 for k, _ in enumerate(graph.layers)] for n in sizes}
     return profile_of(graph, layers, **more)
@@ -111,6 +121,9 @@ def pairs(tmp_path):
     fast = machine(odd, ms=1, device="fast")
     modelled = machine(odd, ms=2, origin="modelled", rounds=1)
     yield machine(tiny), None
+    yield noisy(machine(tiny)), None
+    yield copying(machine(tiny), 200, 320, 400), None  # as large as payloads of one sample
+    yield machine(as_sent(tiny)), None
     yield machine(tiny, sizes=(4,)), machine(tiny, sizes=(1, 4, 9), ms=1)
     yield machine(tiny, sizes=(1, 2)), machine(tiny, sizes=(3,), ms=1)
     yield halves(tiny), machine(tiny, ms=1)

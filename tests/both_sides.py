@@ -8,7 +8,7 @@ import numpy as np
 
 from dscwb.profiles.library import scale_profile
 from dscwb.study import sweep
-from dscwb.study.sureness import robust
+from dscwb.study.sureness import flips_of, model_errors, robust
 from dscwb.workbench.answer import Sure, answer
 from dscwb.workbench.pair import machine_part, model_key, model_part
 from dscwb.workbench.state import State
@@ -158,7 +158,7 @@ def told(study, state):
     costs, chosen = study.cost_at(size, rate)[:, 0], splits.index(best.split)
     sends = lines.bits[row, chosen] > 0
     possible = np.flatnonzero(~np.isnan(costs)).tolist()
-    flips = study.how_sure(size, rate).flips
+    flips = flips_of(study, size, rate, best.split, model_errors(study))
     said = answer(
         study,
         State("", batch_size=size, data_rate_bps=rate, baseline=state["baseline"]),

@@ -41,7 +41,7 @@ def knobs(rng, blocks):
     return {
         "input_encoding": str(rng.choice([*ENCODINGS, JPEG])),
         "feature_encoding": str(rng.choice([*ENCODINGS, JPEG])),
-        "granularity": str(rng.choice(list(CANDIDATES), p=[0.45, 0.3, 0.05, 0.2])),
+        "granularity": str(rng.choice(list(CANDIDATES), p=[0.5, 0.3, 0.03, 0.17])),
         "round_trip_s": some(rng, 0.0, low=1e-4, high=10),
         "overhead_bytes": some(rng, 0.0, low=1, high=1e6),
         "downlink_bps": some(rng, 0.0, low=1e3, high=1e11),
@@ -62,7 +62,7 @@ def knobs(rng, blocks):
 def places(rng, study):
     """States of a study: batch size, baseline, and data rate, often one where the best changes."""
     named = [*BASELINES, *study.splits]
-    shares = np.where(np.arange(len(named)) < len(BASELINES), 0.15, 0.4 / len(study.splits))
+    shares = np.where(np.arange(len(named)) < len(BASELINES), 0.1, 0.6 / len(study.splits))
     for _ in range(STATES):
         row = int(rng.integers(len(study.batch_sizes)))
         changes = study.envelopes[row].switching_rates_bps.tolist()

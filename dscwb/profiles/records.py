@@ -248,10 +248,14 @@ class Profile:
     def _copied_s(self, direction: str, batch_size: int) -> Seconds:
         if self.transfers is None:
             return np.zeros(self.cuts)
-        payload = np.asarray(polyval(batch_size, memory_terms(self.graph)[0]))
+        payload = np.asarray(polyval(batch_size, self._payload_terms))
         payload[-1] = 0
         times_ns = getattr(self.transfers, direction)
         return self.transfers.median_ns(times_ns, payload) * NS * self.time_scale
+
+    @cached_property
+    def _payload_terms(self) -> Seconds:
+        return memory_terms(self.graph)[0]
 
     def spread(self, batch_size: int) -> float:
         """Interquartile range over median of the whole passes, the raw noise of this machine."""

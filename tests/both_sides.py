@@ -38,7 +38,7 @@ function at(study, state) {
     rates: study.envelopes[row].rates, sent: study.bits[study.index(row, best)] / 8,
     baseline: names[base], gain: study.gainAt(row, rate, base),
     regret: study.regretAt(row, rate, base), interpolated: study.interpolated[row],
-    ranked: study.ranked(row, rate).map((k) => names[k]), robust: study.robust(row, rate),
+    robust: study.robust(row, rate),
     flips: study.flips(row, rate).map(
       (flip) => [flip.device, flip.server, names[flip.split], flip.inside]),
     answer: Object.values(answerWords(study, state, state.sure)),
@@ -157,7 +157,6 @@ def told(study, state):
     baseline, splits = study.baseline_split(state["baseline"]), study.splits
     costs, chosen = study.cost_at(size, rate)[:, 0], splits.index(best.split)
     sends = lines.bits[row, chosen] > 0
-    possible = np.flatnonzero(~np.isnan(costs)).tolist()
     flips = flips_of(study, size, rate, best.split, model_errors(study))
     said = answer(
         study,
@@ -187,7 +186,6 @@ def told(study, state):
         "gain": study.gain_at(size, rate, baseline),
         "regret": 0.0 if np.isposinf(costs[chosen]) else float(np.maximum(0, regret)),
         "interpolated": best.interpolated,
-        "ranked": [splits[k] for k in sorted(possible, key=lambda k: (k != chosen, costs[k], k))],
         "robust": bool(robust(study.at_rates(rate))[row, 0]),
         "flips": [[one.device, one.server, one.split, one.inside] for one in flips],
         "answer": list(said),

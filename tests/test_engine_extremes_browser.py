@@ -172,6 +172,11 @@ def places(study):
                 "baseline": over[0],
                 "sure": None if rate == 1e4 else sure,
             }
+    nowhere = {"batch_size": 999}, {"baseline": "nowhere"}
+    yield from (
+        {"data_rate_bps": 1e6, "sure": None, "batch_size": size, "baseline": "a"} | one
+        for one in nowhere
+    )
 
 
 def test_odd_models_times_and_links(chromium, tmp_path):

@@ -112,7 +112,11 @@ export class Study {
       + `${better === "int64" ? "; int32, int16 or uint16 where every value fits into them" : ""}.`);
   }
 
-  row(batchSize) { return this.batchSizes.indexOf(batchSize); }
+  row(batchSize) {
+    const found = this.batchSizes.indexOf(batchSize);
+    if (found >= 0) return found;
+    throw new Error(`Batch size ${batchSize} is not on this grid: [${this.batchSizes.join(", ")}].`);
+  }
 
   index(row, split) { return row * this.width + split; }
 
@@ -170,13 +174,6 @@ export class Study {
       if (other < least) [split, least] = [k, other];
     }
     return { split, margin: isFinite(cost) ? least - cost : 0 };
-  }
-
-  // All that are possible, from best to worst.
-  ranked(row, rate) {
-    const costs = this.candidates.map((_, k) => this.costAt(row, k, rate));
-    const best = this.bestAt(row, rate), possible = [...costs.keys()].filter((k) => !isNaN(costs[k]));
-    return possible.sort((i, j) => (j === best) - (i === best) || costs[i] - costs[j] || i - j);
   }
 
   gainAt(row, rate, split = this.baseline()) {

@@ -149,7 +149,7 @@ class Machine {
     const scale = this.time_scale / speedup, words = general(1 / scale);
     const label = this.imagined.join(words);
     return Object.assign(Object.create(this), {
-      origin: "assumed", name: "imagined machine", label, time_scale: scale, source: this,
+      origin: "assumed", name: "imagined machine", label, time_scale: scale,
     });
   }
 

@@ -39,7 +39,7 @@ def ours(strategy: str, seconds: float = DURATION_S) -> tuple[float, float, floa
 def with_simpy() -> tuple[float, float]:
     """Seconds a request, and the mean latency, of the same fleet with one fixed split."""
     own = kind()
-    split, carrier = own.splits()[SPLIT], Carrier(own.trace)
+    split, carrier = own.splits()[SPLIT], Carrier(own.links[0])
     start = time.perf_counter()
     world = simpy.Environment()
     pool = simpy.Resource(world, WORKERS)
@@ -63,7 +63,7 @@ def with_simpy() -> tuple[float, float]:
 
     def device(number: int):  # type: ignore[no-untyped-def]
         cpu, link = simpy.Resource(world), simpy.Resource(world)
-        offset_s = np.random.default_rng([0, 0, number, 1]).uniform(0, own.trace.duration_s)
+        offset_s = np.random.default_rng([0, 0, number, 1]).uniform(0, own.links[0].duration_s)
         for now in own.arrivals.until(DURATION_S, [0, 0, number, 0]):
             yield world.timeout(now - world.now)
             world.process(request(cpu, link, offset_s))
@@ -78,6 +78,6 @@ def peak_bytes(seconds: float) -> int:
     """Most memory that a fleet has taken at one time, the trace and the study not counted."""
     from benchmarks.decide import peak_bytes as peak
 
-    one = replace(kind(), trace=dscwb.Trace([0], [15e6], duration_s=1))
+    one = replace(kind(), traces=dscwb.Trace([0], [15e6], duration_s=1))
     one.study.policy()
     return peak(lambda: dscwb.fleet([one], duration_s=seconds, workers=WORKERS))

@@ -67,6 +67,11 @@ class Trace(Told):
         """How long each step lasts, in seconds, ``(step,)``."""
         return np.diff(self.times_s, append=self.duration_s)
 
+    @property
+    def mean_bps(self) -> float:
+        """Its mean data rate over time, in bit/s."""
+        return float(self.data_rates_bps @ self.lengths_s / self.duration_s)
+
     @overload
     def at(self, time_s: float, *, repeat: bool = False) -> float: ...
     @overload

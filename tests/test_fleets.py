@@ -25,8 +25,8 @@ from tests.test_policy import study
 FAST = dscwb.Trace([0], [1e12], duration_s=100)
 
 
-def kind(number=1, arrivals=None, trace=FAST, name="made up", **fields):
-    return dscwb.Devices(name, study(), number, trace, arrivals or poisson(100.0), **fields)
+def kind(number=1, arrivals=None, traces=FAST, name="made up", **fields):
+    return dscwb.Devices(name, study(), number, traces, arrivals or poisson(100.0), **fields)
 
 
 def mean_s(found, strategy="full offloading"):
@@ -292,6 +292,34 @@ def test_the_same_seed_gives_the_same_fleet_and_another_one_another():
     assert not told(1).equals(told(2))
 
 
+SLOW, FAST_ENOUGH = (dscwb.Trace([0], [bps], duration_s=10) for bps in (1e5, 3.2e5))
+
+
+def test_devices_take_the_traces_of_a_list_in_turn():
+    """Full offloading sends 3200 bits: 32 or 10 ms, and 6 ms at a server of its own."""
+    options = {"duration_s": 20, "workers": 6, "strategies": ["full offloading"]}
+    both = dscwb.fleet([kind(6, evenly(1.0), [SLOW, FAST_ENOUGH])], **options)
+    assert mean_s(both) == pytest.approx((0.038 + 0.016) / 2)
+    assert both.table().loc[("full offloading", "all"), "p99_s"] == pytest.approx(0.038, rel=0.006)
+    parts = [kind(3, evenly(1.0), one, name) for one, name in ((SLOW, "a"), (FAST_ENOUGH, "b"))]
+    assert both.bound_s == pytest.approx(dscwb.fleet(parts, **options).bound_s)
+
+
+def test_a_device_alone_has_another_of_the_traces_with_another_seed():
+    def took(seed):
+        one = kind(1, evenly(1.0), [SLOW, FAST_ENOUGH])
+        return mean_s(dscwb.fleet([one], duration_s=5, seed=seed, strategies=["full offloading"]))
+
+    assert {round(took(seed), 6) for seed in range(8)} == {0.038, 0.016}
+
+
+def test_the_best_static_split_may_wait_for_a_link_that_comes_back():
+    """Down for 1 s in 100, full offloading takes 9.2 + 5 ms in the mean; staying local 60 ms."""
+    trace = dscwb.Trace([0, 1], [0, 1e6], duration_s=100)
+    best = dscwb.fleet([kind(1, poisson(1.0), trace)], duration_s=9, strategies=["best static"])
+    assert list(best.shares["best static"].columns) == ["full offloading"]
+
+
 def test_who_is_selfish_leaves_a_server_that_all_share():
     """40 devices, 5 a second each: 1.2 s of tails a second. Half of them must stay at home."""
     found = dscwb.fleet([kind(40, poisson(5.0))], duration_s=60, deadline_s=0.07)
@@ -347,7 +375,9 @@ def test_the_bound_is_the_value_of_the_linear_programme(workers, monkeypatch):
         ({"devices": [kind(servers="x")]}, "to use 'x'; choose one of servers"),
         ({"devices": [kind(timeout_s=0)]}, "timeout_s is 0"),
         ({"devices": []}, "one kind of devices at least"),
-        ({"devices": [kind(trace=dscwb.Trace([0], [0], 1))]}, "always down"),
+        ({"devices": [kind(traces=dscwb.Trace([0], [0], 1))]}, "always down"),
+        ({"devices": [kind(traces=[FAST, dscwb.Trace([0], [0], 1)])]}, r"always down in traces\[1"),
+        ({"devices": [kind(traces=[])]}, "traces of 'made up' is empty; give one"),
     ],
 )
 def test_what_makes_no_sense_is_refused(changes, words):

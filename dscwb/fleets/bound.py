@@ -14,6 +14,22 @@ from dscwb.study.sending import Carrier
 PLACES = 4096  # of a trace at which a request may begin
 
 
+def alone_s(splits: dict[str, Split], carrier: Carrier) -> Floats:
+    """What each split takes that waits for nobody, in seconds, ``(split, place)``.
+
+    Requests begin at `PLACES` places of the trace, evenly.
+    """
+    starts_s = (np.arange(PLACES) + 0.5) * carrier.period_s / PLACES
+    rows = [
+        one.head_s
+        + one.tail_s
+        + (one.link_s + carrier.sending_s(starts_s + one.head_s, one.bits) if one.bits else 0)
+        + np.zeros(PLACES)
+        for one in splits.values()
+    ]
+    return np.stack(rows)
+
+
 def least_mean_s(
     kinds: Sequence[tuple[float, dict[str, Split], Carrier]],
     workers: int,
@@ -35,22 +51,15 @@ def least_mean_s(
     where each device's link begins at random; t runs over `PLACES` places of it.
 
     Args:
-        kinds: Of each kind of devices: requests a second of all together, splits, link.
+        kinds: Of each kind of devices and each trace of theirs: requests a second of all that have
+            it, splits, link.
         workers: Tails that run at the same time.
     """
     total_hz = sum(rate_hz for rate_hz, *_ in kinds)
     alone: list[tuple[float, Floats, Floats]] = []
     for rate_hz, splits, carrier in kinds:
-        starts_s = (np.arange(PLACES) + 0.5) * carrier.period_s / PLACES
-        rows = [
-            one.head_s
-            + one.tail_s
-            + (one.link_s + carrier.sending_s(starts_s + one.head_s, one.bits) if one.bits else 0)
-            + np.zeros(PLACES)
-            for one in splits.values()
-        ]
         tails = np.array([one.tail_s * (one.bits > 0) for one in splits.values()])
-        alone.append((rate_hz / total_hz, np.stack(rows), tails[:, None]))
+        alone.append((rate_hz / total_hz, alone_s(splits, carrier), tails[:, None]))
 
     def bound(price: float) -> float:
         means = (

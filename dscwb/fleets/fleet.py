@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -162,11 +163,12 @@ def fleet(
         duration_s: Seconds in which requests come; all are answered.
         strategies: ``selfish`` (each device has a `Controller` of its own), the name of a split
             that all take, or ``best static``: each kind keeps its split that is best alone in the
-            mean over its trace.
+            mean over its traces.
         discipline: Of the pool, as in `Servers`.
         deadline_s: Requests that take longer are late.
         warm_up_s: Requests that come before are not counted.
-        seed: Of arrivals and of where in the trace each link begins; the same seed, the same fleet.
+        seed: Of arrivals, and of which trace each link has and where it begins in it; the same
+            seed, the same fleet.
         servers: Several pools, or one that refuses, in place of `workers` and `discipline`.
         bins: Of `Fleet.over_time`: into how many equal parts the duration is divided.
 
@@ -224,18 +226,19 @@ def fleet(
 
 def _bound_s(parts: Sequence[Kind], pools: Sequence[Servers]) -> float:
     """That of each pool alone, as nothing else is shared, weighed by its requests."""
-    rates_hz = [part.own.number * part.own.arrivals.rate_hz for part in parts]
-    total = 0.0
+    total_s = total_hz = 0.0
     for pool, servers in enumerate(pools):
         own = [
-            (rate_hz, part.splits, part.carrier)
-            for rate_hz, part in zip(rates_hz, parts, strict=True)
+            (many * part.own.arrivals.rate_hz, part.splits, part.carriers[at])
+            for part in parts
             if part.pool == pool
+            for at, many in Counter(part.takes()).items()
         ]
         if own:
             rate_hz = sum(rate_hz for rate_hz, *_ in own)
-            total += rate_hz * least_mean_s(own, servers.workers)
-    return total / sum(rates_hz)
+            total_s += rate_hz * least_mean_s(own, servers.workers)
+            total_hz += rate_hz
+    return total_s / total_hz
 
 
 def _shares(kinds: Sequence[str], splits: Sequence[str], run: Run) -> pd.DataFrame:

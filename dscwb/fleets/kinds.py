@@ -11,6 +11,7 @@ import numpy as np
 
 from dscwb.controller import Controller
 from dscwb.fleets.arrivals import Arrivals
+from dscwb.fleets.bound import alone_s
 from dscwb.fleets.engine import Clock, Device, Split
 from dscwb.fleets.pools import Servers
 from dscwb.policy import Policy
@@ -30,9 +31,10 @@ class Devices:
         name: What tables call them.
         study: What their heads, payloads and tails cost on the pool's servers; of latency.
         number: How many there are.
-        trace: The data rate of their links; each device begins at another place of it.
+        traces: The data rate of their links: one trace, or several, which the devices take in turn
+            in an order drawn by the seed. Each device begins at another place of its trace.
         arrivals: The requests of each.
-        options: Of its `Controller`; what is not given is the trace's mean rate and the study's
+        options: Of its `Controller`; what is not given is its trace's mean rate and the study's
             round trip.
         batch_size: One of the study's; its smallest if left out.
         servers: Name of the pool that they share; the first if left out.
@@ -45,7 +47,7 @@ class Devices:
     name: str
     study: Study
     number: int
-    trace: Trace
+    traces: Trace | Sequence[Trace]
     arrivals: Arrivals
     options: Mapping[str, Any] | None = None
     batch_size: int | None = None
@@ -57,6 +59,11 @@ class Devices:
     def size(self) -> int:
         """Samples in a request."""
         return min(self.study.batch_sizes) if self.batch_size is None else self.batch_size
+
+    @property
+    def links(self) -> tuple[Trace, ...]:
+        """Their traces, one or several."""
+        return (self.traces,) if isinstance(self.traces, Trace) else tuple(self.traces)
 
     def splits(self) -> dict[str, Split]:
         """What each split takes on an idle server, by name; without those it cannot take."""
@@ -81,7 +88,7 @@ class Kind:
     pool: int
     seed: int
     splits: dict[str, Split]
-    carrier: Carrier
+    carriers: tuple[Carrier, ...]
     policy: Policy
 
     @classmethod
@@ -89,8 +96,14 @@ class Kind:
         """Ready to begin; ValueError says what makes no sense."""
         if own.study.scenario.objective != "latency":
             raise ValueError(f"{own.name!r} has a study of energy; give one of latency.")
-        if not own.trace.data_rates_bps.any():
-            raise ValueError(f"The link of {own.name!r} is always down; give another trace.")
+        if not own.links:
+            raise ValueError(f"traces of {own.name!r} is empty; give one trace at least.")
+        for at, trace in enumerate(own.links):
+            if not trace.data_rates_bps.any():
+                raise ValueError(
+                    f"The link of {own.name!r} is always down in traces[{at}] "
+                    f"({trace.source or 'of no source'}); give another trace."
+                )
         if not own.timeout_s > 0:
             raise ValueError(f"timeout_s is {own.timeout_s:g}; give seconds above zero.")
         names = [one.name for one in pools]
@@ -106,16 +119,18 @@ class Kind:
                 f"{own.name!r} cannot run the whole model, which they must where no answer comes; "
                 "leave out timeout_s and waiting."
             )
-        return cls(place, own, pool, seed, splits, Carrier(own.trace), own.study.policy())
+        carriers = tuple(Carrier(trace) for trace in own.links)
+        return cls(place, own, pool, seed, splits, carriers, own.study.policy())
+
+    def takes(self) -> list[int]:
+        """Which of the traces each device takes."""
+        many = len(self.carriers)
+        order = np.random.default_rng([self.seed, self.place, 2]).permutation(many)
+        return [int(order[number % many]) for number in range(self.own.number)]
 
     def begun(self, strategy: str, clock: Clock, duration_s: float) -> list[Device]:
         """Its devices, as they begin."""
-        own, trace = self.own, self.own.trace
-        start = {
-            "data_rate_bps": float(np.average(trace.data_rates_bps, weights=trace.lengths_s)),
-            "round_trip_s": own.study.scenario.link.round_trip_s,
-            **(own.options or {}),
-        }
+        own = self.own
         fixed = self._best_static() if strategy == BEST_STATIC else strategy
         if strategy != SELFISH and fixed not in self.splits:
             raise ValueError(
@@ -123,9 +138,14 @@ class Kind:
                 f"{BEST_STATIC!r} or one of {', '.join(self.splits)}."
             )
         found = []
-        for number in range(own.number):
-            seeds = [self.seed, self.place, number]
+        for number, at in enumerate(self.takes()):
+            seeds, trace = [self.seed, self.place, number], own.links[at]
             offset_s = np.random.default_rng([*seeds, 1]).uniform(0, trace.duration_s)
+            start = {
+                "data_rate_bps": trace.mean_bps,
+                "round_trip_s": own.study.scenario.link.round_trip_s,
+                **(own.options or {}),
+            }
             controller = None
             choose: Callable[[], str] = lambda: fixed  # noqa: E731
             if strategy == SELFISH:
@@ -136,7 +156,7 @@ class Kind:
                 Device(
                     self.place,
                     self.splits,
-                    self.carrier,
+                    self.carriers[at],
                     float(offset_s),
                     coming,
                     choose,
@@ -150,11 +170,9 @@ class Kind:
         return found
 
     def _best_static(self) -> str:
-        """The split with the least mean latency over the trace's data rates, alone."""
-        trace = self.own.trace
-        costs = self.own.study.latency_at(self.own.size, trace.data_rates_bps)
-        means = np.where(np.isnan(costs), np.inf, costs) @ trace.lengths_s
-        return self.own.study.splits[int(np.argmin(means))]
+        """The split with the least mean latency over the traces, alone."""
+        means = sum(alone_s(self.splits, carrier).mean(axis=1) for carrier in self.carriers)
+        return list(self.splits)[int(np.argmin(means))]
 
 
 def _asking(controller: Controller, batch_size: int) -> Callable[[], str]:

@@ -7,6 +7,8 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from dscwb.fleets.fleet import SELFISH, Devices, fleet
 from dscwb.profiles.library import PathLike
 from dscwb.scaling.grids import ERROR, grid
@@ -122,8 +124,8 @@ def fleet_sizes(
         devices: The kind; its own number does not count.
         numbers: Numbers of devices.
         deadline_s: Requests that take longer are late.
-        duration_s: Seconds in which requests come; if left out, as long as the trace, so that each
-            device's link goes through all of it once.
+        duration_s: Seconds in which requests come; if left out, as long as the longest trace, so
+            that each device's link goes through all of its own once.
         executor: As in `grid`.
         folder: As in `grid`: where sizes that are done are kept.
         progress: Show a bar.
@@ -219,7 +221,7 @@ def _size(
     options: Mapping[str, Any],
 ) -> pd.DataFrame:
     """One size's rows, a strategy each."""
-    lasts_s = devices.trace.duration_s if duration_s is None else duration_s
+    lasts_s = max(one.duration_s for one in devices.links) if duration_s is None else duration_s
     kind = replace(devices, number=number)
     found = fleet([kind], duration_s=lasts_s, deadline_s=deadline_s, **options)
     rows: pd.DataFrame = found.table().xs("all", level="devices")  # type: ignore[assignment]
@@ -228,13 +230,14 @@ def _size(
 
 def _told(devices: Devices) -> dict[str, str]:
     """What an answer rests on."""
-    study, trace, arrivals = devices.study, devices.trace, devices.arrivals
+    study, links, arrivals = devices.study, devices.links, devices.arrivals
     stamp = study.stamp()
     come = "at given times" if arrivals.times_s else "by chance" if arrivals.poisson else "evenly"
-    rates = trace.data_rates_bps
-    mean_bps = float((rates * trace.lengths_s).sum() / trace.duration_s)
+    rates = np.concatenate([one.data_rates_bps for one in links])
+    mean_bps = float(np.mean([one.mean_bps for one in links]))
     ends = [format_rate(float(one), in_bytes=False) for one in (mean_bps, rates.min(), rates.max())]
-    source = f"{trace.source}: " if trace.source else ""
+    many = f"{len(links)} traces: " if len(links) > 1 else ""
+    source = many or (f"{links[0].source}: " if links[0].source else "")
     return {
         "Model": stamp["model"],
         "Device": stamp["device"],

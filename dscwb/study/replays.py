@@ -243,7 +243,7 @@ def replay(
     requests = Requests.of(study, study.row(size), trace, every_s, timeout_s, server_load)
     policy, taken = study.policy(), {}
     start = {
-        "data_rate_bps": float(np.average(trace.data_rates_bps, weights=trace.lengths_s)),
+        "data_rate_bps": trace.mean_bps,
         "round_trip_s": study.scenario.link.round_trip_s,
     }
     for name, options in (PARTS if controllers is None else controllers).items():

@@ -5,6 +5,7 @@ notebook: whatever else is used here is imported where it is used.
 """
 
 import random
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +25,11 @@ if hypothesis:
     # The same examples on every machine; no deadline, since a busy machine is not a wrong result.
     hypothesis.settings.register_profile("dscwb", derandomize=True, deadline=None, print_blob=True)
     hypothesis.settings.load_profile("dscwb")
+
+
+# A shell's background jobs ignore Ctrl-C, and so would all processes that the tests interrupt.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -18,6 +18,7 @@ from dscwb.units import BITS_PER_BYTE
 if TYPE_CHECKING:
     from dscwb.study.study import Study
 
+DIRECTIONS = 48  # of rates, and of loads, at which the few most likely splits are looked for
 FEW_SIZES = 8  # thresholds of more batch sizes would fill screen and page
 
 
@@ -100,9 +101,11 @@ def _planes(study: Study, row: int, choices: Sequence[Choice]) -> tuple[Plane, .
     terms = np.stack([study.slopes[row], bases, tails], axis=1)
     kept: list[int] = []
     for i in np.lexsort(terms.T[::-1]).tolist():  # what is undercut comes after what undercuts it
-        lower = not sends[i] or not any((terms[j] <= terms[i]).all() for j in kept)
+        lower = not sends[i] or not (terms[kept] <= terms[i]).all(axis=1).any()
         if np.isfinite(terms[i]).all() and lower:
             kept.append(i)
+    few = [kept[k] for k in _best_somewhere(terms[kept])]
+    kept = [i for i in kept if i in few or not sends[i] or not _undercut(terms[i], terms[few])]
     for i in kept[::-1]:
         others = [j for j in kept if j != i]
         if sends[i] and _undercut(terms[i], terms[others]):
@@ -117,6 +120,15 @@ def _planes(study: Study, row: int, choices: Sequence[Choice]) -> tuple[Plane, .
         )
         for i in kept
     )
+
+
+def _best_somewhere(terms: Floats) -> list[int]:
+    """Which of these, ``(split, 3)``, are the best somewhere on a grid of rates and loads."""
+    spread = np.ptp(terms, axis=0)
+    steps = np.geomspace(1e-4, 1e4, DIRECTIONS) * (spread[1] or 1.0)
+    by_rate, by_load = (np.concatenate(([0.0], steps / (spread[k] or 1.0))) for k in (0, 2))
+    weights = np.array([(x, 1.0, y) for x in by_rate for y in by_load])
+    return sorted({*(weights @ terms.T).argmin(axis=1).tolist()})
 
 
 def _undercut(one: Floats, others: Floats) -> bool:

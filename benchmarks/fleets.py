@@ -39,7 +39,7 @@ def ours(strategy: str, seconds: float = DURATION_S) -> tuple[float, float, floa
 def with_simpy() -> tuple[float, float]:
     """Seconds a request, and the mean latency, of the same fleet with one fixed split."""
     own = kind()
-    split, carrier = own.splits()[SPLIT], Carrier(own.links[0])
+    split, carrier = own.splits()[SPLIT], Carrier(own.links[0], own.round_trip_s)
     start = time.perf_counter()
     world = simpy.Environment()
     pool = simpy.Resource(world, WORKERS)
@@ -53,12 +53,13 @@ def with_simpy() -> tuple[float, float]:
         with link.request() as turn:
             yield turn
             within = (world.now + offset_s) % carrier.period_s
+            way_s = (split.link_s + carrier.trip_s(within)) / 2
             yield world.timeout(carrier.sent(within, split.bits)[0])
-        yield world.timeout(split.link_s / 2)
+        yield world.timeout(way_s)
         with pool.request() as turn:
             yield turn
             yield world.timeout(split.tail_s)
-        yield world.timeout(split.link_s / 2)
+        yield world.timeout(way_s)
         latencies.append(world.now - begun)
 
     def device(number: int):  # type: ignore[no-untyped-def]

@@ -5,15 +5,18 @@ and no time on this link, no offloading 0.060 s on the device.
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
 import dscwb
 from dscwb.figures import layout
 from dscwb.fleets.arrivals import at_times, evenly, poisson
+from dscwb.units import format_percent
 from tests.test_policy import study
 
 FAST = dscwb.Trace([0], [1e12], duration_s=100)
+TRIPS = dscwb.Trace([0], [1e12], duration_s=100, round_trips_s=[0.005])
 ALL = {"strategies": ["full offloading", "no offloading"]}
 
 
@@ -32,7 +35,9 @@ def test_so_many_keep_a_deadline_and_one_more_does_not(share, number):
     assert found.within[number] == pytest.approx(16 / number)
     assert found.within[number + 1] == pytest.approx(16 / (number + 1))
     assert not found.open
-    assert f"within 100 ms, {number + 1} have not" in repr(found)
+    late = " and ".join(format_percent(1 - 16 / n) for n in (number, number + 1))
+    assert f"within 100 ms, {number + 1} have not, {late} late (full offloading)" in repr(found)
+    assert type(found.within[number]) is float
     assert repr(found).startswith(f"Devices: {number} have ")
 
 
@@ -44,15 +49,36 @@ def test_two_workers_hold_twice_as_many():
 def test_no_device_keeps_what_one_alone_does_not():
     found = dscwb.most_devices(AT_ONCE, deadline_s=0.05, strategy="no offloading")
     assert (found.number, found.within) == (0, {1: 0.0})
-    assert "not even 1 has 95 % of their requests answered within 50 ms" in repr(found)
+    assert "not even 1 has 95 % of their requests answered within 50 ms, 100 % late" in repr(found)
 
 
 def test_where_no_number_is_too_large_it_says_that_more_were_not_tried():
     found = dscwb.most_devices(AT_ONCE, strategy="no offloading", at_most=11)
     assert (found.number, found.open) == (11, True)
-    assert "11 have 95 % of their requests answered within 100 ms; more were not tried" in repr(
-        found
+    assert (
+        "11 have 95 % of their requests answered within 100 ms, 0 % late; more were not tried"
+        in repr(found)
     )
+
+
+def test_an_answer_tells_the_pool_and_the_requests_that_it_is_for():
+    """A study's own server load is none of a fleet's, and is not told."""
+    loaded = replace(AT_ONCE, study=study(server_load=4.0), timeout_s=0.5, one_at_a_time=True)
+    asked = {"strategy": "full offloading", "share": 1, "at_most": 3}
+    told = dscwb.most_devices(loaded, workers=2, discipline="shared", **asked).summary()
+    assert told["Pool"] == "2 workers, shared"
+    assert told["Requests"] == (
+        "at given times, finished by the device after 500 ms without an answer, one at a time"
+    )
+    assert "server load" not in told["Scenario"]
+    pools = [dscwb.Servers("near"), dscwb.Servers("far", 3, waiting=4)]
+    sizes = dscwb.fleet_sizes(
+        replace(kind(poisson(2.0), TRIPS), servers="far"), [1], duration_s=1, servers=pools
+    )
+    assert "Pool: 3 workers, first come, 4 wait at most." in sizes.label()
+    assert "Requests: 2 a second each, by chance." in sizes.label()
+    assert "round trip 5 ms in the mean." in sizes.label()
+    assert "Pool: 1 worker, first come." in dscwb.fleet_sizes(AT_ONCE, [1], **ALL).label()
 
 
 @pytest.mark.parametrize("share", [0.94, 0.95, 0.96, 0.97])
@@ -158,6 +184,33 @@ def test_shares_over_time_are_those_of_the_requests():
     assert (bars.meta, list(bars.x), list(bars.y)) == ("full offloading", [0.5, 1.5], [1, 1])
     assert list(busy.y) == pytest.approx([0.006, 0.006])
     assert figure.layout.title.subtitle.text.endswith("full offloading for 100 % of all requests")
+
+
+def test_all_of_a_time_is_one_bar_as_wide_as_that():
+    asked = {"duration_s": 2, "bins": 1, "strategies": ["full offloading"]}
+    run = dscwb.fleet([AT_ONCE], **asked)
+    figure = dscwb.plot_split_shares(run, study(), strategy="full offloading")
+    assert (figure.data[0].width, list(figure.data[0].x)) == (2, [1])
+    assert "Each bar counts the requests that came in 2 s." in layout.caption_of(figure)
+
+
+def test_splits_of_two_models_are_not_drawn_as_those_of_one():
+    """Both have splits of the same names."""
+    profile = study().edge
+    graph = replace(profile.graph, model="another")
+    other = dscwb.sweep(
+        *[replace(profile, graph=graph)] * 2,
+        batch_sizes=[1],
+        input_encoding="uint8",
+        feature_encoding="int8",
+    )
+    kinds = [AT_ONCE, dscwb.Devices("others", other, 1, FAST, evenly(1.0))]
+    run = dscwb.fleet(kinds, duration_s=1, strategies=["no offloading"])
+    asked = {"strategy": "no offloading"}
+    with pytest.raises(ValueError, match="'others' run another, and the study is of"):
+        dscwb.plot_split_shares(run, study(), **asked)
+    assert dscwb.plot_split_shares(run, study(), devices="made up", **asked).data
+    assert dscwb.plot_split_shares(run, other, devices="others", **asked).data
 
 
 def test_shares_of_what_was_not_run_are_refused():

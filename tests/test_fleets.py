@@ -6,6 +6,7 @@ and 3200 bits, no offloading 0.060 s on the device.
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -361,20 +362,61 @@ def test_the_bound_is_the_value_of_the_linear_programme(workers, monkeypatch):
     assert told <= found.fun * (1 + 1e-9)
 
 
+def test_the_bound_is_below_what_happens_also_where_requests_come_at_given_times():
+    """One a second is nothing for a worker, and three at once would be too much for ever."""
+    found = dscwb.fleet([kind(3, at_times([0.0]))], duration_s=1, strategies=["full offloading"])
+    assert found.bound_s == pytest.approx(0.006)
+    few = [kind(1, evenly(0.1)), kind(2, at_times([0.0]), traces=SLOW, name="b")]
+    weighed = dscwb.fleet(few, duration_s=1, strategies=["selfish"]).bound_s
+    assert weighed == pytest.approx((10 * 0.006 + 2 * 0.031) / 12)  # after a: 10 + 16 + 5 ms
+
+
+def test_round_trips_of_a_trace_count():
+    """5 or 15 ms in turn, 6 ms of tail: 16 ms in the mean, as a replay says; the least bounds."""
+    trips = np.array([0.005, 0.015])
+    trace = dscwb.Trace([0, 1], [1e12, 1e12], duration_s=2, round_trips_s=trips)
+    asked = {"duration_s": 20, "strategies": ["full offloading", "best static"], "workers": 9}
+    plain = kind(8, evenly(0.01), trace)
+    distant = replace(plain, study=study(link=dscwb.Link(round_trip_s=0.5)))
+    played = dscwb.replay(study(), trace, every_s=0.01, deadline_s=0.02)
+    for own in (plain, distant):
+        found = dscwb.fleet([own], **asked)
+        assert mean_s(found) == pytest.approx(played.table().loc["full offloading", "mean_s"])
+        assert mean_s(found) == pytest.approx(0.016)
+        assert list(found.shares["best static"].columns) == ["full offloading"]
+        assert found.bound_s == pytest.approx(0.011)
+    known = dscwb.fleet([replace(distant, traces=FAST)], **asked)
+    assert mean_s(known) == pytest.approx(0.506)
+
+
+def test_a_fleet_is_told_by_the_names_of_its_strategies():
+    found = dscwb.fleet([kind()], duration_s=1, strategies=["selfish", "best static", "a"])
+    assert list(found.summary()) == ["lower bound", "selfish", "best static", "after a"]
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"workers": 0}, "workers is 0"),
-        ({"duration_s": 0}, "duration_s 0"),
+        ({"duration_s": 0}, "duration_s is 0"),
+        ({"deadline_s": 0}, "deadline_s is 0; give seconds above zero"),
+        ({"warm_up_s": math.nan}, "warm_up_s is nan"),
+        ({"seed": -1}, "seed is -1; give a whole number, zero at least"),
+        ({"strategies": "selfish"}, r"strategies is 'selfish'; give a list, such as \['selfish'\]"),
+        ({"strategies": []}, r"strategies is \[\]; give a list"),
         ({"discipline": "random"}, "choose 'first come', 'shortest first' or 'shared'"),
         ({"strategies": ["nobody"]}, "'nobody' is no strategy of 'made up'; choose 'selfish'"),
-        ({"bins": 0}, "bins 0"),
+        ({"bins": 0}, "bins is 0"),
+        ({"workers": 1.5}, "workers is 1.5 and waiting inf; give a whole number"),
         ({"workers": 2, "servers": [Servers()]}, "say workers and discipline of each"),
         ({"servers": [Servers(), Servers()]}, "give each another"),
         ({"devices": [kind(), kind()]}, "made up, made up; give each kind another name"),
         ({"devices": [kind(servers="x")]}, "to use 'x'; choose one of servers"),
         ({"devices": [kind(timeout_s=0)]}, "timeout_s is 0"),
-        ({"devices": []}, "one kind of devices at least"),
+        ({"devices": []}, "devices is empty; give one kind at least"),
+        ({"devices": kind()}, "devices is one kind, 'made up'; give a list"),
+        ({"devices": [kind(0)]}, "number of 'made up' is 0; give a whole number, one at least"),
+        ({"devices": [kind(2.5)]}, "number of 'made up' is 2.5"),
         ({"devices": [kind(traces=dscwb.Trace([0], [0], 1))]}, "always down"),
         ({"devices": [kind(traces=[FAST, dscwb.Trace([0], [0], 1)])]}, r"always down in traces\[1"),
         ({"devices": [kind(traces=[])]}, "traces of 'made up' is empty; give one"),
@@ -386,18 +428,34 @@ def test_what_makes_no_sense_is_refused(changes, words):
         dscwb.fleet(**given)
 
 
+def test_a_file_in_place_of_a_trace_is_refused():
+    with pytest.raises(ValueError, match=r"'lte.csv', which is no trace; give dscwb.load_trace"):
+        kind(traces=["lte.csv"])
+
+
 # Arrivals and quantiles
 
 
 def test_requests_come_evenly_by_chance_or_at_given_times():
-    assert list(evenly(0.5).until(1.6, [0])) == [0, 0.5, 1.0, 1.5]
+    for number in range(3):
+        even = list(evenly(0.5).until(40, [number]))
+        assert len(even) == 80
+        assert 0 <= even[0] < 0.5
+        assert np.diff(even) == pytest.approx(0.5)
+    assert len({next(evenly(0.5).until(40, [0, 0, number, 0])) for number in range(9)}) == 9
     assert list(at_times([0.1, 0.1, 3]).until(2, [0])) == [0.1, 0.1]
     times = np.array(list(poisson(50.0).until(200, [7])))
     assert len(times) == pytest.approx(10_000, abs=4 * 100)
     gaps = np.diff(times)
     assert gaps.std() == pytest.approx(gaps.mean(), rel=0.05)
-    for wrong in (lambda: poisson(0), lambda: Arrivals(1, times_s=(2, 1)), lambda: at_times([])):
-        with pytest.raises(ValueError, match=r"give|sort"):
+    assert Arrivals(1, times_s=np.array([0.1, 2])).times_s == (0.1, 2)
+    for wrong, words in (
+        (lambda: poisson(0), "rate_hz is 0"),
+        (lambda: Arrivals(1, times_s=(2, 1)), "holds 1 after 2; give .* sorted"),
+        (lambda: at_times([1, math.nan, 3]), "holds nan after 1"),
+        (lambda: at_times([]), "times_s is empty; give one"),
+    ):
+        with pytest.raises(ValueError, match=words):
             wrong()
 
 

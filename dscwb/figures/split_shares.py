@@ -9,7 +9,7 @@ from plotly.subplots import make_subplots
 
 from dscwb.figures import layout
 from dscwb.figures.colours import split_colours
-from dscwb.units import format_percent, shown_name
+from dscwb.units import format_percent, format_seconds, shown_name
 
 if TYPE_CHECKING:
     from dscwb.fleets.fleet import Fleet
@@ -31,7 +31,8 @@ def plot_split_shares(
         devices: A kind of device, or ``all`` of them.
 
     Raises:
-        ValueError: There are no such strategy or devices, or the splits are not the study's.
+        ValueError: There are no such strategy or devices, or they run another model than the
+            study's.
     """
     for what, given, known in (
         ("strategy", strategy, list(fleet.runs)),
@@ -39,6 +40,13 @@ def plot_split_shares(
     ):
         if given not in known:
             raise ValueError(f"{what} is {given!r}; choose one of {', '.join(known)}.")
+    model = study.edge.graph.model
+    for kind, other in zip(fleet.kinds, fleet.models, strict=True):
+        if other != model and devices in ("all", kind):
+            raise ValueError(
+                f"{kind!r} run {other}, and the study is of {model}; give devices and their own "
+                "study."
+            )
     table: Any = fleet.over_time(strategy).loc[devices]
     order = [name for name in study.splits if name in table and table[name].max() > 0]
     taken = [name for name in table.columns[3:] if table[name].max() > 0]
@@ -52,10 +60,10 @@ def plot_split_shares(
     figure = make_subplots(
         rows=2, shared_xaxes=True, row_heights=[0.66, 0.34], vertical_spacing=0.06
     )
-    width_s = float(table.index[1] - table.index[0]) if len(table) > 1 else None
+    width_s = fleet.runs[strategy].width_s
     for name, colour in zip(order, colours, strict=True):
         figure.add_bar(
-            x=table.index + (width_s or 0) / 2,
+            x=table.index + width_s / 2,
             y=table[name],
             width=width_s,
             name=layout.label(name),
@@ -84,9 +92,9 @@ def plot_split_shares(
     told = f"{strategy}: {shown_name(most)} for {format_percent(counted[most])} of all requests"
     return layout.page(
         figure,
-        (f"{study.edge.graph.model}: the splits that {devices} devices take", told),
+        (f"{model}: the splits that {devices} devices take", told),
         [
-            f"Each bar counts the requests that came in {width_s or 0:.3g} s.",
+            f"Each bar counts the requests that came in {format_seconds(width_s)}.",
             f"{len(fleet.servers)} pool{'s' * (len(fleet.servers) > 1)} of servers; busy: share of "
             "its workers' time.",
             study.label(),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 
@@ -15,39 +16,58 @@ class Arrivals:
     """When the requests of one device come.
 
     Attributes:
-        rate_hz: Requests a second in the mean.
-        poisson: Whether they come by chance (intervals are exponential), or evenly.
-        times_s: Their times, ascending; else None.
+        rate_hz: Requests a second in the mean. It does not count where times are given.
+        poisson: Whether they come by chance (intervals are exponential), or evenly. Devices do not
+            beat time together: the first request of each comes within its first interval.
+        times_s: Their times, ascending; else None. All devices of a kind have the same.
 
     Example:
-        >>> list(Arrivals(2.0).until(1.5, seed=[0]))
-        [0.0, 0.5, 1.0]
+        >>> import numpy as np
+        >>> np.diff(list(Arrivals(2.0).until(1.5, seed=[0])))
+        array([0.5, 0.5])
+        >>> list(Arrivals(1.0, times_s=[0.0, 0.2, 3.0]).until(1.5, seed=[0]))
+        [0.0, 0.2]
     """
 
     rate_hz: float
     poisson: bool = False
-    times_s: tuple[float, ...] | None = None
+    times_s: Sequence[float] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no stream of requests has."""
         if not 0 < self.rate_hz < np.inf:
             raise ValueError(f"rate_hz is {self.rate_hz}; give requests a second, above zero.")
-        times = list(self.times_s or ())
-        if times != sorted(times) or (times and not 0 <= times[0] <= times[-1] < np.inf):
-            raise ValueError("times_s must be finite, not below zero, and ascend; sort them.")
+        if self.times_s is None:
+            return
+        times = tuple(map(float, self.times_s))
+        if not times:
+            raise ValueError("times_s is empty; give one time at least.")
+        for before, time in zip((0.0, *times), times):  # noqa: B905
+            if not before <= time < np.inf:
+                raise ValueError(
+                    f"times_s holds {time:g} after {before:g}; give finite seconds from 0 on, "
+                    "sorted."
+                )
+        object.__setattr__(self, "times_s", times)
+
+    def mean_hz(self, duration_s: float) -> float:
+        """Requests a second in the mean of this time."""
+        if self.times_s is None:
+            return self.rate_hz
+        return sum(time < duration_s for time in self.times_s) / duration_s
 
     def until(self, duration_s: float, seed: list[int]) -> Iterator[float]:
         """Their times before the end, one after the other; the same for the same seed."""
         if self.times_s is not None:
             yield from (time for time in self.times_s if time < duration_s)
             return
-        if not self.poisson:
-            k = 0
-            while (time := k / self.rate_hz) < duration_s:
-                yield time
-                k += 1
-            return
         rng, time = np.random.default_rng(seed), 0.0
+        if not self.poisson:
+            first = rng.uniform()
+            for k in count():
+                if (time := (first + k) / self.rate_hz) >= duration_s:
+                    return
+                yield time
         while True:
             for gap in rng.exponential(1 / self.rate_hz, DRAWN).tolist():
                 if (time := time + gap) >= duration_s:
@@ -56,7 +76,7 @@ class Arrivals:
 
 
 def evenly(every_s: float) -> Arrivals:
-    """One every so many seconds, from 0 on."""
+    """One every so many seconds."""
     return Arrivals(1 / every_s if every_s > 0 else 0.0)
 
 
@@ -65,9 +85,6 @@ def poisson(rate_hz: float) -> Arrivals:
     return Arrivals(rate_hz, poisson=True)
 
 
-def at_times(times_s: list[float]) -> Arrivals:
+def at_times(times_s: Sequence[float]) -> Arrivals:
     """At these times; ValueError where there are none."""
-    if not times_s:
-        raise ValueError("times_s is empty; give one time at least.")
-    times = tuple(map(float, times_s))
-    return Arrivals(len(times) / max(times[-1], 1e-9), times_s=times)
+    return Arrivals(1.0, times_s=times_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,31 +15,32 @@ from dscwb.study.sending import Carrier
 PLACES = 4096  # of a trace at which a request may begin
 
 
-def alone_s(splits: dict[str, Split], carrier: Carrier) -> Floats:
+def alone_s(splits: dict[str, Split], carrier: Carrier, trip_s: float | None = None) -> Floats:
     """What each split takes that waits for nobody, in seconds, ``(split, place)``.
 
-    Requests begin at `PLACES` places of the trace, evenly.
+    Requests begin at `PLACES` places of the trace, evenly; round trips are the trace's, or this.
     """
     starts_s = (np.arange(PLACES) + 0.5) * carrier.period_s / PLACES
-    rows = [
-        one.head_s
-        + one.tail_s
-        + (one.link_s + carrier.sending_s(starts_s + one.head_s, one.bits) if one.bits else 0)
-        + np.zeros(PLACES)
-        for one in splits.values()
-    ]
+    rows = []
+    for one in splits.values():
+        row, sent_s = np.full(PLACES, one.head_s + one.tail_s), starts_s + one.head_s
+        if one.bits:
+            trips_s = carrier.trips_at(sent_s) if trip_s is None else trip_s
+            row += one.link_s + trips_s + carrier.sending_s(sent_s, one.bits)
+        rows.append(row)
     return np.stack(rows)
 
 
 def least_mean_s(
     kinds: Sequence[tuple[float, dict[str, Split], Carrier]],
-    workers: int,
+    workers: float,
 ) -> float:
     """A mean latency in seconds that no strategy stays below, whatever it knows.
 
     Let c(i, t) be what a request that begins at t takes with split i if it waits for nobody: no
-    real one takes less, as waiting only adds (a payload that is sent later never arrives earlier),
-    nor one that its device finishes in the end: that takes no less than the whole model there.
+    real one takes less, as waiting only adds (a payload that is sent later never arrives earlier;
+    as a round trip may be shorter then, c holds the least of the trace), nor one that its device
+    finishes in the end: that takes no less than the whole model there.
     The tails that come in a second cannot take more than `workers` seconds, or the queue grows for
     ever. For any price m >= 0 a second of a worker therefore, where E is the mean over requests, of
     which L come in a second, and i whatever the strategy takes at t:
@@ -53,20 +55,24 @@ def least_mean_s(
     Args:
         kinds: Of each kind of devices and each trace of theirs: requests a second of all that have
             it, splits, link.
-        workers: Tails that run at the same time.
+        workers: Tails that run at the same time; infinite where requests do not go on for ever at
+            these rates, so that a queue may outlast them: only m = 0 is true then.
     """
     total_hz = sum(rate_hz for rate_hz, *_ in kinds)
     alone: list[tuple[float, Floats, Floats]] = []
     for rate_hz, splits, carrier in kinds:
         tails = np.array([one.tail_s * (one.bits > 0) for one in splits.values()])
-        alone.append((rate_hz / total_hz, alone_s(splits, carrier), tails[:, None]))
+        costs = alone_s(splits, carrier, float(carrier.trips_s.min()))
+        alone.append((rate_hz / total_hz, costs, tails[:, None]))
 
     def bound(price: float) -> float:
         means = (
             share * (costs + price * tails).min(axis=0).mean() for share, costs, tails in alone
         )
-        return float(sum(means)) - price * workers / total_hz
+        return float(sum(means)) - (price * workers / total_hz if price else 0.0)
 
+    if workers == math.inf:
+        return bound(0.0)
     # Concave in the price, and at this one nobody who need not use a server does.
     worth = [
         np.ptp(costs, axis=0).max() / tails[tails > 0].min(initial=1) for _, costs, tails in alone

@@ -32,6 +32,7 @@ LATE, REFUSED = "no answer within the deadline", "the server says: too many wait
 class Split:
     """What one split takes on a kind of device; sends nothing where `bits` is 0.
 
+    `link_s` is what the link takes beside payload and round trip, which its `Carrier` knows;
     `rest_s` is its tail on the device itself; infinite where that cannot run it.
     """
 
@@ -73,11 +74,15 @@ class Device:
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """A request on its way; what a controller reads of its answer, too."""
+    """A request on its way; what a controller reads of its answer, too.
+
+    `ways_s` is what the link takes there and back beside the payload.
+    """
 
     device: Device
     begun_s: float
     taken: Split
+    ways_s: float = 0.0
     link_s: float = 0.0
     reached_s: float = 0.0
     queue_s: float = 0.0
@@ -200,8 +205,9 @@ def simulate(
             start_s = max(now_s, device.link_free_s)
             within_s = (start_s + device.offset_s) % device.carrier.period_s
             device.link_free_s = start_s + device.carrier.sent(within_s, taken.bits)[0]
-            request.reached_s = device.link_free_s + taken.link_s / 2
-            request.link_s = device.link_free_s - now_s + taken.link_s
+            request.ways_s = taken.link_s + device.carrier.trip_s(within_s)
+            request.reached_s = device.link_free_s + request.ways_s / 2
+            request.link_s = device.link_free_s - now_s + request.ways_s
             device.awaits = device.one_at_a_time
             later(request.reached_s, reaches, request)
             if device.timeout_s < math.inf:
@@ -212,11 +218,11 @@ def simulate(
 
     def reaches(now_s: float, request: Request) -> None:
         if not working[request.device.pool].take(now_s, request):
-            later(now_s + request.taken.link_s / 2, refused, request)
+            later(now_s + request.ways_s / 2, refused, request)
 
     def done(now_s: float, request: Request) -> None:
         run.end_s = now_s
-        later(now_s + request.taken.link_s / 2, returns, request)
+        later(now_s + request.ways_s / 2, returns, request)
 
     def returns(now_s: float, request: Request) -> None:
         if not request.why:

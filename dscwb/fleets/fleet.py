@@ -13,7 +13,7 @@ from dscwb.fleets.bound import least_mean_s
 from dscwb.fleets.engine import Clock, Run, simulate
 from dscwb.fleets.histogram import Histogram
 from dscwb.fleets.kinds import BEST_STATIC, SELFISH, Devices, Kind
-from dscwb.fleets.pools import Discipline, Servers
+from dscwb.fleets.pools import Discipline, Servers, whole
 from dscwb.units import Told, format_percent, format_seconds, shown_name
 
 if TYPE_CHECKING:
@@ -31,17 +31,20 @@ class Fleet(Told):
 
     Attributes:
         kinds: Names of the kinds of devices.
+        models: The model of each.
         runs: What came of each strategy.
         shares: Share of each split under each strategy, by kind, ``(kind, split)`` a table each.
         fairness: Jain's index of the devices' mean latencies under each strategy.
         switches: Of all controllers together.
         utilisation: Share of the workers' time that tails took.
-        bound_s: What no strategy's mean latency is below in the long run.
+        bound_s: What no strategy's mean latency is below in the long run. Where devices have
+            requests at given times there is none, and nobody waits for the servers in the bound.
         servers: The pools.
         pools: Which of them each kind uses, counted from 0.
     """
 
     kinds: tuple[str, ...]
+    models: tuple[str, ...]
     runs: Mapping[str, Run]
     shares: Mapping[str, pd.DataFrame]
     fairness: Mapping[str, float]
@@ -120,7 +123,7 @@ class Fleet(Told):
         """A line a strategy, and the bound."""
         table: Any = self.table()
         told = {
-            shown_name(name): (
+            (name if name in (SELFISH, BEST_STATIC) else shown_name(name)): (
                 f"{format_seconds(row.mean_s)} in the mean, 99 % within "
                 f"{format_seconds(row.p99_s)}, {format_percent(row.late)} late, servers busy "
                 f"{format_percent(row.utilisation)} of the time"
@@ -175,15 +178,24 @@ def fleet(
     Raises:
         ValueError: A number, a trace, a pool or a strategy that makes no sense.
     """
+    if isinstance(devices, Devices):
+        raise ValueError(f"devices is one kind, {devices.name!r}; give a list of kinds.")
+    if not devices:
+        raise ValueError("devices is empty; give one kind at least.")
     names = tuple(one.name for one in devices)
-    if not devices or any(one.number < 1 for one in devices):
-        raise ValueError("give one kind of devices at least, and one device of each at least.")
     if len({ALL, *names}) <= len(names):
         raise ValueError(f"Devices are called {', '.join(names)}; give each kind another name.")
-    if not 0 < duration_s < np.inf or bins < 1:
-        raise ValueError(
-            f"duration_s {duration_s:g}, bins {bins}: give seconds above zero, and one at least."
-        )
+    for what, value, fits, least in (
+        ("duration_s", duration_s, 0 < duration_s < np.inf, "seconds above zero"),
+        ("deadline_s", deadline_s, deadline_s > 0, "seconds above zero"),
+        ("warm_up_s", warm_up_s, warm_up_s >= 0, "zero seconds or more"),
+        ("bins", bins, whole(bins) and bins >= 1, "a whole number, one at least"),
+        ("seed", seed, whole(seed) and seed >= 0, "a whole number, zero at least"),
+    ):
+        if not fits:
+            raise ValueError(f"{what} is {value}; give {least}.")
+    if isinstance(strategies, str) or not strategies:
+        raise ValueError(f"strategies is {strategies!r}; give a list, such as ['selfish'].")
     pools = tuple(servers) or (Servers(workers=workers, discipline=discipline),)
     if servers and (workers, discipline) != (1, "first come"):
         raise ValueError("servers are given; say workers and discipline of each of them.")
@@ -213,32 +225,35 @@ def fleet(
         utilisation[name] = sum(map(sum, run.busy_s)) / (all_workers * max(run.end_s, 1e-9))
     return Fleet(
         names,
+        tuple(one.study.edge.graph.model for one in devices),
         runs,
         shares,
         fairness,
         switches,
         utilisation,
-        _bound_s(parts, pools),
+        _bound_s(parts, pools, duration_s),
         pools,
         tuple(part.pool for part in parts),
     )
 
 
-def _bound_s(parts: Sequence[Kind], pools: Sequence[Servers]) -> float:
+def _bound_s(parts: Sequence[Kind], pools: Sequence[Servers], duration_s: float) -> float:
     """That of each pool alone, as nothing else is shared, weighed by its requests."""
     total_s = total_hz = 0.0
     for pool, servers in enumerate(pools):
+        users = [part for part in parts if part.pool == pool]
         own = [
-            (many * part.own.arrivals.rate_hz, part.splits, part.carriers[at])
-            for part in parts
-            if part.pool == pool
+            (many * rate_hz, part.splits, part.carriers[at])
+            for part in users
+            if (rate_hz := part.own.arrivals.mean_hz(duration_s))
             for at, many in Counter(part.takes()).items()
         ]
         if own:
+            for_ever = all(part.own.arrivals.times_s is None for part in users)
             rate_hz = sum(rate_hz for rate_hz, *_ in own)
-            total_s += rate_hz * least_mean_s(own, servers.workers)
+            total_s += rate_hz * least_mean_s(own, servers.workers if for_ever else np.inf)
             total_hz += rate_hz
-    return total_s / total_hz
+    return total_s / total_hz if total_hz else np.nan
 
 
 def _shares(kinds: Sequence[str], splits: Sequence[str], run: Run) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from dscwb.controller import Controller
 from dscwb.fleets.arrivals import Arrivals
 from dscwb.fleets.bound import alone_s
 from dscwb.fleets.engine import Clock, Device, Split
-from dscwb.fleets.pools import Servers
+from dscwb.fleets.pools import Servers, whole
 from dscwb.policy import Policy
 from dscwb.study.sending import Carrier
 from dscwb.study.study import Study
@@ -29,10 +29,13 @@ class Devices:
 
     Attributes:
         name: What tables call them.
-        study: What their heads, payloads and tails cost on the pool's servers; of latency.
+        study: What their heads, payloads and tails cost on the pool's servers; of latency. Its
+            server load and its waiting for samples do not count: the fleet's own load is what comes
+            of it, and a request comes with all of its samples.
         number: How many there are.
         traces: The data rate of their links: one trace, or several, which the devices take in turn
-            in an order drawn by the seed. Each device begins at another place of its trace.
+            in an order drawn by the seed. Each device begins at another place of its trace. Where a
+            trace has round trips, they count, else the study's does.
         arrivals: The requests of each.
         options: Of its `Controller`; what is not given is its trace's mean rate and the study's
             round trip.
@@ -55,6 +58,16 @@ class Devices:
     timeout_s: float = math.inf
     one_at_a_time: bool = False
 
+    def __post_init__(self) -> None:
+        """Refuse what are no traces."""
+        links = (self.traces,) if isinstance(self.traces, Trace) else tuple(self.traces)
+        if wrong := [one for one in links if not isinstance(one, Trace)]:
+            raise ValueError(
+                f"traces of {self.name!r} holds {wrong[0]!r}, which is no trace; give "
+                "dscwb.load_trace(FILE) for each."
+            )
+        object.__setattr__(self, "traces", links)
+
     @property
     def size(self) -> int:
         """Samples in a request."""
@@ -65,11 +78,17 @@ class Devices:
         """Their traces, one or several."""
         return (self.traces,) if isinstance(self.traces, Trace) else tuple(self.traces)
 
+    @property
+    def round_trip_s(self) -> float:
+        """The study's, which a trace may know better."""
+        return self.study.scenario.link.round_trip_s
+
     def splits(self) -> dict[str, Split]:
         """What each split takes on an idle server, by name; without those it cannot take."""
         lines, row = self.study.lines, self.study.row(self.size)
         tails = lines.tail_s[row] / self.study.scenario.server_load
-        terms = zip(lines.head_s[row], lines.bits[row], lines.link_s[row], tails, strict=True)
+        ways = np.maximum(0, lines.link_s[row] - self.round_trip_s * (lines.bits[row] > 0))
+        terms = zip(lines.head_s[row], lines.bits[row], ways, tails, strict=True)
         named = zip(self.study.splits, terms, strict=True)
         whole_s = float(np.fmin.reduce(lines.head_s[row][lines.bits[row] == 0], initial=np.inf))
         found = {}
@@ -94,6 +113,10 @@ class Kind:
     @classmethod
     def of(cls, place: int, own: Devices, pools: Sequence[Servers], seed: int) -> Kind:
         """Ready to begin; ValueError says what makes no sense."""
+        if not (whole(own.number) and own.number >= 1):
+            raise ValueError(
+                f"number of {own.name!r} is {own.number}; give a whole number, one at least."
+            )
         if own.study.scenario.objective != "latency":
             raise ValueError(f"{own.name!r} has a study of energy; give one of latency.")
         if not own.links:
@@ -119,7 +142,7 @@ class Kind:
                 f"{own.name!r} cannot run the whole model, which they must where no answer comes; "
                 "leave out timeout_s and waiting."
             )
-        carriers = tuple(Carrier(trace) for trace in own.links)
+        carriers = tuple(Carrier(trace, own.round_trip_s) for trace in own.links)
         return cls(place, own, pool, seed, splits, carriers, own.study.policy())
 
     def takes(self) -> list[int]:
@@ -143,7 +166,7 @@ class Kind:
             offset_s = np.random.default_rng([*seeds, 1]).uniform(0, trace.duration_s)
             start = {
                 "data_rate_bps": trace.mean_bps,
-                "round_trip_s": own.study.scenario.link.round_trip_s,
+                "round_trip_s": own.round_trip_s,
                 **(own.options or {}),
             }
             controller = None

@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any, Literal, Protocol, get_args
 
+import numpy as np
+
 Discipline = Literal["first come", "shortest first", "shared"]
+
+
+def whole(number: float) -> bool:
+    """Whether it counts something."""
+    return isinstance(number, (int, np.integer))
 
 
 @dataclass(frozen=True)
@@ -32,16 +39,21 @@ class Servers:
 
     def __post_init__(self) -> None:
         """Refuse what no pool is."""
-        if self.workers < 1 or not self.waiting >= 0:
+        if not (whole(self.workers) and self.workers >= 1 and self.waiting >= 0):
             raise ValueError(
-                f"workers is {self.workers} and waiting {self.waiting}; give one worker at least, "
-                "and zero or more that wait."
+                f"workers is {self.workers} and waiting {self.waiting}; give a whole number of "
+                "workers, one at least, and zero or more that wait."
             )
         if self.discipline not in get_args(Discipline):
             raise ValueError(
                 f"discipline is {self.discipline!r}; choose 'first come', 'shortest first' or "
                 "'shared'."
             )
+
+    def words(self) -> str:
+        """The pool in words, for captions."""
+        wait = f", {self.waiting:g} wait at most" if self.waiting < math.inf else ""
+        return f"{self.workers} worker{'s' * (self.workers != 1)}, {self.discipline}{wait}"
 
 
 class Tail(Protocol):

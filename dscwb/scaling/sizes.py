@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dscwb.fleets.fleet import SELFISH, Devices, fleet
+from dscwb.fleets.pools import Servers
 from dscwb.profiles.library import PathLike
 from dscwb.scaling.grids import ERROR, grid
 from dscwb.units import Told, format_percent, format_rate, format_seconds
@@ -55,7 +56,8 @@ class FleetSizes(Told):
 
     def label(self) -> str:
         """Devices, server, link and requests in words, for captions."""
-        return " ".join(f"{name}: {words}." for name, words in _told(self.devices).items())
+        told = _told(self.devices, self.options)
+        return " ".join(f"{name}: {words}." for name, words in told.items())
 
     def summary(self) -> dict[str, str]:
         """What was asked, and the mean latency of each strategy at the ends."""
@@ -65,7 +67,7 @@ class FleetSizes(Told):
             name: f"{format_seconds(means[name, first])} in the mean with {first}, "
             f"{format_seconds(means[name, last])} with {last} devices"
             for name in self.strategies
-        } | _told(self.devices)
+        } | _told(self.devices, self.options)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -79,6 +81,7 @@ class MostDevices(Told):
         share: The share of requests that had to be answered within it.
         within: The share that was, by each number of devices that was run.
         strategy: Under which one.
+        options: Whatever else `fleet` was given.
     """
 
     number: int
@@ -87,6 +90,7 @@ class MostDevices(Told):
     share: float
     within: Mapping[int, float]
     strategy: str
+    options: Mapping[str, Any]
 
     @property
     def open(self) -> bool:
@@ -99,12 +103,15 @@ class MostDevices(Told):
             f"{format_percent(self.share)} of their requests answered within "
             f"{format_seconds(self.deadline_s)}"
         )
+        near = [n for n in (self.number, self.number + 1) if n in self.within]
+        late = " and ".join(format_percent(1 - self.within[n]) for n in near)
         found = f"{self.number} have {goal}" if self.number else f"not even 1 has {goal}"
+        if self.number and not self.open:
+            found += f", {self.number + 1} have not"
+        found += f", {late} late"
         if self.open:
             found += "; more were not tried"
-        elif self.number:
-            found += f", {self.number + 1} have not"
-        return {"Devices": f"{found} ({self.strategy})"} | _told(self.devices)
+        return {"Devices": f"{found} ({self.strategy})"} | _told(self.devices, self.options)
 
 
 def fleet_sizes(
@@ -201,7 +208,7 @@ def most_devices(
             late += rows["requests"].iloc[0] * rows["late"].iloc[0]
         if not requests:
             raise ValueError("No request came; give a longer duration_s, or more requests.")
-        within[number] = 1 - late / requests
+        within[number] = float(1 - late / requests)
         return within[number] >= share
 
     good, bad = 0, 1
@@ -210,7 +217,7 @@ def most_devices(
     while bad - good > 1:
         middle = (good + bad) // 2
         good, bad = (middle, bad) if keeps(middle) else (good, middle)
-    return MostDevices(good, devices, deadline_s, share, within, strategy)
+    return MostDevices(good, devices, deadline_s, share, within, strategy, options)
 
 
 def _size(
@@ -228,21 +235,39 @@ def _size(
     return rows.reset_index().assign(bound_s=found.bound_s)
 
 
-def _told(devices: Devices) -> dict[str, str]:
+def _told(devices: Devices, options: Mapping[str, Any]) -> dict[str, str]:
     """What an answer rests on."""
-    study, links, arrivals = devices.study, devices.links, devices.arrivals
-    stamp = study.stamp()
-    come = "at given times" if arrivals.times_s else "by chance" if arrivals.poisson else "evenly"
+    links, arrivals = devices.links, devices.arrivals
+    idle = replace(devices.study.scenario, server_load=1.0, arrival_rate_hz=None)
+    stamp = replace(devices.study, scenario=idle).stamp()
+    pools = options.get("servers") or [
+        Servers(**{name: options[name] for name in ("workers", "discipline") if name in options})
+    ]
+    used = next((one for one in pools if one.name == devices.servers), pools[0])
+    come = "by chance" if arrivals.poisson else "evenly"
+    requests = f"{arrivals.rate_hz:g} a second each, {come}"
+    if arrivals.times_s:
+        requests = "at given times"
+    if devices.size > 1:
+        requests += f", {devices.size} samples each"
+    if devices.timeout_s < np.inf:
+        waits = format_seconds(devices.timeout_s)
+        requests += f", finished by the device after {waits} without an answer"
+    if devices.one_at_a_time:
+        requests += ", one at a time"
     rates = np.concatenate([one.data_rates_bps for one in links])
     mean_bps = float(np.mean([one.mean_bps for one in links]))
     ends = [format_rate(float(one), in_bytes=False) for one in (mean_bps, rates.min(), rates.max())]
     many = f"{len(links)} traces: " if len(links) > 1 else ""
+    known = [float(one.round_trips_s.mean()) for one in links if one.round_trips_s is not None]
+    trips = f", round trip {format_seconds(float(np.mean(known)))} in the mean" if known else ""
     source = many or (f"{links[0].source}: " if links[0].source else "")
     return {
         "Model": stamp["model"],
         "Device": stamp["device"],
         "Server": stamp["server"],
-        "Requests": f"{arrivals.rate_hz:g} a second each, {come}",
-        "Links": "{}{} in the mean, {} to {}".format(source, *ends),
+        "Pool": used.words(),
+        "Requests": requests,
+        "Links": "{}{} in the mean, {} to {}".format(source, *ends) + trips,
         "Scenario": stamp["scenario"],
     }

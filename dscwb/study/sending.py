@@ -18,8 +18,19 @@ from dscwb.traces import Trace
 class Carrier:
     """A trace, ready to be asked: many payloads at once, or quickly for one after the other."""
 
-    def __init__(self, trace: Trace) -> None:
-        """Join the steps of a trace where the rate stays the same."""
+    def __init__(self, trace: Trace, round_trip_s: float = 0.0) -> None:
+        """Join the steps of a trace where the rate stays the same.
+
+        Args:
+            trace: The data rate over time, and the round trip where it has one.
+            round_trip_s: What it is where the trace has none.
+        """
+        trips = trace.round_trips_s
+        if trips is None:
+            trips = np.full(len(trace.times_s), round_trip_s)
+        other = np.concatenate(([True], trips[1:] != trips[:-1]))
+        self.trips_s, self._trips_from = trips[other], trace.times_s[other]
+        self._trip = self.trips_s.data, self._trips_from.data
         rates, times = trace.data_rates_bps, trace.times_s
         keep = np.concatenate(([True], rates[1:] != rates[:-1]))
         self.rates_bps, self.starts_s = rates[keep], times[keep]
@@ -67,6 +78,18 @@ class Carrier:
             if start_s + took <= end_s:
                 return took, end_s - took
         return self._crossing_s(self._one, _found, start_s, bits), start_s
+
+    def trip_s(self, within_s: float) -> float:
+        """The round trip of what is sent at this time of the trace, in seconds."""
+        trips, starts = self._trip
+        found: float = trips[bisect_right(starts, within_s) - 1]
+        return found
+
+    def trips_at(self, starts_s: Floats) -> Floats:
+        """The same at many times, which may be laps later, ``(payload,)``."""
+        steps = np.searchsorted(self._trips_from, starts_s % self.period_s, side="right")
+        found: Floats = self.trips_s[steps - 1]
+        return found
 
     def _crossing_s(
         self, parts: tuple[Any, ...], find: Callable[..., Any], start: Any, bits: float

@@ -96,6 +96,7 @@ def test_what_it_tells_was_run_also_where_more_devices_are_not_always_worse(shar
         ({"at_most": 0}, "at_most 0"),
         ({"deadline_s": -1}, "seconds above zero"),
         ({"strategy": "nobody"}, "'nobody' is no strategy"),
+        ({"strategies": ["selfish"]}, r"strategies is \['selfish'\]; give one as strategy="),
     ],
 )
 def test_what_makes_no_sense_is_refused(changes, words):

@@ -255,6 +255,12 @@ def test_an_interrupt_cancels_what_has_not_begun():
         ({"seed": [1, 1]}, {}, "axes['seed'] has a label twice: [1, 1]"),
         ({"seed": [1]}, {"seed": 2}, "seed is an axis and an argument of all cells"),
         ({"error": [1]}, {}, "give the axis another name"),
+        (
+            {"seed": [1]},
+            {"scale": iter([1])},
+            "scale can be read only once, by one cell; give",
+        ),
+        ({"seed": {"a": iter([1])}}, {}, "seed can be read only once"),
         ({"seed": [1]}, {"executor": 3}, "executor is 3; give a pool, or the client of a dask"),
     ],
 )

@@ -8,7 +8,7 @@ from itertools import count
 
 import numpy as np
 
-DRAWN = 1024  # intervals that are drawn at a time
+DRAWN = 64  # intervals that are drawn at a time; each device holds as many
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
 from contextlib import suppress
 from dataclasses import dataclass
@@ -157,6 +157,9 @@ def _cells(
     if not callable(function):
         raise TypeError(f"function is {function!r}; give a function, such as dscwb.sweep.")
     labelled = {name: _labelled(name, axis) for name, axis in axes.items()}
+    given = [*same.items(), *((name, one) for name, axis in labelled.items() for _, one in axis)]
+    if once := [name for name, value in given if isinstance(value, Iterator)]:
+        raise TypeError(f"{once[0]} can be read only once, by one cell; give list(...) of it.")
 
     def digested(value: Any) -> str:
         return digest((value, _file_content(value))) if named else ""

@@ -197,6 +197,8 @@ def most_devices(
             f"share is {share}, at_most {at_most} and deadline_s {deadline_s}; give a share above "
             "0 and up to 1, one device at least, and seconds above zero."
         )
+    if "strategies" in options:
+        raise ValueError(f"strategies is {options['strategies']!r}; give one as strategy=....")
     within: dict[int, float] = {}
     asked, first = options | {"strategies": [strategy]}, options.get("seed", 0)
 

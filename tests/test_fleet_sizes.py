@@ -165,6 +165,12 @@ def test_the_picture_keeps_the_conventions_of_the_house():
     assert figure.layout.yaxis2.title.text == "99th percentile of latency in s"
     lines = [trace for trace in figure.data if trace.showlegend]
     assert len({line.line.color for line in lines}) == len(lines) == 6
+    one_row = dscwb.plot_fleet(dscwb.fleet_sizes(kind(evenly(0.2)), [1], strategies=["a"]))
+    assert 10 ** one_row.layout.yaxis.range[0] < 0.1 < 10 ** one_row.layout.yaxis.range[1]
+    late = dscwb.fleet_sizes(kind(evenly(0.2)), [1], strategies=["a"], deadline_s=0.001)
+    assert 10 ** dscwb.plot_fleet(late).layout.yaxis.range[0] < 0.001
+    # Their legend has three rows, two in each, below title and subtitle.
+    assert figure.layout.margin.t - one_row.layout.margin.t == 2 * layout.LEGEND_ROW
     assert figure.layout.font.size >= 12
     assert "5 a second each, evenly" in layout.caption_of(figure)
     (note,) = figure.layout.annotations
@@ -183,7 +189,8 @@ def test_shares_over_time_are_those_of_the_requests():
     )
     bars, busy = figure.data
     assert (bars.meta, list(bars.x), list(bars.y)) == ("full offloading", [0.5, 1.5], [1, 1])
-    assert list(busy.y) == pytest.approx([0.006, 0.006])
+    assert list(busy.x) == [0, 1, 2]
+    assert list(busy.y) == pytest.approx([0.006, 0.006, 0.006])
     assert figure.layout.title.subtitle.text.endswith("full offloading for 100 % of all requests")
 
 

@@ -95,7 +95,7 @@ def plot_fleet(sizes: FleetSizes) -> go.Figure:
         )
     calm = [float(one[one <= ABOVE * sizes.deadline_s].max()) for *_, one in drawn if len(one)]
     top = max([sizes.deadline_s, *(one for one in calm if one == one)]) * 1.3
-    low = min(float(one.min()) for *_, one in drawn) / 1.3
+    low = min([sizes.deadline_s, *(float(one.min()) for *_, one in drawn)]) / 1.3
     for column, words in enumerate(PANELS.values(), start=1):
         figure.update_yaxes(layout.log_axis(low, top, "s", words.rpartition(" in ")[0]), col=column)
         figure.update_yaxes(title={"text": words, "standoff": 6}, col=column)

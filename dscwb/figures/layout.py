@@ -24,7 +24,7 @@ CAPTION = "caption"
 WIDTH = 800  # pixels assumed of a page as wide as its notebook: a cell in a narrow window
 MARGIN_LEFT, MARGIN_TOP, MARGIN_RIGHT = 76, 68, 24
 PLOT_WIDTH = WIDTH - MARGIN_LEFT - MARGIN_RIGHT
-LEGEND_ROW = 24
+LEGEND_ROW, LEGEND_SYMBOL = 24, 42
 PLAIN_AXIS = 58  # one line of tick labels and the title
 NAME_CHARACTER, AXIS_TITLE = 6.7, 44  # upright names at an axis, its title below them
 TEXT = 12  # pixels, of the smallest letters
@@ -209,7 +209,7 @@ def page(
     if names := figure.layout.xaxis.labelalias:
         axis_px = NAME_CHARACTER * max(map(len, names.values())) + AXIS_TITLE
     heading, subtitle = map(units.plain_text, title)
-    above = LEGEND_ROW * (figure.layout.legend.orientation == "h")
+    above = LEGEND_ROW * _legend_rows(figure, WIDTH - left_px - MARGIN_RIGHT)
     top, bottom = MARGIN_TOP + above, axis_px + CAPTION_LINE + 12
     below = {"xref": "paper", "x": 0, "xanchor": "left", "xshift": 12 - left_px, "align": "left"}
     below |= {"yref": "paper", "y": 0, "yanchor": "top", "yshift": -axis_px}
@@ -221,6 +221,17 @@ def page(
     )
     look = LOOK | {"title": {"text": heading, "subtitle": {"text": subtitle}, **TOP_LEFT}}
     return wrapped(figure, WIDTH).update_layout(look)  # the template last: it slows what follows
+
+
+def _legend_rows(figure: go.Figure, width_px: float) -> int:
+    """Rows of a legend above the plot: one, or columns that are as wide as the widest entry."""
+    if figure.layout.legend.orientation != "h":
+        return 0
+    names = [str(one.name) for one in figure.data if one.name and one.showlegend is not False]
+    wide = [LEGEND_SYMBOL + CAPTION_CHARACTER * len(name) for name in names]
+    if sum(wide) <= width_px:
+        return 1
+    return -(-len(wide) // max(1, int(width_px / max(wide))))
 
 
 def caption_of(figure: go.Figure) -> str:

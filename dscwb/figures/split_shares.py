@@ -72,9 +72,10 @@ def plot_split_shares(
             hovertemplate=f"<b>{shown_name(name)}</b>, %{{x:.3~s}}s<br>%{{y:.1%}} of the requests"
             "<extra></extra>",
         )
+    busy = table["utilisation"].to_numpy()
     figure.add_scatter(
-        x=table.index,
-        y=table["utilisation"],
+        x=[*table.index, table.index[-1] + width_s],
+        y=[*busy, busy[-1]],
         mode="lines",
         line={"color": BUSY, "width": 2, "shape": "hv"},
         name="servers busy",

@@ -12,6 +12,9 @@ PYTHON ?=
 PYTHONS = $(if $(PYTHON),"$(PYTHON)",python3.13 python3.12 python3.11 python3)
 NEW_ENOUGH = -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
 
+# Compiling torch anew takes every process eight seconds; some containers forbid to keep the result.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Handed through: make lab LAB_FLAGS='--no-browser --port 9000', make test PYTEST_FLAGS='-k cuts'
 LAB_FLAGS ?=
 PYTEST_FLAGS ?=

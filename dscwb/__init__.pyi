@@ -78,6 +78,7 @@ from .study.worth import verdict as verdict
 from .trace_files import load_trace as load_trace
 from .traces import Trace as Trace
 from .units import Encoding as Encoding
+from .workbench.fleet_page import save_fleet_page as save_fleet_page
 from .workbench.session import SplitWorkbench as SplitWorkbench
 
 __version__: str

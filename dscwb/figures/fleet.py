@@ -29,6 +29,7 @@ NAMES = {
     NO_OFFLOADING: "all stay local",
     FULL_OFFLOADING: "all offload everything",
     BEST_STATIC: "best static split",
+    BOUND: "no strategy can be below",
 }
 PANELS = {"mean_s": "Mean latency in s", "p99_s": "99th percentile of latency in s"}
 PLOT, RIM_PX = 360, 1.6  # pixels; how much wider a line's rim is on each side
@@ -52,6 +53,23 @@ def paying(sizes: FleetSizes, strategy: str, column: str = "mean_s") -> tuple[in
     return last, 0
 
 
+def looks(sizes: FleetSizes) -> dict[str, tuple[str, str, str, str]]:
+    """Words, colour, dash and symbol of each strategy and of the bound."""
+    others = iter(OTHERS * len(sizes.strategies))
+    found = {}
+    for name in (*sizes.strategies, BOUND):
+        words = NAMES.get(name, layout.label(name))
+        found[name] = (words, *(LOOKS.get(name) or (next(others), "solid", "cross")))
+    return found
+
+
+def heading(sizes: FleetSizes) -> str:
+    """Which model, devices and server."""
+    study = sizes.devices.study
+    server = f"{study.server.provenance.machine()} ({study.server.provenance.origin})"
+    return f"{study.edge.graph.model}: N × {sizes.devices.name} on {server}"
+
+
 def plot_fleet(sizes: FleetSizes) -> go.Figure:
     """Mean and 99th percentile of latency over the number of devices, for each strategy.
 
@@ -65,16 +83,15 @@ def plot_fleet(sizes: FleetSizes) -> go.Figure:
     numbers = list(sizes.numbers)
     figure = make_subplots(cols=2, horizontal_spacing=0.13)
     drawn = [
-        (name, NAMES.get(name, layout.label(name)), column, table.loc[name].loc[numbers, value])
+        (name, column, table.loc[name].loc[numbers, value])
         for column, value in enumerate(PANELS, start=1)
         for name in sizes.strategies
     ]
     bound = table["bound_s"].groupby("number").first().loc[numbers]
-    drawn.append((BOUND, "no strategy can be below", 1, bound))
-    others = iter(OTHERS * len(drawn))
-    looks = {name: (colour, "solid", "cross") for name, colour in zip(sizes.strategies, others)}  # noqa: B905
-    for name, words, column, seconds in drawn:
-        colour, dash, symbol = (looks | LOOKS)[name]
+    drawn.append((BOUND, 1, bound))
+    look = looks(sizes)
+    for name, column, seconds in drawn:
+        words, colour, dash, symbol = look[name]
         line = {"x": numbers, "y": seconds, "legendgroup": name}
         rim = {"color": layout.RIM, "width": 2 + 2 * RIM_PX}
         if name == FULL_OFFLOADING:  # light grey on white would vanish
@@ -102,13 +119,11 @@ def plot_fleet(sizes: FleetSizes) -> go.Figure:
     figure.update_xaxes(layout.AXIS, title_text="Devices that share the server")
     figure.add_hline(sizes.deadline_s, line={"color": DEADLINE, "width": 1.5})
     words, stop = _verdict(sizes)
-    study = sizes.devices.study
-    server = f"{study.server.provenance.machine()} ({study.server.provenance.origin})"
     if stop:
         figure.add_vline(stop, line={"color": layout.RIM, "width": 1.5, "dash": "dash"}, col=1)
     return layout.page(
         figure,
-        (f"{study.edge.graph.model}: N × {sizes.devices.name} on {server}", words),
+        (heading(sizes), words),
         ["Red: the deadline." + " Dashed: offloading no longer pays." * bool(stop), sizes.label()],
         plot_px=PLOT,
         legend=layout.LEGEND_ABOVE,

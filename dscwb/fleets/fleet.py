@@ -219,7 +219,8 @@ def fleet(
         )
         shares[name] = _shares(names, splits, run)
         means = np.array([one.total_s / one.count for one in begun if one.count])
-        fairness[name] = float(means.sum() ** 2 / (len(means) * (means**2).sum()))
+        squares = float(len(means) * (means**2).sum())
+        fairness[name] = float(means.sum()) ** 2 / squares if squares else np.nan  # no request came
         switches[name] = sum(one.controller.switches for one in begun if one.controller)
         all_workers = sum(one.workers for one in pools)
         utilisation[name] = sum(map(sum, run.busy_s)) / (all_workers * max(run.end_s, 1e-9))

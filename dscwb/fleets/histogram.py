@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 RELATIVE_ERROR = 0.005
 """Of a quantile: each bin is so narrow that its middle is this near to all that lies in it."""
-_GROWTH = math.log((1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR))
+GROWTH = math.log((1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR))
+"""Of the bins: number k holds what is above exp((k - 1) GROWTH) seconds, up to exp(k GROWTH)."""
 SHORTEST_S = 1e-9
 
 
@@ -18,9 +20,17 @@ class Histogram:
         self.bins: dict[int, int] = {}
         self.count, self.total_s = 0, 0.0
 
+    @classmethod
+    def of(cls, bins: Mapping[int, int], mean_s: float) -> Histogram:
+        """What was counted elsewhere: how many in each bin, and the mean of them all."""
+        found = cls()
+        found.bins, found.count = dict(bins), sum(bins.values())
+        found.total_s = mean_s * found.count if found.count else 0.0
+        return found
+
     def add(self, seconds: float) -> None:
         """Count one latency."""
-        at = math.ceil(math.log(max(seconds, SHORTEST_S)) / _GROWTH)
+        at = math.ceil(math.log(max(seconds, SHORTEST_S)) / GROWTH)
         self.bins[at] = self.bins.get(at, 0) + 1
         self.count += 1
         self.total_s += seconds
@@ -43,5 +53,5 @@ class Histogram:
         for at in sorted(self.bins):
             left -= self.bins[at]
             if left <= 0:
-                return math.exp(at * _GROWTH) * (1 - RELATIVE_ERROR)
+                return math.exp(at * GROWTH) * (1 - RELATIVE_ERROR)
         return math.nan

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dscwb.fleets.fleet import SELFISH, Devices, fleet
+from dscwb.fleets.histogram import Histogram
 from dscwb.fleets.pools import Servers
 from dscwb.profiles.library import PathLike
 from dscwb.scaling.grids import ERROR, grid
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 SEEN = 10
 """Devices that `most_devices` looks at for each number at least, over several seeds."""
 
+COUNTED = "counted"
+"""Column of a cell that holds its latencies: pairs of a bin's number and how many lie in it."""
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class FleetSizes(Told):
@@ -33,12 +37,14 @@ class FleetSizes(Told):
         options: Whatever else `fleet` was given.
         rows: One row a strategy and number of devices: as `Fleet.table` over all devices, and
             ``bound_s``, the mean latency that no strategy stays below in the long run.
+        latencies: Of all requests, by strategy and number of devices.
     """
 
     devices: Devices
     deadline_s: float
     options: Mapping[str, Any]
     rows: pd.DataFrame
+    latencies: Mapping[tuple[str, int], Histogram]
 
     @property
     def numbers(self) -> tuple[int, ...]:
@@ -159,7 +165,12 @@ def fleet_sizes(
         why = f"{list(missing['number'])} devices have no answer: {missing[ERROR].iloc[0]}"
         kind, _, words = str(missing[ERROR].iloc[0]).partition(": ")
         raise ValueError(words) if kind == "ValueError" else RuntimeError(why)
-    return FleetSizes(devices, deadline_s, options, rows.set_index(["strategy", "number"]))
+    rows = rows.set_index(["strategy", "number"])
+    counted = {
+        at: Histogram.of({int(k): int(n) for k, n in bins}, mean_s)
+        for at, bins, mean_s in zip(rows.index, rows.pop(COUNTED), rows["mean_s"], strict=True)
+    }
+    return FleetSizes(devices, deadline_s, options, rows, counted)
 
 
 def most_devices(
@@ -234,7 +245,8 @@ def _size(
     kind = replace(devices, number=number)
     found = fleet([kind], duration_s=lasts_s, deadline_s=deadline_s, **options)
     rows: pd.DataFrame = found.table().xs("all", level="devices")  # type: ignore[assignment]
-    return rows.reset_index().assign(bound_s=found.bound_s)
+    counted = [[*map(list, found.runs[name].latencies[0].bins.items())] for name in rows.index]
+    return rows.reset_index().assign(**{"bound_s": found.bound_s, COUNTED: counted})
 
 
 def _told(devices: Devices, options: Mapping[str, Any]) -> dict[str, str]:

@@ -18,13 +18,14 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from dscwb import __version__
 from dscwb.cost import check_same_model
 from dscwb.devices.machines import MODELLED, Library
 from dscwb.packing import UNPACKED, packed
 from dscwb.profiles.records import Profile, ProfileError
 from dscwb.study.thresholds import fingerprint
 from dscwb.workbench.pair import machine_part, model_key, model_part
-from dscwb.workbench.screen import HERE, scripts, tables
+from dscwb.workbench.screen import HERE, SCRIPTS, joined, tables
 from dscwb.workbench.state import ASSUMED, State
 
 ARRAYS = ("head_ns", "tail_ns")
@@ -80,17 +81,36 @@ def page(
         "machines": found,
         "pairs": pairs,
     }
+    return rendered(
+        "page.html",
+        title=f"Where to split {state.model}" if len(machines) == 1 else "Where to split a network",
+        held=_packed(source),
+        scripts=SCRIPTS,
+        sources=sources,
+    )
+
+
+def rendered(template: str, *, title: str, held: str, scripts: Iterable[str], **told: Any) -> str:
+    """A living page as text.
+
+    Args:
+        template: What it says beside its screen.
+        title: Its heading.
+        held: Its data, as `packed` gives them.
+        scripts: Files of the browser's side, in the order in which it reads them.
+        told: What the template asks for.
+    """
     environment = Environment(
         loader=PackageLoader("dscwb.workbench", "."), autoescape=True, undefined=StrictUndefined
     )
-    return environment.get_template("page.html").render(
-        title=f"Where to split {state.model}" if len(machines) == 1 else "Where to split a network",
-        held=_packed(source),
-        scripts=_inline(UNPACKED + scripts()),
+    return environment.get_template(template).render(
+        title=title,
+        held=held,
+        scripts=_inline(UNPACKED + joined(scripts)),
         style=_inline((HERE / "screen.css").read_text("utf-8")),
-        sources=sources,
         date=datetime.now(UTC).isoformat(timespec="seconds"),
-        version=told["version"],
+        version=__version__,
+        **told,
     )
 
 

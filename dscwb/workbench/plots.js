@@ -233,3 +233,61 @@ function drawKey(pen, view, ctx, x, y, width) {
   }
   return top - y + ROW_PX + 3;
 }
+
+// --- a view on the screen ------------------------------------------------------------------------
+
+const MAP_KEYS = "Arrow keys change data rate and batch size, Home and End go to the ends, Enter pins "
+  + "the best split.";
+const BAR_KEYS = "Left and right go from split to split, Enter pins one.";
+
+// One view with its headings and its key.
+class ViewBox {
+  constructor(parent, view) {
+    this.view = view;
+    this.section = element("section", parent, { className: `view ${view.name}` });
+    this.title = element("h2", this.section);
+    this.sub = element("div", this.section, { className: "sub" });
+    this.canvas = element("canvas", this.section, { className: view.name });
+    this.key = element("div", this.section, { className: "key" });
+    this.panel = new Panel(view, this.canvas);
+    this.canvas.setAttribute("role", view.keyed || view.picks ? "application" : "img");
+    if (view.keyed || view.picks) {
+      this.canvas.tabIndex = 0;
+      this.canvas.setAttribute("aria-roledescription", view.keyed ? "map" : "bars");
+      this.canvas.setAttribute("aria-description", view.keyed ? MAP_KEYS : BAR_KEYS);
+    }
+  }
+
+  // The size of its place, for `paint`: asked before anything is written, since each question after
+  // that lays the whole page out anew.
+  room() { return [this.canvas.clientWidth, this.canvas.clientHeight, window.devicePixelRatio || 1]; }
+
+  // Only what has changed: size, picture, words.
+  paint(ctx, room) {
+    if (this.sized !== `${room}`) this.panel.size(...room);
+    this.sized = `${room}`;
+    this.panel.paint(ctx);
+    const [title, sub] = this.view.title(ctx);
+    setText(this.title, title);
+    setText(this.sub, sub);
+    fillKey(this.key, this.view, ctx);
+  }
+
+  placeOf(ctx, event) {
+    const box = this.canvas.getBoundingClientRect();
+    return this.panel.at(ctx, event.clientX - box.left, event.clientY - box.top);
+  }
+}
+
+function setText(element, words) {
+  if (element.textContent !== words) element.textContent = element.title = words;
+}
+
+// Beside the hand, within the screen.
+function placeTip(label, screen, event) {
+  const around = screen.getBoundingClientRect(), tip = label.getBoundingClientRect();
+  const x = event.clientX - around.left, y = event.clientY - around.top;
+  const left = x + 14 + tip.width > around.width ? x - 14 - tip.width : x + 14;
+  label.style.left = `${Math.max(0, left)}px`;
+  label.style.top = `${Math.max(0, Math.min(y + 14, around.height - tip.height))}px`;
+}

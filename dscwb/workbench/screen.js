@@ -1,55 +1,9 @@
 // The screen: layout, the answer, views that light up together, and what a hand does to them.
 
 const VIEWS = [bestSplitMap, gainMap, costCurves, partBars, modelGraph, inferenceTimeline];
-const MAP_KEYS = "Arrow keys change data rate and batch size, Home and End go to the ends, Enter pins "
-  + "the best split.";
-const BAR_KEYS = "Left and right go from split to split, Enter pins one.";
 const SETTLED_MS = 500; // a hand that rests so long wants to hear the answer
 const LOST = "The kernel behind this workbench is gone or was started anew. All that is here goes on; "
   + "other profiles need the kernel: run the cell again.";
-
-// One view with its headings and its key.
-class ViewBox {
-  constructor(parent, view) {
-    this.view = view;
-    this.section = element("section", parent, { className: `view ${view.name}` });
-    this.title = element("h2", this.section);
-    this.sub = element("div", this.section, { className: "sub" });
-    this.canvas = element("canvas", this.section, { className: view.name });
-    this.key = element("div", this.section, { className: "key" });
-    this.panel = new Panel(view, this.canvas);
-    this.canvas.setAttribute("role", view.keyed || view.picks ? "application" : "img");
-    if (view.keyed || view.picks) {
-      this.canvas.tabIndex = 0;
-      this.canvas.setAttribute("aria-roledescription", view.keyed ? "map" : "bars");
-      this.canvas.setAttribute("aria-description", view.keyed ? MAP_KEYS : BAR_KEYS);
-    }
-  }
-
-  // The size of its place, for `paint`: asked before anything is written, since each question after
-  // that lays the whole page out anew.
-  room() { return [this.canvas.clientWidth, this.canvas.clientHeight, window.devicePixelRatio || 1]; }
-
-  // Only what has changed: size, picture, words.
-  paint(ctx, room) {
-    if (this.sized !== `${room}`) this.panel.size(...room);
-    this.sized = `${room}`;
-    this.panel.paint(ctx);
-    const [title, sub] = this.view.title(ctx);
-    setText(this.title, title);
-    setText(this.sub, sub);
-    fillKey(this.key, this.view, ctx);
-  }
-
-  placeOf(ctx, event) {
-    const box = this.canvas.getBoundingClientRect();
-    return this.panel.at(ctx, event.clientX - box.left, event.clientY - box.top);
-  }
-}
-
-function setText(element, words) {
-  if (element.textContent !== words) element.textContent = element.title = words;
-}
 
 class Workbench {
   constructor(model, parent) {
@@ -111,14 +65,14 @@ class Workbench {
     ].map(([words, title, action]) => [words, this.button(this.actions, words, title, action)]));
     this.buttons.Pin.ariaLabel = "Pin scenario";
     element("span", this.files, { textContent: "Download:" });
-    const picture = (of, type) => async () => of(this.desk, this.ctx, VIEWS, type);
+    const picture = (of) => async () => of(sheetOf(this.desk, this.ctx, VIEWS));
     for (const [kind, title, make, type] of [
       ["PNG", "All views as a picture", picture(pngOf), "image/png"],
       ["SVG", "All views as a drawing", picture(svgOf), "image/svg+xml"],
       ["CSV", "The best split of every state as a table", async () => csvOf(this.desk), "text/csv"],
     ]) {
       this.button(this.files, kind, `${title}, to download`, async () =>
-        download(fileName(this.desk, kind.toLowerCase()), [await make()], type));
+        download(fileName(this.desk.state.model, kind.toLowerCase()), [await make()], type));
     }
   }
 
@@ -131,7 +85,7 @@ class Workbench {
       model.send("page");
     });
     this.heardPage = (_, [text]) => {
-      if (wished) download(fileName(this.desk, "html"), [text], "text/html");
+      if (wished) download(fileName(this.desk.state.model, "html"), [text], "text/html");
       wished = false;
     };
     model.on("msg:custom", this.heardPage);
@@ -351,11 +305,7 @@ class Workbench {
     this.tip.hidden = !place;
     if (!place) return;
     this.tip.textContent = [box.view.tip(ctx, place)].flat().join("\n");
-    const around = this.root.getBoundingClientRect(), tip = this.tip.getBoundingClientRect();
-    const x = event.clientX - around.left, y = event.clientY - around.top;
-    const left = x + 14 + tip.width > around.width ? x - 14 - tip.width : x + 14;
-    this.tip.style.left = `${Math.max(0, left)}px`;
-    this.tip.style.top = `${Math.max(0, Math.min(y + 14, around.height - tip.height))}px`;
+    placeTip(this.tip, this.root, event);
   }
 
   destroy() {

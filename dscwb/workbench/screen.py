@@ -7,6 +7,7 @@ profiles that the browser has not got.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,9 @@ from dscwb.workbench.state import ASSUMED, KNOBS, PRESETS, SCHEMA, State
 
 HERE = Path(__file__).parent
 SCRIPTS = (
-    *("pair.js", "engine.js", "words.js", "pen.js", "svg.js", "plots.js", "maps.js", "gains.js"),
-    *("curves.js", "bars.js", "model.js", "timeline.js", "desk.js", "controls.js", "export.js"),
-    *("compare.js", "screen.js"),
+    *("pair.js", "engine.js", "numbers.js", "words.js", "pen.js", "svg.js", "plots.js", "maps.js"),
+    *("gains.js", "curves.js", "bars.js", "model.js", "timeline.js", "desk.js", "controls.js"),
+    *("sheet.js", "export.js", "compare.js", "screen.js"),
 )
 """The browser's side, in the order in which it reads it: one module."""
 MAIN = (
@@ -35,9 +36,9 @@ WORDS = {**CANDIDATES, "energy": "device energy"}
 """What a list shows for values that are words of the code."""
 
 
-def scripts() -> str:
-    """The browser's side as the text of one module."""
-    return "\n".join((HERE / name).read_text("utf-8") for name in SCRIPTS)
+def joined(names: Iterable[str]) -> str:
+    """Scripts of the browser's side as the text of one module."""
+    return "\n".join((HERE / name).read_text("utf-8") for name in names)
 
 
 def fields() -> list[dict[str, Any]]:
@@ -113,7 +114,7 @@ class Screen(anywidget.AnyWidget):
         message: What the kernel has to say.
     """
 
-    _esm = scripts()
+    _esm = joined(SCRIPTS)
     _css = HERE / "screen.css"
 
     data_rate_bps = traitlets.CFloat().tag(sync=True)

@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 SEEN = 10
 """Devices that `most_devices` looks at for each number at least, over several seeds."""
 
-COUNTED = "counted"
-"""Column of a cell that holds its latencies: pairs of a bin's number and how many lie in it."""
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class FleetSizes(Told):
@@ -168,7 +165,7 @@ def fleet_sizes(
     rows = rows.set_index(["strategy", "number"])
     counted = {
         at: Histogram.of({int(k): int(n) for k, n in bins}, mean_s)
-        for at, bins, mean_s in zip(rows.index, rows.pop(COUNTED), rows["mean_s"], strict=True)
+        for at, bins, mean_s in zip(rows.index, rows.pop("counted"), rows["mean_s"], strict=True)
     }
     return FleetSizes(devices, deadline_s, options, rows, counted)
 
@@ -240,13 +237,13 @@ def _size(
     duration_s: float | None,
     options: Mapping[str, Any],
 ) -> pd.DataFrame:
-    """One size's rows, a strategy each."""
+    """One size's rows, a strategy each; ``counted``: pairs of a bin and how many lie in it."""
     lasts_s = max(one.duration_s for one in devices.links) if duration_s is None else duration_s
     kind = replace(devices, number=number)
     found = fleet([kind], duration_s=lasts_s, deadline_s=deadline_s, **options)
     rows: pd.DataFrame = found.table().xs("all", level="devices")  # type: ignore[assignment]
     counted = [[*map(list, found.runs[name].latencies[0].bins.items())] for name in rows.index]
-    return rows.reset_index().assign(**{"bound_s": found.bound_s, COUNTED: counted})
+    return rows.reset_index().assign(bound_s=found.bound_s, counted=counted)
 
 
 def _told(devices: Devices, options: Mapping[str, Any]) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from dscwb import __version__
 from dscwb.figures.fleet import ABOVE, DEADLINE, heading, looks
@@ -88,13 +88,13 @@ def _look(words: str, colour: str, dash: str, symbol: str) -> dict[str, str]:
 
 def _cell(sizes: FleetSizes, name: str, number: int) -> dict[str, Any]:
     """What a strategy came to at a number of devices."""
-    counted, row = sizes.latencies[name, number], sizes.table().loc[(name, number)]
+    counted, late = sizes.latencies[name, number], cast("Any", sizes.table()["late"])
     if not counted.count:
         raise ValueError(f"No request of {number} devices came; give a longer duration_s.")
     bins = sorted(counted.bins)
     return {
         "requests": counted.count,
-        "late": round(row["late"] * counted.count),
+        "late": round(late[name, number] * counted.count),
         "mean_s": counted.mean_s,
         "bins": bins,
         "counts": [counted.bins[at] for at in bins],

@@ -242,7 +242,8 @@ def _size(
     kind = replace(devices, number=number)
     found = fleet([kind], duration_s=lasts_s, deadline_s=deadline_s, **options)
     rows: pd.DataFrame = found.table().xs("all", level="devices")  # type: ignore[assignment]
-    counted = [[*map(list, found.runs[name].latencies[0].bins.items())] for name in rows.index]
+    bins = [found.runs[name].latencies[0].bins for name in rows.index]
+    counted: list[Any] = [[*map(list, one.items())] for one in bins]
     return rows.reset_index().assign(bound_s=found.bound_s, counted=counted)
 
 

@@ -54,7 +54,7 @@ def with_simpy() -> tuple[float, float]:
             yield turn
             within = (world.now + offset_s) % carrier.period_s
             way_s = (split.link_s + carrier.trip_s(within)) / 2
-            yield world.timeout(carrier.sent(within, split.bits)[0])
+            yield world.timeout(carrier.sent(within, split.bits))
         yield world.timeout(way_s)
         with pool.request() as turn:
             yield turn

@@ -8,11 +8,12 @@ both files may be copied to a device alone. A replay of a trace runs this same c
 
 from __future__ import annotations
 
+import builtins
 import math
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import Literal, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Protocol
 
 try:
     from dscwb.policy import Plane, Policy, PolicyError
@@ -98,8 +99,7 @@ class Controller:
         Raises:
             PolicyError: The policy is of an older dscwb, or a parameter lies outside its range.
         """
-        for batch_size in policy.batch_sizes:
-            policy.planes(batch_size)
+        planes_of = {size: policy.planes(size) for size in policy.batch_sizes}
         for name, value, low, high in (
             ("data_rate_bps", data_rate_bps, 0, math.inf),
             ("round_trip_s", round_trip_s, 0, 10),
@@ -115,17 +115,21 @@ class Controller:
         self.policy = policy
         self._expected = data_rate_bps, round_trip_s
         self._estimate, self._weight, self._quantile = estimate, weight, quantile
-        self._hysteresis, self._dwell_s, self._retry_s = hysteresis, dwell_s, retry_s
-        self._clock, self._window = clock, window
+        self._hysteresis, self._dwell_s, self.retry_s = hysteresis, dwell_s, retry_s
+        self._clock, self.window = clock, window
         self._bits: deque[float] = deque(maxlen=window)
         self._seconds: deque[float] = deque(maxlen=window)
         self._loads: deque[float] = deque(maxlen=window)
-        self._last: dict[int, Plane] = {}
-        self._best_now: dict[int, tuple[Plane, float]] = {}
-        self._terms: dict[int, tuple[tuple[Plane, ...], list[tuple[float, float, float]]]] = {}
+        self._last: dict[int, int] = {}
+        self._best_now: dict[int, tuple[int, list[float]]] = {}
+        self._planes = planes_of
+        self._terms = {
+            size: [(x.base, x.tail, x.bits) for x in planes]
+            for size, planes in self._planes.items()
+        }
         self._tails_s = {
-            size: {plane.choice.name: plane.server_s for plane in policy.planes(size)}
-            for size in policy.batch_sizes
+            size: {plane.choice.name: plane.server_s for plane in planes}
+            for size, planes in self._planes.items()
         }
         self._news_s = self._switched_s = -math.inf
         self._patience_s, self._answered = retry_s, False
@@ -158,22 +162,24 @@ class Controller:
             PolicyError: The policy does not hold this batch size.
         """
         now = self._clock()
-        best, least = self._best(batch_size)
+        best, costs = self._best(batch_size)
+        planes = self._planes[batch_size]
         if self._answered:
             self._answered = False
-            self._patience_s = self._retry_s if best.choice.payload_bytes else self._longer_s()
+            sends = planes[best].choice.payload_bytes
+            self._patience_s = self.retry_s if sends else self._longer_s()
         if now - self._news_s > self._patience_s and (self._down or self._bits):
             self._forget()
-            best, least = self._best(batch_size)
+            best, costs = self._best(batch_size)
         last = self._last.get(batch_size)
-        if last is not best:
+        if last != best:
             if last is not None:
-                if now < self._kept_until(last, least):
-                    return last.choice.name
+                if now < self._kept_until(costs[last], costs[best]):
+                    return planes[last].choice.name
                 self.switches += 1
                 self._switched_s = now
             self._last[batch_size] = best
-        return best.choice.name
+        return planes[best].choice.name
 
     def observe(self, batch_size: int, answer: Seen) -> None:
         """Learn from one batch."""
@@ -188,63 +194,83 @@ class Controller:
             self._best_now.clear()
         self._news_s, self._answered = self._clock(), True
         tail_s = self._tails_s[batch_size].get(answer.split)
-        load = max(1.0, (answer.queue_s + answer.tail_s) / tail_s) if tail_s else self.server_load
-        bits = float(answer.sent_bytes * BITS_PER_BYTE)
-        sample = bits, max(answer.link_s, LEAST_S), load
+        seconds, load = self._told(tail_s, answer.link_s, answer.queue_s + answer.tail_s)
+        sample = float(answer.sent_bytes * BITS_PER_BYTE), seconds, load
         self._alike = self._alike + 1 if self._alike and sample == self._latest else 1
-        if self._alike <= self._window:  # else the window holds nothing else
+        if self._alike <= self.window:  # else the window holds nothing else
             self._latest = sample
-            self._bits.append(bits)
-            self._seconds.append(sample[1])
+            self._bits.append(sample[0])
+            self._seconds.append(seconds)
             self._loads.append(load)
             self._stale = True
             self._best_now.clear()
 
-    def settled_until(self, batch_size: int, every_s: float) -> float:
-        """Until when all goes on like this, if each batch brings what the last one brought.
+    def quiet_until(self, batch_size: int) -> float:
+        """Until when, by the clock, `choose` answers as it just did if nothing is observed."""
+        best, costs = self._best(batch_size)
+        last = self._last[batch_size]
+        until_s = math.inf if last == best else self._kept_until(costs[last], costs[best])
+        waits = self._down or self._bits
+        return min(until_s, self._news_s + self._patience_s) if waits else until_s
+
+    def steady(self, batch_size: int) -> bool:
+        """Whether the window is full of payloads alike and the split last chosen tells the load.
+
+        More answers to it then leave the fitted round trip as it is.
+        """
+        full = len(self._bits) == self.window == self._bits.count(self._bits[-1])
+        return full and not self._down and self._held(batch_size).server_s > 0
+
+    def keeps(self, batch_size: int, link_s: Any, server_s: Any, by: Any) -> Any:
+        """Whether `choose` would keep the split last chosen, asked of many windows at once.
 
         Args:
-            batch_size: That of the last batch and of those to come.
-            every_s: Seconds from one of them to the next.
+            batch_size: That of the last batch; `steady`.
+            link_s: Seconds on the link, an array ``(batch of the window, window)``, oldest first.
+            server_s: Seconds on the server, alike.
+            by: `min` and `max` of arrays and `sorted` of a list of them, by element; for the
+                same arithmetic is done with arrays that `choose` does with numbers.
 
         Returns:
-            By the clock; until then `choose` answers as it just did, and `observe` learns nothing
-            but the time. Minus infinity where the next batch may change something.
+            ``(window,)``; False also where only the dwell time would keep it.
         """
-        best, least = self._best(batch_size)
-        last = self._last[batch_size]
-        until_s = math.inf if last is best else self._kept_until(last, least)
-        if not last.choice.payload_bytes:
-            waits = self._answered or self._down or self._bits
-            return min(until_s, self._news_s + self._patience_s) if waits else until_s
-        patience_s = self._retry_s if best.choice.payload_bytes else self._longer_s()
-        known = self._alike > self._window and not self._down
-        return until_s if known and every_s <= self._patience_s == patience_s else -math.inf
+        seconds, loads = self._told(self._held(batch_size).server_s, link_s, server_s, by)
+        _, rate, load = self._estimated(self._bits, seconds, loads, by)
+        costs = self._costs(batch_size, rate, load)
+        held = costs.pop(self._last[batch_size])
+        return by.min(math.inf, *costs) > held * (1 - self._hysteresis)
+
+    def _held(self, batch_size: int) -> Plane:
+        return self._planes[batch_size][self._last[batch_size]]
+
+    def _told(
+        self, tail_s: float | None, link_s: Any, server_s: Any, by: Any = builtins
+    ) -> tuple[Any, Any]:
+        """Seconds on the link and the server's load, where an idle one's tail takes this long."""
+        load = by.max(1.0, server_s / tail_s) if tail_s else self.server_load
+        return by.max(link_s, LEAST_S), load
 
     def _longer_s(self) -> float:
-        return min(2 * self._patience_s, MOST_PATIENCE * self._retry_s)
+        return min(2 * self._patience_s, MOST_PATIENCE * self.retry_s)
 
-    def _best(self, batch_size: int) -> tuple[Plane, float]:
-        """The best plane by what is known now, and its cost."""
-        if batch_size in self._best_now:
-            return self._best_now[batch_size]
-        if batch_size not in self._terms:
-            planes = self.policy.planes(batch_size)
-            self._terms[batch_size] = planes, [(x.base, x.tail, x.bits) for x in planes]
-        planes, terms = self._terms[batch_size]
-        rate, load = self.data_rate_bps, self._load
-        if rate:
-            per_bit = 1 / rate
-            costs = [base + load * tail + bits * per_bit for base, tail, bits in terms]
+    def _best(self, batch_size: int) -> tuple[int, list[float]]:
+        """The best plane by what is known now, and what each costs."""
+        if found := self._best_now.get(batch_size):
+            return found
+        if rate := self.data_rate_bps:
+            costs = self._costs(batch_size, rate, self._load)
         else:
-            costs = [plane.cost(rate, load) for plane in planes]
-        least = min(costs)
-        best = self._best_now[batch_size] = planes[costs.index(least)], least
-        return best
+            costs = [plane.cost(rate, self._load) for plane in self._planes[batch_size]]
+        found = self._best_now[batch_size] = costs.index(min(costs)), costs
+        return found
 
-    def _kept_until(self, last: Plane, least: float) -> float:
-        """Until when this split is kept, though another costs only this much."""
-        held = last.cost(self.data_rate_bps, self._load)
+    def _costs(self, batch_size: int, rate: Any, load: Any) -> list[Any]:
+        per_bit = 1 / rate
+        terms = self._terms[batch_size]
+        return [base + load * tail + bits * per_bit for base, tail, bits in terms]
+
+    def _kept_until(self, held: float, least: float) -> float:
+        """Until when a split is kept that costs so much, though another costs only so much."""
         if held == math.inf:
             return -math.inf
         if least > held * (1 - self._hysteresis):
@@ -265,31 +291,43 @@ class Controller:
         if not self._stale:
             return
         self._stale = False
-        fixed_s = self._fixed_s = self._fitted()
-        weight, load = self._weight, self._loads[0]
-        slowness = (self._seconds[0] - fixed_s) / self._bits[0]  # seconds a bit, which add up
-        for bits, seconds, one in zip(self._bits, self._seconds, self._loads, strict=True):
-            slowness += weight * ((seconds - fixed_s) / bits - slowness)
-            load += weight * (one - load)
-        self._rate, self._load = 1 / max(slowness, 1 / FASTEST_BPS), load
-        if self._estimate == "quantile":
-            both = zip(self._bits, self._seconds, strict=True)
-            rates = sorted(bits / (seconds - fixed_s) for bits, seconds in both)
-            self._rate = rates[int(self._quantile * (len(rates) - 1))]
+        window = self._bits, self._seconds, self._loads
+        self._fixed_s, self._rate, self._load = self._estimated(*window)
 
-    def _fitted(self) -> float:
+    def _estimated(
+        self,
+        bits: Sequence[float],
+        seconds: Sequence[Any],
+        loads: Sequence[Any],
+        by: Any = builtins,
+    ) -> tuple[Any, Any, Any]:
+        """Round trip, data rate and load by a window."""
+        weight, load = self._weight, loads[0]
+        fixed_s = self._fitted(bits, seconds, by)
+        slowness = (seconds[0] - fixed_s) / bits[0]  # seconds a bit, which add up
+        for sent, took, one in zip(bits, seconds, loads, strict=True):
+            slowness = slowness + weight * ((took - fixed_s) / sent - slowness)
+            load = load + weight * (one - load)
+        rate = 1 / by.max(slowness, 1 / FASTEST_BPS)
+        if self._estimate == "quantile":
+            both = zip(bits, seconds, strict=True)
+            rates = by.sorted([sent / (took - fixed_s) for sent, took in both])
+            rate = rates[int(self._quantile * (len(rates) - 1))]
+        return fixed_s, rate, load
+
+    def _fitted(self, bits: Sequence[float], seconds: Sequence[Any], by: Any) -> Any:
         """A of time = a + b · bits by least squares, where payloads differ and it makes sense.
 
         Else what it was when they last did, as far as the window leaves room for it.
         """
-        n, least = len(self._bits), min(self._seconds)
-        if self._bits.count(self._bits[-1]) < n:
-            mean_x, mean_y = sum(self._bits) / n, sum(self._seconds) / n
-            spread = sum((x - mean_x) ** 2 for x in self._bits)
-            both = zip(self._bits, self._seconds, strict=True)
+        n, least = len(bits), by.min(math.inf, *seconds)
+        if bits.count(bits[-1]) < n:
+            mean_x, mean_y = sum(bits) / n, sum(seconds) / n
+            spread = sum((x - mean_x) ** 2 for x in bits)
+            both = zip(bits, seconds, strict=True)
             slope = sum((x - mean_x) * (y - mean_y) for x, y in both) / spread
             fixed_s = mean_y - slope * mean_x
             if spread >= 0.01 * n * mean_x**2 and slope > 0 and 0 <= fixed_s <= least - LEAST_S:
                 self._fitted_s = fixed_s
                 return fixed_s
-        return min(self._fitted_s, 0.9 * least)
+        return by.min(self._fitted_s, 0.9 * least)

@@ -346,7 +346,7 @@ def test_the_bound_is_the_value_of_the_linear_programme(workers, monkeypatch):
     starts_s = (np.arange(12) + 0.5) / 4
     costs, tails = [], []
     for start_s, one in itertools.product(starts_s, splits.values()):
-        sent = carrier.sent(start_s + one.head_s, one.bits)[0] if one.bits else 0.0
+        sent = carrier.sent(start_s + one.head_s, one.bits) if one.bits else 0.0
         costs.append(one.head_s + sent + one.tail_s)
         tails.append(one.tail_s)
     shares = np.kron(np.eye(12), np.ones(len(splits)))

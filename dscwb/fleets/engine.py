@@ -204,7 +204,7 @@ def simulate(
         if taken.bits:
             start_s = max(now_s, device.link_free_s)
             within_s = (start_s + device.offset_s) % device.carrier.period_s
-            device.link_free_s = start_s + device.carrier.sent(within_s, taken.bits)[0]
+            device.link_free_s = start_s + device.carrier.sent(within_s, taken.bits)
             request.ways_s = taken.link_s + device.carrier.trip_s(within_s)
             request.reached_s = device.link_free_s + request.ways_s / 2
             request.link_s = device.link_free_s - now_s + request.ways_s

@@ -65,19 +65,15 @@ class Carrier:
         took[later] = self._crossing_s(self._many, np.searchsorted, starts_s[later], bits)
         return took
 
-    def sent(self, start_s: float, bits: float) -> tuple[float, float]:
-        """Seconds that one payload takes, exactly as `sending_s` says, and how long that holds.
-
-        Returns:
-            The seconds, and the time until which a payload may start that takes as long.
-        """
+    def sent(self, start_s: float, bits: float) -> float:
+        """Seconds that one payload takes, exactly as `sending_s` says."""
         starts, rates, *_ = self._one
         step = bisect_right(starts, start_s) - 1
         if rate := rates[step]:
-            took, end_s = bits / rate, self._ends[step]
-            if start_s + took <= end_s:
-                return took, end_s - took
-        return self._crossing_s(self._one, _found, start_s, bits), start_s
+            took: float = bits / rate
+            if start_s + took <= self._ends[step]:
+                return took
+        return float(self._crossing_s(self._one, _found, start_s, bits))
 
     def trip_s(self, within_s: float) -> float:
         """The round trip of what is sent at this time of the trace, in seconds."""

@@ -19,8 +19,8 @@ unexport PYTHONDONTWRITEBYTECODE
 LAB_FLAGS ?=
 PYTEST_FLAGS ?=
 
-# A file of tests runs in one of up to four processes, each with one thread.
-WORKERS = -n logical --maxprocesses 4 --dist loadfile
+# A file of tests runs in one of up to four processes, the longest first, as tests/conftest.py says.
+WORKERS = -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # make lab EXTRAS=lab leaves out torch, with CUDA some five gigabytes: the workbench on the shipped
 # profiles does without.
@@ -64,7 +64,7 @@ lab: env  ## open the workbench in JupyterLab, on this machine only
 	    $$([ "$$(id -u)" != 0 ] || echo --allow-root) $(LAB_FLAGS)
 
 test: lint browser  ## check style, types and imports, find a browser, run all tests
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest $(WORKERS) $(PYTEST_FLAGS)
+	.venv/bin/python -m pytest $(WORKERS) $(PYTEST_FLAGS)
 
 lint: env  ## check style, types and imports
 	.venv/bin/ruff check

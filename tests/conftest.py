@@ -4,6 +4,7 @@
 notebook: whatever else is used here is imported where it is used.
 """
 
+import os
 import random
 import signal
 import sys
@@ -18,6 +19,10 @@ try:
 except ImportError:  # no test that is marked `gpu` needs it
     hypothesis = None
 
+# Several processes share the cores, and sums of more threads differ in their last bits. Set before
+# torch is loaded, for every process that a test starts too.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 SEED = 20220523
 GPU_ONLY = "gpu"  # the expression after -m
 
@@ -26,6 +31,13 @@ if hypothesis:
     hypothesis.settings.register_profile("dscwb", derandomize=True, deadline=None, print_blob=True)
     hypothesis.settings.load_profile("dscwb")
 
+
+# Begun first: a file that takes long and is begun last leaves the other processes idle.
+LONGEST = (
+    *("test_notebooks", "test_running_commands", "test_jupyterlab", "test_engine_browser"),
+    *("test_running_faults", "test_running_view", "test_boards", "test_dominance", "test_import"),
+    *("test_running_attack", "test_running_rig", "test_capture_cuda", "test_reports"),
+)
 
 # A shell's background jobs ignore Ctrl-C, and so would all processes that the tests interrupt.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
@@ -37,6 +49,12 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if config.option.markexpr == GPU_ONLY and collection_path.name.startswith("test_"):
         return "\n@pytest.mark.gpu" not in collection_path.read_text(encoding="utf-8") or None
     return None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the longest files first, for processes that take one after the other."""
+    turns = {name: turn for turn, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: turns.get(item.path.stem, len(LONGEST)))
 
 
 @pytest.fixture(autouse=True)

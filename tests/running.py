@@ -90,10 +90,10 @@ def same(a: Any, b: Any) -> bool:
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:
-    """A self-signed certificate of 127.0.0.1 and its key, made by openssl."""
+    """A self-signed certificate of this machine and its key, made by openssl."""
     cert, key = folder / "cert.pem", folder / "key.pem"
     options = "-x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=dscwb"
-    options += " -addext subjectAltName=IP:127.0.0.1"
+    options += " -addext subjectAltName=IP:127.0.0.1,IP:::1"
     command = ["openssl", "req", *options.split(), "-out", cert, "-keyout", key]
     subprocess.run(command, check=True, capture_output=True)
     return cert, key

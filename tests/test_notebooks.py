@@ -68,9 +68,7 @@ def executed(tmp_path_factory):
         tasks = (execute(path, turn) for path in NOTEBOOKS)
         return await asyncio.gather(*tasks, return_exceptions=True)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")  # kernels that run at the same time share the cores
-        return dict(zip(NOTEBOOKS, asyncio.run(all_of_them()), strict=True))
+    return dict(zip(NOTEBOOKS, asyncio.run(all_of_them()), strict=True))
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=str)

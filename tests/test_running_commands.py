@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ from PIL import Image
 
 import dscwb
 from dscwb.cli.options import one_rate
+from dscwb.running.rig import Rig
 from tests.command import refused
+from tests.running import certificate
 
 MODEL = ("resnet10t", "--image-size", "32")
 DSCWB = (sys.executable, "-m", "dscwb")
@@ -42,12 +45,31 @@ def server():
         yield address
 
 
-def test_a_split_run_by_two_processes_agrees_with_the_whole_model():
-    with serving("--bind", "::1", end=signal.SIGINT) as address:
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory):
+    """A server with weights, a token and TLS at an IPv6 address; and what a client needs for it."""
+    import timm
+    from safetensors.torch import save_file
+
+    folder = tmp_path_factory.mktemp("guarded")
+    torch.manual_seed(9)
+    state = timm.create_model(MODEL[0]).state_dict()
+    save_file(state, folder / "w.safetensors")
+    torch.save(state, folder / "w.pt")
+    cert, key = certificate(folder)
+    (folder / "token").write_text("a secret\n")
+    secret = "--token-file", folder / "token"
+    options = "--bind", "::1", "--weights", folder / "w.safetensors", *secret
+    with serving(*options, "--tls-cert", cert, "--tls-key", key, end=signal.SIGINT) as address:
         assert address.startswith("[::1]:")
-        command = [*DSCWB, "run", *MODEL, "--server", address, "--split", "layer2.0"]
-        command += ["--threads", "1", "--batch-size", "2", "--repeats", "3"]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        asked = ("run", *MODEL, "--server", address, "--split", "layer1.0", "--repeats", "1")
+        yield asked, ("--weights", folder / "w.pt"), secret, ("--tls-ca", cert)
+
+
+def test_a_split_run_by_two_processes_agrees_with_the_whole_model(server):
+    command = [*DSCWB, "run", *MODEL, "--server", server, "--split", "layer2.0"]
+    command += ["--threads", "1", "--batch-size", "2", "--repeats", "3"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     first, where, times, agreement = done.stdout.splitlines()
     assert first == "resnet10t, 3 batches of 2"
     assert where == "3 by after layer2.0, finished on the server"
@@ -99,12 +121,13 @@ def test_a_controller_chooses_by_the_policy(run, server, tmp_path):
             assert study.policy().best_split(1, one_rate(rate)) != "no offloading"
 
 
-def test_both_ends_run_on_this_machine_along_a_trace(run, tmp_path):
+def test_both_ends_run_on_this_machine_along_a_trace(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(Rig, "measured", partial(Rig.measured, budget_s=0))
     path = tmp_path / "trace.csv"
     path.write_text("time_s,data_rate_bps\n0,50000000\n1,1000000\n")
     status, out, _ = run(
         *("run", *MODEL, "--emulate", "--trace", path, "--repeats", "3"),
-        *("--input-encoding", "uint8", "--feature-encoding", "int8", "--device-slowdown", "50"),
+        *("--input-encoding", "uint8", "--feature-encoding", "int8", "--device-slowdown", "10"),
     )
     assert status == 0
     assert out[0].startswith("emulated: ")
@@ -135,23 +158,16 @@ def test_inputs_from_files(run, server, tmp_path):
     assert "holds (3, 2, 32, 32), and resnet10t takes x" in told
 
 
-def test_weights_of_a_file(run, tmp_path):
-    import timm
-    from safetensors.torch import save_file
-
-    torch.manual_seed(9)
-    state = timm.create_model(MODEL[0]).state_dict()
-    save_file(state, tmp_path / "w.safetensors")
-    torch.save(state, tmp_path / "w.pt")
+def test_weights_of_a_file(run, guarded, tmp_path):
+    asked, weights, *known = guarded
+    asked += tuple(word for words in known for word in words)
     (tmp_path / "bad.pt").write_bytes(b"nothing")
-    with serving("--weights", tmp_path / "w.safetensors") as address:
-        asked = ("run", *MODEL, "--server", address, "--split", "layer1.0", "--repeats", "1")
-        status, out, _ = run(*asked, "--weights", tmp_path / "w.pt")
-        assert (status, out[1]) == (0, "1 by after layer1.0, finished on the server")
-        assert "random weights" not in out[3]
-        assert "weights (SHA-256)" in refused(run(*asked))
-        told = refused(run(*asked, "--weights", tmp_path / "bad.pt"))
-        assert "bad.pt holds no weights of resnet10t" in told
+    status, out, _ = run(*asked, *weights)
+    assert (status, out[1]) == (0, "1 by after layer1.0, finished on the server")
+    assert "random weights" not in out[3]
+    assert "weights (SHA-256)" in refused(run(*asked))
+    told = refused(run(*asked, "--weights", tmp_path / "bad.pt"))
+    assert "bad.pt holds no weights of resnet10t" in told
 
 
 def test_mistakes_are_one_line(run, server, tmp_path):
@@ -177,15 +193,9 @@ def test_mistakes_are_one_line(run, server, tmp_path):
     assert "no PEM certificate or key" in told
 
 
-def test_token_and_tls(run, tmp_path):
-    from tests.running import certificate
-
-    cert, key = certificate(tmp_path)
-    (tmp_path / "token").write_text("a secret\n")
-    secret = "--token-file", tmp_path / "token"
-    with serving(*secret, "--tls-cert", cert, "--tls-key", key) as address:
-        asked = ("run", *MODEL, "--server", address, "--split", "layer1.0", "--repeats", "1")
-        status, out, _ = run(*asked, *secret, "--tls-ca", cert)
-        assert (status, out[1]) == (0, "1 by after layer1.0, finished on the server")
-        assert "token is wrong or missing" in refused(run(*asked, "--tls-ca", cert))
-        assert "no server at" in refused(run(*asked, *secret))
+def test_token_and_tls(run, guarded):
+    asked, weights, secret, tls = guarded
+    status, out, _ = run(*asked, *weights, *secret, *tls)
+    assert (status, out[1]) == (0, "1 by after layer1.0, finished on the server")
+    assert "token is wrong or missing" in refused(run(*asked, *weights, *tls))
+    assert "no server at" in refused(run(*asked, *weights, *secret))

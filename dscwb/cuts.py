@@ -6,7 +6,7 @@ tensor alive there, the shortcut of a residual block included.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
@@ -229,13 +229,19 @@ def memory_terms(graph: ModelGraph) -> tuple[Floats, Floats, Floats]:
     return byte_terms(_frontiers(graph)), byte_terms(made), byte_terms(held)
 
 
-def byte_terms(groups: Sequence[Sequence[TensorSpec]]) -> Floats:
-    """Bytes of groups of tensors in own element types, as a polynomial of B, ``(power, group)``."""
+def byte_terms(
+    groups: Sequence[Sequence[TensorSpec]],
+    nbytes: Callable[[TensorSpec], float] = TensorSpec.nbytes,
+) -> Floats:
+    """Bytes of groups of tensors as a polynomial of B, ``(power, group)``.
+
+    In own element types, or as `nbytes` says of one sample.
+    """
     most = max((len(spec.batch_axes) for group in groups for spec in group), default=0)
     terms = np.zeros((most + 1, len(groups)))
     for at, group in enumerate(groups):
         for spec in group:
-            terms[len(spec.batch_axes), at] += spec.nbytes()
+            terms[len(spec.batch_axes), at] += nbytes(spec)
     return terms
 
 

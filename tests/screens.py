@@ -27,11 +27,11 @@ mount(document.getElementById("at"), source);
 def source_of(bench: SplitWorkbench, *others: dict[str, Any]) -> dict[str, Any]:
     """What a page needs of a workbench; `others` are fields of states whose pairs go along."""
     names = ("tables", "shown", "pairs", "confidence", "past", "future", "message")
-    told = {name: getattr(bench, name) for name in names}
+    told = {name: bench.get_state()[name] for name in names}
     shown = bench.state.values()
     for change in others:
         bench.update(**change)
-        told["pairs"] = told["pairs"] | bench.pairs
+        told["pairs"] = told["pairs"] | bench.get_state()["pairs"]
     bench.update(**shown)
     return told
 

@@ -142,6 +142,27 @@ def test_another_pair_comes_from_the_kernel(page):
     wait_until(page, "state.edge === 'bench clock (measured)'")
 
 
+def test_while_the_hand_rests_what_it_may_choose_next_comes(page):
+    here = "({ desk }) => desk.likely().every((key) => desk.pairs.has(key))"
+    page.wait_for_function(
+        f"() => ({here})(document.querySelector('.dscwb').dscwb)", timeout=ANSWER_MS
+    )
+    shown = page.evaluate(
+        """() => {
+          const { desk } = document.querySelector('.dscwb').dscwb, { machines } = desk.tables;
+          return machines[desk.state.model].map((edge) => {
+            desk.change({ edge });
+            return desk.state.edge; // at once: nothing is asked for
+          });
+        }"""
+    )
+    assert len(shown) > 10
+    assert len({*shown}) == len(shown)
+    wait_for_kernel(page, edge=shown[-1])
+    page.get_by_label("Device", exact=True).first.select_option("bench clock (measured)")
+    wait_until(page, "state.edge === 'bench clock (measured)'")
+
+
 def test_how_sure_every_state_is_comes_from_the_kernel(page):
     page.locator(".about.measured", has_text="of the replicates").first.wait_for()
 

@@ -8,9 +8,7 @@ import pytest
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter
 
-from dscwb.workbench import SplitWorkbench
 from tests.lab import ANSWER_MS, ROOT, chromium_page, copy_project
-from tests.tiny import profile_of, tiny_graph
 
 NOTEBOOKS = sorted(path.relative_to(ROOT) for path in (ROOT / "notebooks").glob("*.ipynb"))
 MAX_BYTES = 200_000
@@ -44,8 +42,6 @@ def swallowed_errors(notebook):
         for output in state.get("outputs", ()):
             if output["output_type"] == "error":
                 found.append(f"{output['ename']}: {output['evalue']}")
-        if state.get("refused"):  # how the workbench says that it could not do what was asked for
-            found.append(state["refused"][-1])
     return found
 
 
@@ -118,15 +114,6 @@ def test_the_check_for_swallowed_errors_can_fail(tmp_path):
     notebook = asyncio.run(run(nbformat.v4.new_notebook(cells=cells), tmp_path))
     kinds = {error.partition(":")[0] for error in swallowed_errors(notebook)}
     assert kinds == {"ZeroDivisionError", "IndexError"}
-
-
-def test_what_the_workbench_refused_is_found(tmp_path):
-    bench = SplitWorkbench(profile_of(tiny_graph(), {1: [1, 2, 3]}))
-    bench.set_state({"wanted": ["tiny\nbench clock (measured)\ntoaster", 1]})
-    state = {"state": {"bench": {"state": bench.get_state(["refused"])}}}
-    widgets = {"application/vnd.jupyter.widget-state+json": state}
-    notebook = nbformat.v4.new_notebook(metadata={"widgets": widgets})
-    assert "No machine 'toaster'" in swallowed_errors(notebook)[0]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=str)

@@ -217,6 +217,27 @@ def test_moves_of_one_slider_are_one_step_to_undo_and_choices_one_each(page):
     assert state_of(page, "data_rate_bps", "feature_encoding") == start
 
 
+def test_what_the_kernel_sent_is_bounded_and_what_is_shown_stays(page):
+    held = page.evaluate(
+        """() => {
+          const { desk } = document.querySelector('.dscwb').dscwb, { pairs, state } = desk;
+          const shown = [state.model, state.edge, state.server].join('\\n');
+          const head_ns = new Float64Array(1.9e6);
+          const machine = (id) => ({ id, model: "m", head_ns, tail_ns: null });
+          for (const id of ["1", "2", "3", "4"]) { // 15 MB each; at most 32 are held
+            pairs.add(id, { models: {}, edge: machine(id), server: null });
+            pairs.trim(shown);
+          }
+          pairs.add("5", { models: {}, edge: "1", server: "4" }); // the first was forgotten
+          return [shown, ...pairs.keys(), pairs.has("5")];
+        }"""
+    )
+    shown, *held, fifth = held
+    assert (sorted(held), fifth) == (sorted(["3", "4", shown]), False)
+    number(page, "Round trip").fill("50")  # another study of the pair that is shown
+    wait_for_state(page, round_trip_s=0.05)
+
+
 # --- maps, keys and words ----------------------------------------------------------------------
 
 

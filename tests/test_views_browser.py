@@ -109,7 +109,7 @@ def give(page, edge, server=None, span=(1e4, 1e10), **changes):
     state = State("", server=ASSUMED, server_speedup=10).changed(changes).values()
     return page.evaluate(
         "([data, state, range]) => window.give(data, state, range)",
-        [plain(pair(edge, server)), state, span],
+        [plain(pair(("edge", edge), server and ("server", server))), state, span],
     )
 
 

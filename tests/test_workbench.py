@@ -38,7 +38,7 @@ def bench():
 def screen(bench):
     """All that is to be seen: what the browser is told, study and state."""
     told = {name: getattr(bench, name) for name in bench.trait_names(sync=True)}
-    for name in ("layout", "tables", "past", "future", "message", "pairs", "wanted", "refused"):
+    for name in ("layout", "tables", "past", "future", "message"):
         told.pop(name)
     return told, bench.study, bench.state
 
@@ -68,11 +68,10 @@ def trace(figure, name):
 
 
 def test_rate_and_batch_ask_for_no_other_study(bench):
-    study, pairs = bench.study, bench.pairs
+    study = bench.study
     moved(bench, data_rate_bps=2e6, batch_size=3)
     assert (bench.state.data_rate_bps, bench.state.batch_size) == (2e6, 3)
     assert bench.study is study
-    assert bench.pairs is pairs
 
 
 CHANGES = {
@@ -121,7 +120,7 @@ def test_what_python_changes_the_browser_is_told(bench, field):
     bench.update(**{field: CHANGES[field]})
     assert bench.shown[field] == pytest.approx(CHANGES[field])
     assert bench.shown == bench.state.values()
-    assert pair_key(bench.state) in bench.pairs
+    assert list(bench.get_state()["pairs"]) == [pair_key(bench.state)]
     assert_all_of_it_is_new(bench)
 
 
@@ -498,14 +497,47 @@ def test_save_takes_the_format_from_the_name(bench, tmp_path):
 # --- with the browser and other widgets --------------------------------------------------------
 
 
-def test_a_pair_that_the_browser_asks_for_comes_or_is_refused(bench):
-    key = "tiny\nbench clock (measured)\nT4 (modelled)"
-    bench.set_state({"wanted": [key, 1]})
-    assert list(bench.pairs) == [key]
+@pytest.fixture
+def asked(bench, monkeypatch):
+    """What the browser is told of a pair that it asks for: words, and arrays by their place."""
+    sent = []
+    monkeypatch.setattr(bench, "send", lambda content, buffers: sent.append((content, buffers)))
+
+    def ask(*names, held=()):
+        wanted = {"wanted": "\n".join(names), "held": list(held)}
+        bench._handle_custom_msg(wanted, [])
+        content, buffers = sent.pop()
+        assert content["pair"] == wanted["wanted"]
+        return content, buffers
+
+    return ask
+
+
+def test_a_pair_that_the_browser_asks_for_comes_or_is_refused(bench, asked):
+    told, (own, other) = asked("tiny", "bench clock (measured)", "T4 (modelled)")
+    assert told["edge"]["name"] == "bench clock"
+    assert (told["edge"]["head_ns"], told["server"]["head_ns"]) == (0, 1)
+    assert (told["edge"]["tail_ns"], told["server"]["tail_ns"]) == (None, None)  # what is left
+    times = np.frombuffer(own).reshape(2, -1)
+    assert times[:, -1].tolist() == [60 * MS, 240 * MS]
+    assert len(np.frombuffer(other)) == 62 * times.shape[1]
     assert bench.state.server == ASSUMED  # the state is the hand's to move
-    bench.set_state({"wanted": ["tiny\nbench clock (measured)\ntoaster", 2]})
-    assert bench.refused[1] == 2
-    assert "No machine 'toaster' for 'tiny' here" in bench.refused[2]
+    told, _ = asked("tiny", "bench clock (measured)", "toaster")
+    assert "No machine 'toaster' for 'tiny' here" in told["refused"]
+
+
+def test_what_the_browser_holds_of_a_pair_is_not_sent_again(asked):
+    first, _ = asked("tiny", "bench clock (measured)", "T4 (modelled)")
+    ids = [first[role]["id"] for role in ("edge", "server")]
+    assert len({*ids}) == 2
+    told, buffers = asked("tiny", "T4 (modelled)", "bench clock (measured)", held=ids)
+    assert [told["edge"], told["server"]] == ids[::-1]
+    assert (told["models"], buffers) == (first["models"], [])
+    told, buffers = asked(
+        "tiny", "H100 SXM (modelled)", "T4 (modelled)", held=[*first["models"], *ids]
+    )
+    assert (told["models"], told["server"], len(buffers)) == ({}, ids[1], 1)
+    assert told["edge"]["name"] == "H100 SXM"
 
 
 @pytest.mark.parametrize(
@@ -546,7 +578,7 @@ def test_a_move_is_a_small_message(bench, monkeypatch):
     assert messages == [
         {"shown", "data_rate_bps", "past"},
         {"shown", "data_rate_bps"},
-        {"shown", "model", "past", "pairs"},
+        {"shown", "model", "past"},
     ]
 
 

@@ -13,12 +13,13 @@ from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import numpy as np
+from numpy.polynomial.polynomial import polyval
 from numpy.typing import NDArray
 
-from dscwb.cuts import Cut, all_cuts
+from dscwb.cuts import all_cuts, byte_terms
 from dscwb.devices.datasheets import DEFAULT_EFFICIENCY, Device, Efficiency
 from dscwb.devices.datasheets import device as device_named
-from dscwb.graph import Layer, ModelGraph
+from dscwb.graph import Layer, ModelGraph, TensorSpec
 from dscwb.profiles.library import ProfileLike, as_profile, calibration
 from dscwb.profiles.records import NS, Passes, Profile, Provenance, Seconds
 from dscwb.units import COMPLEX_DTYPES, DTYPE_BYTES, FLOAT_DTYPES, encoding
@@ -164,34 +165,47 @@ class _Traffic(NamedTuple):
 
 @lru_cache(maxsize=16)  # a hand goes from device to device of the same model
 def _traffic(graph: ModelGraph, batch_sizes: tuple[int, ...], dtype: str) -> tuple[_Traffic, ...]:
-    cuts = all_cuts(graph)
-    return tuple(_traffic_at(graph, size, dtype, cuts) for size in batch_sizes)
-
-
-def _traffic_at(graph: ModelGraph, batch_size: int, dtype: str, cuts: Sequence[Cut]) -> _Traffic:
-    layers = graph.layers
+    layers, specs = graph.layers, {spec.name: spec for spec in graph.tensors()}
     floats, wire = (*FLOAT_DTYPES, *COMPLEX_DTYPES), encoding(dtype)  # integers stay what they are
-    nbytes = {
-        spec.name: spec.nbytes(batch_size, wire if spec.dtype in floats else None)
-        for spec in graph.tensors()
-    }
-    read = np.array([sum(nbytes[name] for name in layer.inputs) for layer in layers])
-    written = np.array([sum(nbytes[spec.name] for spec in layer.outputs) for layer in layers])
-    alive = np.array([sum(nbytes[s.name] for s in cut.frontier) for cut in cuts[:-1]])
+
+    def terms(groups: Iterable[Sequence[TensorSpec]]) -> Floats:
+        """Bytes of each layer's group in this element type, as `byte_terms`."""
+        return byte_terms(
+            list(groups), lambda one: one.nbytes(1, wire if one.dtype in floats else None)
+        )
+
+    all_read = terms([specs[name] for name in layer.inputs] for layer in layers)
+    all_written = terms(layer.outputs for layer in layers)
+    all_alive = terms(cut.frontier for cut in all_cuts(graph)[:-1])
     # Of weights in another element type; the captured one is that of the layer's output.
     size, own = wire.bytes_per_element, [layer.outputs[0].dtype for layer in layers]
     scale = np.array([size / DTYPE_BYTES[one] if one in FLOAT_DTYPES else 1.0 for one in own])
     weights = np.array([layer.weight_bytes for layer in layers]) * scale
     # Graphs of torch 2.11 do not say that dropout only passes its input on.
     view = np.array([bool(layer.view_of) or layer.op == "dropout" for layer in layers])
-    looked_up = np.where([layer.op in _LOOKUPS for layer in layers], written, np.inf)
-    fresh = (written > _FRESH_ABOVE_BYTES) & ~np.array([x.op.endswith("_") for x in layers])
+    looks_up = np.array([layer.op in _LOOKUPS for layer in layers])
+    in_place = np.array([layer.op.endswith("_") for layer in layers])
     grows = np.array([any(spec.batch_axes for spec in layer.outputs) for layer in layers])
-    flops = np.array([float(layer.flops or 0) for layer in layers]) * np.where(grows, batch_size, 1)
-    moved = read + written + np.minimum(weights, looked_up)
-    in_use = float(np.max(alive + np.where(view, 0.0, written), initial=0.0) + weights.sum())
+    flops = np.array([float(layer.flops or 0) for layer in layers])
     classes = np.array([OP_CLASSES.index(name) for name in op_classes(graph)], dtype=np.int64)
-    return _Traffic(classes, flops, moved, written, view, fresh, in_use)
+
+    def at(batch_size: int) -> _Traffic:
+        read, written, alive = (
+            np.asarray(polyval(batch_size, one)) for one in (all_read, all_written, all_alive)
+        )
+        moved = read + written + np.minimum(weights, np.where(looks_up, written, np.inf))
+        made = np.where(view, 0.0, written)
+        return _Traffic(
+            classes,
+            flops * np.where(grows, batch_size, 1),
+            moved,
+            written,
+            view,
+            (written > _FRESH_ABOVE_BYTES) & ~in_place,
+            float(np.max(alive + made, initial=0.0) + weights.sum()),
+        )
+
+    return tuple(map(at, batch_sizes))
 
 
 def model_profile(
@@ -244,9 +258,9 @@ def model_profile(
         note=f"roofline from {found.source}; {used}",
         time_error=used.time_error,
     )
-    passes = []
+    passes, reached = [], _reached(used, found)
     for size, ideal in zip(sizes, _ideals(graph, found, sizes, dtype), strict=True):
-        stamps = np.cumsum([0.0, *ideal.seconds(_reached(used, found))])
+        stamps = np.cumsum(np.append(0.0, ideal.seconds(reached)))
         fits = ideal.in_use_bytes <= found.memory_bytes
         stamped_ns = np.rint(stamps / NS).astype(np.int64)[None][: int(fits)]
         passes.append(Passes(size, stamped_ns[:, -1], stamped_ns, oom=not fits))

@@ -15,7 +15,7 @@ import numpy as np
 
 from dscwb.profiles.files import SUFFIX, load_profile
 from dscwb.profiles.passes import ModelError, error_of_passes, overhead
-from dscwb.profiles.records import Profile, ProfileError
+from dscwb.profiles.records import Profile, ProfileError, Provenance
 
 PathLike = str | os.PathLike[str]
 ProfileLike = Profile | PathLike
@@ -147,16 +147,18 @@ def scale_profile(profile: ProfileLike, speedup: float) -> Profile:
     if not (np.isfinite(speedup) and speedup > 0):
         raise ValueError(f"speedup is {speedup}; give a finite number above zero.")
     profile = as_profile(profile)
-    source, scale = profile.provenance, profile.time_scale / speedup
+    scale = profile.time_scale / speedup
+    return replace(profile, provenance=imagined(profile.provenance, scale), time_scale=scale)
+
+
+def imagined(source: Provenance, scale: float) -> Provenance:
+    """Of times that are so many times those of another machine."""
     note = f"{1 / scale:g} × as fast as "
     if source.origin == "assumed":  # scaled before: the first machine is named in its note
         note += source.note.split(" × as fast as ", 1)[-1]
     else:
         note += source.device + f", itself {source.origin}" * (source.origin != "measured")
-    provenance = replace(
-        source, origin="assumed", device="imagined machine", threads=None, note=note
-    )
-    return replace(profile, provenance=provenance, time_scale=scale)
+    return replace(source, origin="assumed", device="imagined machine", threads=None, note=note)
 
 
 def find_profiles(path: PathLike) -> Path:

@@ -355,7 +355,7 @@ def suspects(passes: Passes, apart: float = APART_ABOVE) -> tuple[int, ...]:
 
 def _apart(passes: Passes, restarted: bool = False) -> dict[int, Floats]:
     """By cut how far one pass lies from head and tail run, ``(half, run)``, as shares of T."""
-    if not len(passes.stamped_ns):
+    if not (len(passes.stamped_ns) and passes.separate):
         return {}
     shares = head_shares(passes.stamped_ns)
     rests = 1 - shares

@@ -174,7 +174,11 @@ class Profile:
     @cached_property
     def batch_sizes(self) -> tuple[int, ...]:
         """Batch sizes with times, ascending; those that ran out of memory are left out."""
-        return tuple(p.batch_size for p in self.passes if not p.oom)
+        return tuple(self._timed)
+
+    @cached_property
+    def _timed(self) -> dict[int, Passes]:
+        return {p.batch_size: p for p in self.passes if not p.oom}
 
     def neighbours(self, batch_size: int) -> tuple[int, ...]:
         """Batch sizes with times that stand behind this one: itself, or those next to it."""
@@ -195,13 +199,12 @@ class Profile:
         Raises:
             ProfileError: There are no times at this batch size.
         """
-        for passes in self.passes:
-            if passes.batch_size == batch_size and not passes.oom:
-                return passes
-        raise ProfileError(
-            f"No times at batch size {batch_size} in the profile of {self.graph.model!r} on "
-            f"{self.provenance.device}; it holds {list(self.batch_sizes)}."
-        )
+        if batch_size not in self._timed:
+            raise ProfileError(
+                f"No times at batch size {batch_size} in the profile of {self.graph.model!r} on "
+                f"{self.provenance.device}; it holds {list(self.batch_sizes)}."
+            )
+        return self._timed[batch_size]
 
     def head_s(self, batch_size: int) -> Seconds:
         """Median seconds of the head at each cut, ``(cut,)``; NaN where nothing was measured.
@@ -271,7 +274,7 @@ class Profile:
             the whole passes' interquartile range is above 25 % of their median, ``noisy`` where it
             is above 10 %.
         """
-        if any(p.oom and p.batch_size == batch_size for p in self.passes):
+        if batch_size not in self._timed and any(p.batch_size == batch_size for p in self.passes):
             return "oom"
         passes = self.at(batch_size)
         if passes.bias:  # which no quieter machine mends

@@ -5,6 +5,7 @@ const LINKED = ["data_rate_bps", "batch_size", "model"]; // fields that are trai
 const POWER = ["compute_w", "send_w", "wait_w"];
 const LONGEST_PAST = 100; // states that undoing leads to
 const STATIC = 2; // of the baselines, those after this one hold for a grid and are always there
+const REST_MS = 500; // a hand that rests so long may be about to choose something
 const RATES_BPS = [1e4, 1e10]; // as DATA_RATES_BPS in scenario.py
 
 const keyOf = ({ model, edge, server }) => [model, edge, server].join("\n");
@@ -18,14 +19,7 @@ function sameQuestion(one, other) {
   return changedOf(one, other).every((name) => free.includes(name));
 }
 
-// Pairs by their key, each put together when it is first asked for: a page may hold a thousand.
-class Pairs extends Map {
-  get(key) {
-    const held = super.get(key);
-    if (held && !(held instanceof Pair)) this.set(key, new Pair(held));
-    return super.get(key);
-  }
-}
+const pairsOf = new WeakMap(); // by its tables: the views of one widget share what it has sent
 
 // What a page without a kernel has in place of the widget's model: the same four methods.
 class Sheet {
@@ -56,8 +50,10 @@ class Desk {
   // `changed` is called when there is something new to show; `refused` with the names of the fields
   // that were asked for and the reason, where a wish cannot be shown.
   constructor(model, { changed, refused }) {
-    Object.assign(this, { model, changed, refused, pairs: new Pairs(), wish: null, moving: "" });
+    Object.assign(this, { model, changed, refused, wish: null, moving: "", tried: new Set() });
     this.tables = model.get("tables");
+    if (!pairsOf.has(this.tables)) pairsOf.set(this.tables, new Pairs(model.get("pairs")));
+    this.pairs = pairsOf.get(this.tables);
     this.fields = new Map(this.tables.fields.map((field) => [field.name, field]));
     this.alone = model instanceof Sheet; // no kernel to ask for pairs
     this.page = this.alone;
@@ -65,6 +61,7 @@ class Desk {
       change: () => this.read(),
       // After the widget is made, a change of its comm says one thing only: its kernel has gone.
       comm_live_update: () => { this.alone = true; this.wish = null; this.changed(); },
+      "msg:custom": (content, buffers) => this.told(content, buffers),
     };
     for (const name of LINKED) this.heard[`change:${name}`] = () => this.linked(name);
     for (const [name, handler] of Object.entries(this.heard)) model.on(name, handler);
@@ -72,25 +69,14 @@ class Desk {
   }
 
   close() {
+    clearTimeout(this.resting);
     for (const [name, handler] of Object.entries(this.heard)) this.model.off(name, handler);
   }
 
   // --- what the kernel, another view or a linked widget has set ----------------------------------
 
   read() {
-    const { model } = this, pairs = model.get("pairs"), refused = model.get("refused");
-    if (pairs !== this.knownPairs) {
-      this.knownPairs = pairs;
-      for (const [key, data] of Object.entries(pairs)) {
-        if (!this.pairs.has(key)) this.pairs.set(key, data);
-      }
-    }
-    if (this.wish && refused?.[0] === keyOf(this.wish) && refused !== this.knownRefusal) {
-      this.refused(Object.keys(this.asked), refused[2]);
-      this.wish = null;
-    }
-    this.knownRefusal = refused;
-    const { wish, asked, history } = this;
+    const { model, wish, asked, history } = this;
     if (wish && this.pairs.has(keyOf(wish))) {
       this.wish = null;
       this.attempt(() => (history ? this.put(wish, this.studyOf(wish), history)
@@ -101,7 +87,7 @@ class Desk {
       if (this.pairs.has(keyOf(shown))) {
         if (!this.state || changedOf(this.state, shown).length) this.moving = "";
         this.take(shown, this.studyOf(shown));
-      } else if (!this.wish) this.attempt(() => this.ask(shown, {}), {});
+      } else this.attempt(() => this.request(keyOf(shown)), {});
     }
     this.compare(model.get("compared"));
     this.changed();
@@ -119,7 +105,11 @@ class Desk {
     if (this.state && value !== this.model.get("shown")[name]) this.change({ [name]: value });
   }
 
-  take(state, study) { Object.assign(this, placed(state, study)); }
+  take(state, study) {
+    if (!this.state || keyOf(this.state) !== keyOf(state)) this.tried.clear();
+    Object.assign(this, placed(state, study));
+    this.rest();
+  }
 
   // Set a trait that is not of the state: what is held for comparison.
   hold(changes) {
@@ -165,12 +155,74 @@ class Desk {
   }
 
   ask(wish, asked, history = null) {
-    if (this.alone) throw new Error("These profiles are not in this page; they need the kernel.");
+    this.request(keyOf(wish));
     Object.assign(this, { wish, asked, history });
-    const serial = (this.model.get("wanted")?.[1] ?? 0) + 1;
-    this.model.set({ wanted: [keyOf(wish), serial] });
-    this.model.save_changes();
     this.changed();
+  }
+
+  request(key) {
+    if (this.alone) throw new Error("These profiles are not in this page; they need the kernel.");
+    if (this.pairs.asked.has(key)) return;
+    this.pairs.asked.add(key);
+    this.model.send({ wanted: key, held: this.pairs.held });
+  }
+
+  // A pair that this view or another one asked for, or why there is none.
+  told({ pair: key, refused, ...data }, buffers) {
+    if (!key) return;
+    this.pairs.asked.delete(key);
+    if (refused) {
+      if (this.wish && key === keyOf(this.wish)) {
+        this.wish = null;
+        this.refused(Object.keys(this.asked), refused);
+        this.changed();
+      }
+    } else {
+      this.pairs.add(key, data, buffers);
+      if (this.wish || this.model.get("shown") !== this.state) this.read();
+      this.pairs.trim(keyOf(this.state));
+    }
+    if (!this.resting) this.fetchAhead();
+  }
+
+  // --- in advance --------------------------------------------------------------------------------
+
+  // While the hand rests, pairs come that it may choose next: one at a time, so that whatever it
+  // asks for waits for one machine at most.
+  rest() {
+    clearTimeout(this.resting);
+    this.resting = setTimeout(() => {
+      this.resting = null;
+      this.fetchAhead();
+    }, REST_MS);
+  }
+
+  fetchAhead() {
+    const { alone, wish, pairs, tried } = this;
+    if (alone || wish || pairs.asked.size) return;
+    const key = this.likely().find((one) => !pairs.has(one) && !tried.has(one));
+    if (!key) return;
+    tried.add(key);
+    this.request(key);
+  }
+
+  // Keys of what may be chosen next, the likeliest first: what stands next to it in a list, then all
+  // machines of this model.
+  likely() {
+    const { state, tables: { machines, families, assumed } } = this;
+    const own = families.find(([, some]) => some.some(([, one]) => one === state.model))[1];
+    const lists = [
+      ["edge", machines[state.model]], ["server", [assumed, ...machines[state.model]]],
+      ["model", own.map(([, model]) => model)],
+      ["model", families.map(([, some]) => (some === own ? state.model : some[0][1]))],
+    ];
+    const wishes = lists.flatMap(([name, list]) => {
+      const far = (one) => Math.abs(list.indexOf(one) - list.indexOf(state[name]));
+      return list.filter((one) => name !== "model" || far(one) === 1)
+        .map((one) => [far(one), { ...state, [name]: one }]);
+    });
+    wishes.sort(([one], [other]) => one - other);
+    return wishes.map(([, wish]) => keyOf(this.withMachines(wish, {})));
   }
 
   // As in fitted.py: machines that this model has.

@@ -195,12 +195,19 @@ function floats(bytes) {
   return new Float64Array(buffer.slice(start, start + length));
 }
 
+const madeOf = new WeakMap(); // models and machines by what is sent of them: pairs share them
+
+function once(part, make) {
+  if (!madeOf.has(part)) madeOf.set(part, make());
+  return madeOf.get(part);
+}
+
 export class Pair {
   constructor({ models, edge, server }) {
-    const used = new Map(); // one model for both, where their captures are alike
-    const made = ({ model }) => used.get(model) ?? used.set(model, new Model(models[model])).get(model);
-    this.edge = new Machine(edge, made(edge));
-    this.server = server ? new Machine(server, made(server)) : null; // null: assumed
+    const machine = (part) => once(part, () =>
+      new Machine(part, once(models[part.model], () => new Model(models[part.model]))));
+    this.edge = machine(edge);
+    this.server = server ? machine(server) : null; // null: assumed
     this.model = this.edge.model;
     this.blocks = this.model.blocks;
     this.layers = this.model.layers;

@@ -1,8 +1,9 @@
 """What the browser is given of a pair of profiles, from which it computes every study of them.
 
 A pair is ``{"models": {key: model}, "edge": machine, "server": machine}``, all of it JSON but for
-the arrays, which are bytes: float64, little-endian. A page that holds many pairs keeps each model
-and each machine once, since a machine names its model by the key.
+the arrays, which are bytes: float64, little-endian. Whoever holds many pairs keeps each model and
+each machine once: a machine names its model by the key, and has an ``id`` of its own, which stands
+in its place in a pair for those who hold it.
 
 A model, from `model_part`, holds for every batch size. ``kinds`` are the kinds of tensors that
 cross a cut: their number of batch axes, bytes of an element as it is, and as every encoding writes
@@ -29,7 +30,7 @@ the factor in the label of a machine that is assumed to be some times as fast.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import lru_cache
 from hashlib import sha256
 from itertools import pairwise
@@ -42,7 +43,7 @@ from dscwb.cuts import all_cuts, bottlenecks, byte_terms, memory_terms
 from dscwb.devices.roofline import bound_by
 from dscwb.figures.colours import split_colours
 from dscwb.graph import ModelGraph, TensorSpec
-from dscwb.profiles.library import scale_profile
+from dscwb.profiles.library import imagined
 from dscwb.profiles.records import Profile
 from dscwb.units import DTYPE_BYTES, ENCODINGS, encoding
 
@@ -52,20 +53,31 @@ CODEC = encoding("jpeg 10:1")
 """Any image's codec holds what this one does."""
 
 
-def pair(edge: Profile, server: Profile | None) -> Part:
+def pair(
+    edge: tuple[str, Profile], server: tuple[str, Profile] | None, held: Collection[str] = ()
+) -> Part:
     """A device and a server, or the device alone where the server is assumed.
+
+    Args:
+        edge: A name that no other machine of the model has, and the profile.
+        server: As `edge`, or None.
+        held: Keys of models that are left out, and ids of machines that are only named.
 
     Raises:
         ProfileError: They are of different models.
     """
     machines = {"edge": edge} if server is None else {"edge": edge, "server": server}
     if server is not None:
-        check_same_model(edge, server)
-    models, found = {}, {}
-    for role, profile in machines.items():
+        check_same_model(edge[1], server[1])
+    models: Part = {}
+    found: Part = {"models": models, "edge": None, "server": None}
+    for role, (name, profile) in machines.items():
         key, part = _model(profile.graph)
-        models[key], found[role] = part, machine_part(profile, key)
-    return {"models": models, "server": None} | found
+        if key not in held:
+            models[key] = part
+        own = "\n".join((key, name, profile.provenance.dtype))
+        found[role] = own if own in held else machine_part(profile, key) | {"id": own}
+    return found
 
 
 @lru_cache(maxsize=32)  # a hand goes back and forth between few models
@@ -157,9 +169,8 @@ def machine_part(profile: Profile, model: str) -> Part:
     known = np.flatnonzero(np.isfinite(heads).any(axis=0) | np.isfinite(tails).any(axis=0))
     copies = profile.transfers
     bounds = bound_by(profile, [cut.index for cut in all_cuts(profile.graph, "block")])
-    imagined = scale_profile(profile, 1.0)
-    factor = f"{1 / imagined.time_scale:g} × as fast as "
-    before, _, after = imagined.provenance.label().partition(factor)
+    factor = f"{1 / profile.time_scale:g} × as fast as "
+    before, _, after = imagined(source, profile.time_scale).label().partition(factor)
     return {
         "model": model,
         "name": source.machine(),

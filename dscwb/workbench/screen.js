@@ -84,8 +84,9 @@ class Workbench {
       wished = true;
       model.send("page");
     });
-    this.heardPage = (_, [text]) => {
-      if (wished) download(fileName(this.desk.state.model, "html"), [text], "text/html");
+    this.heardPage = (content, buffers) => {
+      if (content !== "page") return;
+      if (wished) download(fileName(this.desk.state.model, "html"), buffers, "text/html");
       wished = false;
     };
     model.on("msg:custom", this.heardPage);

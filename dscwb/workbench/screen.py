@@ -2,7 +2,7 @@
 
 The browser computes and draws, the kernel measures, checks and stores. A hand moves the state in
 the browser, which paints at once and tells the kernel afterwards; the kernel is only asked for
-profiles that the browser has not got.
+profiles that the browser has not got, and while the hand rests for those that it may choose next.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from dscwb.workbench.state import ASSUMED, KNOBS, PRESETS, SCHEMA, State
 
 HERE = Path(__file__).parent
 SCRIPTS = (
-    *("pair.js", "engine.js", "numbers.js", "words.js", "pen.js", "svg.js", "plots.js", "maps.js"),
-    *("gains.js", "curves.js", "bars.js", "model.js", "timeline.js", "desk.js", "controls.js"),
-    *("sheet.js", "export.js", "compare.js", "screen.js"),
+    *("pair.js", "pairs.js", "engine.js", "numbers.js", "words.js", "pen.js", "svg.js", "plots.js"),
+    *("maps.js", "gains.js", "curves.js", "bars.js", "model.js", "timeline.js", "desk.js"),
+    *("controls.js", "sheet.js", "export.js", "compare.js", "screen.js"),
 )
 """The browser's side, in the order in which it reads it: one module."""
 MAIN = (
@@ -105,9 +105,6 @@ class Screen(anywidget.AnyWidget):
         pinned: Name of a split that is held for comparison; empty for none.
         compared: A state that is held for comparison; empty for none.
         tables: See `tables`.
-        pairs: Pairs of profiles by `pair_key`: what was asked for last.
-        wanted: Such a key that the browser asks for, and a serial number.
-        refused: A key for which there is no pair, and why.
         confidence: How sure every state is, with the state whose study that is of; empty while
             that is not known.
         checking: Share of that work which is done; below zero while nobody works.
@@ -126,9 +123,6 @@ class Screen(anywidget.AnyWidget):
     pinned = traitlets.Unicode().tag(sync=True)
     compared = traitlets.Dict().tag(sync=True)
     tables = traitlets.Dict().tag(sync=True)
-    pairs = traitlets.Dict().tag(sync=True)
-    wanted: traitlets.List[Any] = traitlets.List().tag(sync=True)
-    refused: traitlets.List[Any] = traitlets.List().tag(sync=True)
     confidence = traitlets.Dict().tag(sync=True)
     checking = traitlets.Float(-1.0).tag(sync=True)
     message = traitlets.Unicode().tag(sync=True)

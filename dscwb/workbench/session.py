@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,9 @@ from dscwb.study.sureness import undecided
 from dscwb.study.tables import FORMATS
 from dscwb.workbench.answer import answer, sure_of
 from dscwb.workbench.figure import figure
-from dscwb.workbench.fitted import fitted, machines_of, started, study_of
+from dscwb.workbench.fitted import fitted, started, study_of
 from dscwb.workbench.hatching import REPLICATES, Hatching
-from dscwb.workbench.page import checked, framed, page
+from dscwb.workbench.page import ARRAYS, checked, framed, page
 from dscwb.workbench.pair import pair
 from dscwb.workbench.screen import Screen, pair_key, tables
 from dscwb.workbench.state import ASSUMED, KNOBS, State, Value
@@ -76,7 +76,6 @@ class SplitWorkbench(Screen):
             **self._on_screen(),
         )
         self.observe(lambda _: self._heard(), ["shown", *LINKED])
-        self.observe(lambda _: self._asked(), "wanted")
         self.on_msg(lambda _, content, buffers: self._told(content))
         self._hatching.begin(lambda: self.study)
 
@@ -211,6 +210,13 @@ class SplitWorkbench(Screen):
             file.write_text(self._page(all_models=all_models), encoding="utf-8")
         return path
 
+    def get_state(self, key: Any = None, drop_defaults: bool = False) -> dict[str, Any]:
+        """What the browser is told: for a page that opens, also the pair that is shown."""
+        told: dict[str, Any] = super().get_state(key, drop_defaults)
+        if key is None:
+            told["pairs"] = {pair_key(self._state): self._pair(self._state)}
+        return told
+
     def _ipython_display_(self) -> None:
         """The widget, and what stands in its place on a page that is made of the notebook."""
         from IPython.display import publish_display_data
@@ -222,13 +228,15 @@ class SplitWorkbench(Screen):
     def _on_screen(self) -> dict[str, Any]:
         """What the browser must be told to show the state."""
         values = self._state.values()
-        key = pair_key(self._state)
-        pairs = self.pairs if key in self.pairs else {key: self._pair(self._state)}
-        return {"shown": values, "pairs": pairs} | {name: values[name] for name in LINKED}
+        return {"shown": values} | {name: values[name] for name in LINKED}
 
-    def _pair(self, state: State) -> dict[str, Any]:
-        edge, server = machines_of(self._library, state)
-        return pair(edge, None if state.server == ASSUMED else server)
+    def _pair(self, state: State, held: Collection[str] = ()) -> dict[str, Any]:
+        """What the browser is told of a state's profiles, without those that it holds."""
+        edge = self._library.profile(state.model, state.edge)
+        if state.server == ASSUMED:
+            return pair((state.edge, edge), None, held)
+        server = self._library.profile(state.model, state.server, like=edge)
+        return pair((state.edge, edge), (state.server, server), held)
 
     def _go_to(self, values: Mapping[str, Any], **history: Any) -> None:
         state, study = fitted(self._library, State.of(values), values, (self._state, self.study))
@@ -273,22 +281,31 @@ class SplitWorkbench(Screen):
             self._tell(**{name: self._state.values()[name] for name in LINKED})
             self.shown = self._state.values()
 
-    def _asked(self) -> None:
-        """The browser asks for a pair of profiles that it has not got."""
-        key, *_ = self.wanted
-        model, edge, server = key.split("\n")
+    def _send_pair(self, wanted: str, held: list[str]) -> None:
+        """Answer the browser, which asks for a pair of profiles that it has not got."""
+        model, edge, server = wanted.split("\n")
+        buffers: list[bytes] = []
         try:
-            self.pairs = {key: self._pair(State(model, edge, server))}
+            told = self._pair(State(model, edge, server), held)
         except ValueError as error:
-            self.refused = [*self.wanted, f"{error}"]
+            told = {"refused": f"{error}"}
+        machines = [one for one in told.values() if isinstance(one, dict) and "id" in one]
+        for machine in machines:
+            for name in ARRAYS:
+                if machine[name] is not None:
+                    buffers.append(machine[name])
+                    machine[name] = len(buffers) - 1
+        self.send({"pair": wanted} | told, buffers)
 
     def _told(self, content: Any) -> None:
-        """What a button in the browser asks for."""
+        """What the browser asks for."""
         if content == "stop":
             self._hatching.stop()
             self.message = UNCHECKED
         elif content == "page":
             self.send("page", [self._page().encode()])
+        elif isinstance(content, dict) and "wanted" in content:
+            self._send_pair(**content)
 
     def _page(self, *, all_models: bool = False) -> str:
         models = self._library.models if all_models else [self._state.model]

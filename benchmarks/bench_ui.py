@@ -10,7 +10,8 @@ Blocks of key presses on each one take turns, so that whatever else the machine 
 A press counts from the browser's own time stamp of it until the frame is rendered in which the
 picture has changed: in the workbench when another state is painted, in an Output when new figures
 with the new state hold their traces. Of the workbench alone: another pair of profiles, that the
-kernel has to send, and how often it is repainted while a hand drags over a map.
+kernel has to send or that came while the hand rested, and how often it is repainted while a hand
+drags over a map.
 
 Times depend on the machine and are upper bounds where Chromium draws in software; their ratio
 hardly does.
@@ -100,58 +101,8 @@ def interact(pictures):
 interact(views_of)
 """
 
-# In the page. `state` says what each way shows now, `null` while it is being drawn; a press waits
-# until that differs from before, and then for the end of the frame that shows it.
-WATCH = """() => {
-  const cell = (k) => document.querySelectorAll('.jp-CodeCell')[k];
-  const drawn = (plot) => plot.calcdata
-    && plot.querySelectorAll('.cartesianlayer .trace, .cartesianlayer .hm image').length > 0;
-  const output = (k, count) => {
-    const plots = [...cell(k).querySelectorAll('.js-plotly-plot')];
-    const at = plots[0]?.layout?.meta?.at;
-    return plots.length === count && plots.every((p) => p.layout?.meta?.at === at && drawn(p))
-      ? at : null;
-  };
-  const state = {
-    ours() {
-      const painted = cell(1).querySelector('.dscwb')?.dscwb.painted;
-      return painted ? JSON.stringify(painted) : null;
-    },
-    interact: () => output(2, 4),
-    maps: () => output(3, 1),
-  };
-  // A message sent within a frame comes when that frame has been rendered.
-  const rendered = () => new Promise((done) => {
-    const { port1, port2 } = new MessageChannel();
-    port1.onmessage = () => done(performance.now());
-    port2.postMessage(0);
-  });
-  window.bench = {
-    state,
-    arm(way) {
-      const before = state[way]();
-      let pressed = null;
-      window.addEventListener('keydown', (event) => { pressed ??= event.timeStamp; },
-        { capture: true, once: true });
-      window.bench.took = new Promise((done) => {
-        const changed = () => {
-          const now = state[way]();
-          return pressed !== null && now !== null && now !== before;
-        };
-        const told = async () => done(await rendered() - pressed);
-        const look = () => (changed() ? told() : requestAnimationFrame(look));
-        if (way !== 'ours') return look();
-        // It says within the frame that it has drawn.
-        const watch = new MutationObserver(() => {
-          if (!changed()) return;
-          watch.disconnect();
-          told();
-        });
-        watch.observe(cell(1).querySelector('.dscwb'), { attributes: true });
-      });
-    },
-  };
-}"""
+WATCH = Path(__file__).with_suffix(".js").read_text("utf-8")
+"""See there."""
 
 
 @dataclass(frozen=True)
@@ -186,30 +137,37 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--study-presses", type=int, default=STUDY_PRESSES)
     parser.add_argument("--pairs", type=int, default=PAIRS)
     parser.add_argument("--first-paints", type=int, default=FIRST_PAINTS)
+    parser.add_argument("--only", choices=PARTS, action="append", help="one part, again for more")
     options = parser.parse_args(arguments)
     chromium = find_chromium()
     if chromium is None:
         sys.exit(HOW_TO_GET_ONE)
     with tempfile.TemporaryDirectory() as folder, jupyterlab(_project(folder), Path(folder)) as url:
-        first_paints(chromium, url, options.first_paints)
-        with chromium_page(chromium, height=2200) as page:
-            open_notebook(page, url, NOTEBOOK.name)
-            run_cells(page)
-            page.evaluate(WATCH)
-            for way in WAYS:
-                _bring(page, way)
-                page.wait_for_function(
-                    "(way) => window.bench.state[way]() !== null",
-                    arg=way.name,
-                    timeout=FIRST_PAINT_MS,
-                )
-            _wait_for_confidence(page)
-            fresh = _blocks(page, options.study_presses, _press_round_trip)
-            _wait_for_confidence(page)
-            slid = _blocks(page, options.presses, _press_rate)
-        _report("key on the round trip (another study)", fresh)
-        _report("key on the data rate (another state)", slid)
-        alone(chromium, url, options)
+        for name, part in PARTS.items():
+            if name in (options.only or PARTS):
+                part(chromium, url, options)
+
+
+def beside(chromium: Path, url: str, options: argparse.Namespace) -> None:
+    """The three ways in one notebook, in turns."""
+    with chromium_page(chromium, height=2200) as page:
+        open_notebook(page, url, NOTEBOOK.name)
+        run_cells(page)
+        page.evaluate(WATCH)
+        for way in WAYS:
+            _bring(page, way)
+            page.wait_for_function(
+                "(way) => window.bench.state[way]() !== null",
+                arg=way.name,
+                timeout=FIRST_PAINT_MS,
+            )
+        _wait_for_confidence(page)
+        fresh = _blocks(page, options.study_presses, _press_round_trip)
+        _wait_for_confidence(page)
+        slid = _blocks(page, options.presses, _press_rate)
+        shut_down(page)
+    _report("key on the round trip (another study)", fresh)
+    _report("key on the data rate (another state)", slid)
 
 
 def alone(chromium: Path, url: str, options: argparse.Namespace) -> None:
@@ -220,20 +178,29 @@ def alone(chromium: Path, url: str, options: argparse.Namespace) -> None:
         run_cells(page)
         page.locator(".dscwb[data-draws]").wait_for(timeout=FIRST_PAINT_MS)
         page.evaluate(WATCH)
-        _wait_for_confidence(page)
         _bring(page, ours)
         _press_rate(page, ours, BLOCK)  # warms up
+        # From the end of the list, and faster than any of them could have come before.
+        sent = _press_list(page, ours, "Device", ["End", *["ArrowUp"] * (options.pairs - 1)])
+        page.wait_for_function(
+            "() => { const { desk } = document.querySelector('.dscwb').dscwb;"
+            " return desk.likely().every((key) => desk.pairs.has(key)); }",
+            timeout=FIRST_PAINT_MS,
+        )
+        here = _press_list(page, ours, "Server", ["ArrowDown"] * options.pairs)
+        _wait_for_confidence(page)
         fresh = _press_round_trip(page, ours, options.presses)
         slid = _press_rate(page, ours, options.presses)
         repaints = _drag(page)
-        pairs = _press_device(page, ours, options.pairs)
+        shut_down(page)
     print("the workbench alone:")
     for what, times in (("another study", fresh), ("slider", slid)):
         _against(f"{what}, key to paint, median", statistics.median(times), MEDIAN_MS, "ms")
         _against(f"{what}, key to paint, p95", _p95(times), P95_MS, "ms")
     _against("repaints while dragging", -repaints, -REPAINTS_A_SECOND, "a second")
-    _against("a pair from the kernel, median", statistics.median(pairs), PAIR_MS, "ms")
-    print(f"  the slowest of {len(pairs)}: {max(pairs):.0f} ms")
+    for what, times in (("that came before", here), ("from the kernel", sent)):
+        _against(f"a pair {what}, median", statistics.median(times), PAIR_MS, "ms")
+        print(f"  the slowest of {len(times)}: {max(times):.0f} ms")
 
 
 def _project(folder: str) -> Path:
@@ -309,10 +276,9 @@ def _press_round_trip(page: Page, way: Way, count: int) -> list[float]:
     return [_press(page, way, "ArrowUp") for _ in range(count)]
 
 
-def _press_device(page: Page, way: Way, count: int) -> list[float]:
-    _bring(page, way)
-    page.locator(".jp-CodeCell").nth(way.cell).get_by_label("Device", exact=True).focus()
-    return [_press(page, way, "ArrowDown") for _ in range(count)]
+def _press_list(page: Page, way: Way, name: str, keys: Sequence[str]) -> list[float]:
+    page.locator(".jp-CodeCell").nth(way.cell).get_by_label(name, exact=True).focus()
+    return [_press(page, way, key) for key in keys]
 
 
 def _drag(page: Page) -> float:
@@ -347,14 +313,14 @@ def _press(page: Page, way: Way, key: str) -> float:
     return float(took)
 
 
-def first_paints(chromium: Path, url: str, times: int) -> None:
+def first_paints(chromium: Path, url: str, options: argparse.Namespace) -> None:
     """Seconds from Run All to the first picture, the workbench and a FigureWidget in turn."""
     pictures = {
         "workbench.ipynb": "document.querySelector('.dscwb[data-draws]')",
         "bare.ipynb": "document.querySelector('.js-plotly-plot .hm image')",
     }
     taken: dict[str, list[float]] = {name: [] for name in pictures}
-    for _ in range(times):
+    for _ in range(options.first_paints):
         for name, there in pictures.items():
             with chromium_page(chromium) as page:
                 open_notebook(page, url, name)
@@ -375,7 +341,7 @@ def first_paints(chromium: Path, url: str, times: int) -> None:
                 shut_down(page)
     ours, bare = (statistics.median(taken[name]) for name in pictures)
     print(
-        f"Run All to first picture, {times} times each: workbench {ours:.1f} s, "
+        f"Run All to first picture, {options.first_paints} times each: workbench {ours:.1f} s, "
         f"bare FigureWidget {bare:.1f} s, ratio {ours / bare:.2f}"
     )
 
@@ -402,6 +368,9 @@ def _against(what: str, found: float, most: float, unit: str) -> None:
 
 def _p95(times: Sequence[float]) -> float:
     return statistics.quantiles(times, n=20, method="inclusive")[-1]
+
+
+PARTS = {"first": first_paints, "beside": beside, "alone": alone}
 
 
 if __name__ == "__main__":

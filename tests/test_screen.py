@@ -283,8 +283,9 @@ def test_the_answer_is_spoken_once_when_the_hand_rests(page):
     assert page.evaluate("window.said") == [page.locator(".says").text_content()]
 
 
-def test_keys_go_from_split_to_split_speak_of_it_and_pin_it(page):
-    page.locator("canvas.bars").focus()
+@pytest.mark.parametrize("name", ["bars", "model", "timeline"])
+def test_keys_go_from_split_to_split_speak_of_it_and_pin_it(page, name):
+    page.locator(f"canvas.{name}").focus()
     page.keyboard.press("ArrowRight")
     page.locator(".spoken", has_text="After a").wait_for(state="attached")
     page.keyboard.press("Enter")

@@ -136,7 +136,7 @@ function barsKey(ctx) {
 }
 
 const partBars = {
-  name: "bars", margins: CURVE_MARGINS, steers: false, picks: true,
+  name: "bars", margins: CURVE_MARGINS, steers: false, picks: "bars",
   title: (ctx) => [`${costTitle(ctx.study)} of every split`,
     `${hereWords(ctx)}, ${formatRate(ctx.rate)}`],
   key: barsKey,

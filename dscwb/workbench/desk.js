@@ -5,7 +5,7 @@ const LINKED = ["data_rate_bps", "batch_size", "model"]; // fields that are trai
 const POWER = ["compute_w", "send_w", "wait_w"];
 const LONGEST_PAST = 100; // states that undoing leads to
 const STATIC = 2; // of the baselines, those after this one hold for a grid and are always there
-const REST_MS = 500; // a hand that rests so long may be about to choose something
+const REST_MS = 150; // a hand that rests so long may be about to choose something
 const RATES_BPS = [1e4, 1e10]; // as DATA_RATES_BPS in scenario.py
 
 const keyOf = ({ model, edge, server }) => [model, edge, server].join("\n");

@@ -86,17 +86,17 @@ class FleetScreen {
 
   paint() {
     this.theme = themeOf(this.root);
-    const { ctx } = this, rooms = this.boxes.map((box) => box.room()), says = fleetAnswer(ctx);
+    const { ctx } = this, says = fleetAnswer(ctx);
+    paintBoxes(this.boxes, ctx);
     for (const [name, control] of Object.entries(this.controls)) {
       control.show(ctx[name], { options: this.options[name] });
     }
     fillKey(this.chips, { key: strategyKey }, ctx);
     setText(this.first, says);
     setText(this.rest, strategiesAnswer(ctx));
-    this.boxes.forEach((box, k) => {
-      box.paint(ctx, rooms[k]);
-      box.canvas.setAttribute("aria-label", `${box.title.textContent}: ${box.sub.textContent}. ${says}`);
-    });
+    for (const { canvas, title, sub } of this.boxes) {
+      canvas.setAttribute("aria-label", `${title.textContent}: ${sub.textContent}. ${says}`);
+    }
     if (this.fold.open) this.fillTable();
     clearTimeout(this.resting);
     this.resting = setTimeout(() => setText(this.spoken, says), RESTED_MS);

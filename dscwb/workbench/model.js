@@ -257,7 +257,8 @@ function modelKey({ study }) {
 }
 
 const modelGraph = {
-  name: "model", margins: MODEL_MARGINS, steers: false, below: STRIP_TOP + STRIP_PX + BOUND_PX,
+  name: "model", margins: MODEL_MARGINS, steers: false, picks: "graph of the model",
+  below: STRIP_TOP + STRIP_PX + BOUND_PX,
   title: ({ study }) => ["The model and its cut", study.pair.model.label],
   key: modelKey,
   turns: ({ row, best }) => [row, best],

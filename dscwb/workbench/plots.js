@@ -11,7 +11,7 @@
 //   at(ctx, plot, x, y)  the place under a hand: {row, rate, split, …}
 //   tip(ctx, place)   the lines of the label under a hand
 //   below             pixels under the plot that a hand may point into as well
-//   picks             whether keys go from split to split
+//   picks             what it is called, where keys go from split to split
 //   steers            whether pressing in it sets row and rate of that place
 
 const LABEL_GAP = 10, ROW_PX = 15; // between two labels side by side, from line to line
@@ -238,7 +238,7 @@ function drawKey(pen, view, ctx, x, y, width) {
 
 const MAP_KEYS = "Arrow keys change data rate and batch size, Home and End go to the ends, Enter pins "
   + "the best split.";
-const BAR_KEYS = "Left and right go from split to split, Enter pins one.";
+const SPLIT_KEYS = "Left and right go from split to split, Enter pins one.";
 
 // One view with its headings and its key.
 class ViewBox {
@@ -253,20 +253,20 @@ class ViewBox {
     this.canvas.setAttribute("role", view.keyed || view.picks ? "application" : "img");
     if (view.keyed || view.picks) {
       this.canvas.tabIndex = 0;
-      this.canvas.setAttribute("aria-roledescription", view.keyed ? "map" : "bars");
-      this.canvas.setAttribute("aria-description", view.keyed ? MAP_KEYS : BAR_KEYS);
+      this.canvas.setAttribute("aria-roledescription", view.keyed ? "map" : view.picks);
+      this.canvas.setAttribute("aria-description", view.keyed ? MAP_KEYS : SPLIT_KEYS);
     }
   }
 
-  // The size of its place, for `paint`: asked before anything is written, since each question after
-  // that lays the whole page out anew.
   room() { return [this.canvas.clientWidth, this.canvas.clientHeight, window.devicePixelRatio || 1]; }
 
-  // Only what has changed: size, picture, words.
-  paint(ctx, room) {
+  draw(ctx, room) {
     if (this.sized !== `${room}`) this.panel.size(...room);
     this.sized = `${room}`;
     this.panel.paint(ctx);
+  }
+
+  tell(ctx) {
     const [title, sub] = this.view.title(ctx);
     setText(this.title, title);
     setText(this.sub, sub);
@@ -277,6 +277,14 @@ class ViewBox {
     const box = this.canvas.getBoundingClientRect();
     return this.panel.at(ctx, event.clientX - box.left, event.clientY - box.top);
   }
+}
+
+// Sizes are asked for before all canvases are drawn, and these before a word is written: each size or
+// font that is asked for after a change lays the whole page out anew.
+function paintBoxes(boxes, ctx) {
+  const rooms = boxes.map((box) => box.room());
+  boxes.forEach((box, k) => box.draw(ctx, rooms[k]));
+  for (const box of boxes) box.tell(ctx);
 }
 
 function setText(element, words) {

@@ -142,9 +142,9 @@ class Workbench {
     const { desk, root } = this;
     if (!desk.state || !root.clientWidth) return; // a hidden tab, whose observer calls again
     this.theme = themeOf(root);
-    const { ctx } = this, rooms = this.boxes.map((box) => box.room());
+    const { ctx } = this;
+    paintBoxes(this.boxes, ctx);
     this.controls.show();
-    this.boxes.forEach((box, k) => box.paint(ctx, rooms[k]));
     this.sayAnswer(ctx);
     const { model } = desk;
     this.buttons.Undo.disabled = !model.get("past").length;

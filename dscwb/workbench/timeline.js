@@ -90,7 +90,7 @@ function timeWords({ study, row, rate, best }, split) {
 }
 
 const inferenceTimeline = {
-  name: "timeline", margins: TIME_MARGINS, steers: false,
+  name: "timeline", margins: TIME_MARGINS, steers: false, picks: "timeline",
   title: (ctx) => ["One inference", `${hereWords(ctx)}, ${formatRate(ctx.rate)}`],
   key: partsKey,
   turns: () => [],

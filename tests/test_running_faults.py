@@ -51,6 +51,8 @@ class Link:
                 near.close()
                 continue
             self._pairs.append((near, far))
+            for link in (near, far):  # without it TCP keeps the end of a frame back for 40 ms
+                link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             for one, other in ((near, far), (far, near)):
                 threading.Thread(target=self._hand_on, args=(one, other), daemon=True).start()
 

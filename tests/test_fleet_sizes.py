@@ -4,6 +4,8 @@ Times of `study()` are told in tests/test_controller.py: full offloading takes 0
 and no time on this link, no offloading 0.060 s on the device.
 """
 
+import os
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -104,6 +106,48 @@ def test_what_makes_no_sense_is_refused(changes, words):
         dscwb.most_devices(AT_ONCE, **changes)
 
 
+def test_where_no_request_comes_the_remedy_works():
+    late = kind(at_times([5.0]))
+    with pytest.raises(ValueError, match="No request was counted; give a longer duration_s"):
+        dscwb.most_devices(late, duration_s=1)
+    assert dscwb.most_devices(late, duration_s=6, at_most=1).number == 1
+    sizes = dscwb.fleet_sizes(late, [1, 2], duration_s=1, **ALL)
+    assert "full offloading: no request in the mean with 1, no request with 2" in repr(sizes)
+    with pytest.raises(ValueError, match="No request was counted; give a longer duration_s"):
+        dscwb.plot_fleet(sizes)
+    run = dscwb.fleet([late], duration_s=1, strategies=["full offloading"])
+    with pytest.raises(ValueError, match="No request was counted; give a longer duration_s"):
+        dscwb.plot_split_shares(run, study(), strategy="full offloading")
+
+
+def test_the_number_that_is_tried_is_shown(capsys):
+    asked = {"share": 1, "strategy": "full offloading", "at_most": 20}
+    assert dscwb.most_devices(AT_ONCE, **asked, progress=True).number == 16
+    shown = capsys.readouterr().err
+    assert "trying 20 devices; 16 keep the deadline (" in shown
+    assert "\r16 devices keep the deadline (" in shown
+    dscwb.most_devices(AT_ONCE, **asked)
+    assert capsys.readouterr().err == ""
+
+
+class Interrupting(dscwb.Arrivals):
+    """Somebody presses Ctrl-C once a fleet has a second device."""
+
+    def until(self, duration_s, seeds):
+        if seeds[2] == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return super().until(duration_s, seeds)
+
+
+def test_an_interrupt_is_told_as_one_and_what_is_done_is_kept(tmp_path):
+    held = kind(Interrupting(1.0, times_s=(0.0,)))
+    with pytest.raises(KeyboardInterrupt):
+        dscwb.most_devices(held)
+    with pytest.raises(KeyboardInterrupt, match=r"\[2, 3\] devices have no answer: cancelled"):
+        dscwb.fleet_sizes(held, [1, 2, 3], folder=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def test_sizes_are_the_same_on_any_executor_and_as_fleets_alone(tmp_path):
     ours, numbers = kind(poisson(5.0)), [20, 1, 40]
     found = dscwb.fleet_sizes(ours, numbers, duration_s=20, folder=tmp_path)
@@ -141,6 +185,14 @@ def test_the_picture_says_when_offloading_stops_paying():
     assert lines["full offloading"].y == pytest.approx([0.006, 0.033, 0.057, 0.063])
     assert lines["no offloading"].y == pytest.approx([0.06] * 4)
     assert set(lines) == {"full offloading", "no offloading", "lower bound"}
+
+
+def test_a_number_with_which_no_request_came_says_nothing():
+    sizes = dscwb.fleet_sizes(kind(poisson(0.5)), [1, 20], duration_s=1, **ALL)
+    assert (sizes.table()["requests"].xs("no offloading") > 0).tolist() == [False, True]
+    figure = dscwb.plot_fleet(sizes)
+    told = "offloading pays in the mean with up to 20 devices, the most that were run"
+    assert figure.layout.title.subtitle.text == told
 
 
 @pytest.mark.parametrize(

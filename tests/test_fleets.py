@@ -336,6 +336,27 @@ def test_who_is_selfish_leaves_a_server_that_all_share():
     assert repr(found).startswith("lower bound: ")
 
 
+def test_where_no_request_is_counted_it_says_so_and_nothing_is_made_up():
+    """Nothing comes to the first kind, one request to the second: 6 ms, in the first half."""
+    none, one = kind(2, at_times([50.0]), name="none"), kind(1, at_times([0.1]), name="one")
+    found = dscwb.fleet([none, one], **AT_ONCE)
+    table = found.table().loc["full offloading"]
+    assert table["requests"].to_dict() == {"all": 1, "none": 0, "one": 1}
+    told = table.loc["none", ["mean_s", "p50_s", "p99_s", "late", "fell_back"]]
+    assert told.isna().all()
+    assert found.shares["full offloading"]["full offloading"].isna().to_dict() == {
+        "none": True,
+        "one": False,
+    }
+    empty = dscwb.fleet([none], **AT_ONCE)
+    assert math.isnan(empty.fairness["full offloading"])
+    assert empty.utilisation == {"full offloading": 0}
+    assert empty.bound_s == pytest.approx(0.006)
+    assert empty.table().loc[("full offloading", "all"), "utilisation"] == 0
+    assert empty.over_time("full offloading")["requests"].tolist() == [0, 0]
+    assert "full offloading: no request was counted" in repr(empty)
+
+
 @pytest.mark.parametrize("workers", [1, 2, 10])
 def test_the_bound_is_the_value_of_the_linear_programme(workers, monkeypatch):
     """The least mean over shares of splits at each place of the trace, with the workers' time."""
@@ -408,6 +429,7 @@ def test_a_fleet_is_told_by_the_names_of_its_strategies():
         ({"strategies": ["nobody"]}, "'nobody' is no strategy of 'made up'; choose 'selfish'"),
         ({"bins": 0}, "bins is 0"),
         ({"workers": 1.5}, "workers is 1.5 and waiting inf; give a whole number"),
+        ({"warm_up_s": 1}, "warm_up_s is 1; give 0 or more seconds, but fewer than the 1 in which"),
         ({"workers": 2, "servers": [Servers()]}, "say workers and discipline of each"),
         ({"servers": [Servers(), Servers()]}, "give each another"),
         ({"devices": [kind(), kind()]}, "made up, made up; give each kind another name"),

@@ -9,7 +9,7 @@ from plotly.subplots import make_subplots
 
 from dscwb.figures import layout
 from dscwb.figures.colours import FULL_OFFLOADING_COLOUR, NO_OFFLOADING_COLOUR
-from dscwb.fleets.fleet import BEST_STATIC, BOUND, SELFISH
+from dscwb.fleets.fleet import BEST_STATIC, BOUND, NO_REQUESTS, SELFISH
 from dscwb.units import FULL_OFFLOADING, NO_OFFLOADING
 
 if TYPE_CHECKING:
@@ -41,15 +41,17 @@ def paying(sizes: FleetSizes, strategy: str, column: str = "mean_s") -> tuple[in
 
     Returns:
         The number before which it is better throughout, itself the last (0 where it never is), and
-        the next one of those that were run (0 where there is none).
+        the next one of those that were run (0 where there is none). Numbers with which no request
+        was counted do not count.
     """
     values: Any = sizes.table()[column]
-    better = [n for n in sizes.numbers if values[strategy, n] < values[NO_OFFLOADING, n]]
     last = 0
     for number in sizes.numbers:
-        if number not in better:
+        own, local = values[strategy, number], values[NO_OFFLOADING, number]
+        if own >= local:
             return last, number
-        last = number
+        if own < local:
+            last = number
     return last, 0
 
 
@@ -78,8 +80,13 @@ def plot_fleet(sizes: FleetSizes) -> go.Figure:
 
     Args:
         sizes: What `fleet_sizes` gave.
+
+    Raises:
+        ValueError: No request was counted.
     """
     table: Any = sizes.table()
+    if not table["requests"].any():
+        raise ValueError(NO_REQUESTS)
     numbers = list(sizes.numbers)
     figure = make_subplots(cols=2, horizontal_spacing=0.13)
     drawn = [

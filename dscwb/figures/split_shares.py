@@ -9,6 +9,7 @@ from plotly.subplots import make_subplots
 
 from dscwb.figures import layout
 from dscwb.figures.colours import split_colours
+from dscwb.fleets.fleet import NO_REQUESTS
 from dscwb.units import format_percent, format_seconds, shown_name
 
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ def plot_split_shares(
         devices: A kind of device, or ``all`` of them.
 
     Raises:
-        ValueError: There are no such strategy or devices, or they run another model than the
-            study's.
+        ValueError: There are no such strategy or devices, none of their requests was counted, or
+            they run another model than the study's.
     """
     for what, given, known in (
         ("strategy", strategy, list(fleet.runs)),
@@ -48,6 +49,8 @@ def plot_split_shares(
                 "study."
             )
     table: Any = fleet.over_time(strategy).loc[devices]
+    if not table["requests"].any():
+        raise ValueError(NO_REQUESTS)
     order = [name for name in study.splits if name in table and table[name].max() > 0]
     taken = [name for name in table.columns[3:] if table[name].max() > 0]
     if set(taken) - set(order):

@@ -23,11 +23,14 @@ __all__ = ["BEST_STATIC", "SELFISH", "Devices", "Fleet", "fleet"]
 
 ALL = "all"
 BOUND = "lower bound"
+NO_REQUESTS = (
+    "No request was counted; give a longer duration_s, a shorter warm_up_s, or more requests."
+)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Fleet(Told):
-    """What each strategy comes to.
+    """What each strategy comes to; NaN where no request was counted.
 
     Attributes:
         kinds: Names of the kinds of devices.
@@ -127,6 +130,8 @@ class Fleet(Told):
                 f"{format_seconds(row.mean_s)} in the mean, 99 % within "
                 f"{format_seconds(row.p99_s)}, {format_percent(row.late)} late, servers busy "
                 f"{format_percent(row.utilisation)} of the time"
+                if row.requests
+                else "no request was counted"
             )
             for name in self.runs
             for row in [table.loc[(name, ALL)]]
@@ -185,10 +190,11 @@ def fleet(
     names = tuple(one.name for one in devices)
     if len({ALL, *names}) <= len(names):
         raise ValueError(f"Devices are called {', '.join(names)}; give each kind another name.")
+    before = f"0 or more seconds, but fewer than the {duration_s:g} in which requests come"
     for what, value, fits, least in (
         ("duration_s", duration_s, 0 < duration_s < np.inf, "seconds above zero"),
         ("deadline_s", deadline_s, deadline_s > 0, "seconds above zero"),
-        ("warm_up_s", warm_up_s, warm_up_s >= 0, "zero seconds or more"),
+        ("warm_up_s", warm_up_s, 0 <= warm_up_s < duration_s, before),
         ("bins", bins, whole(bins) and bins >= 1, "a whole number, one at least"),
         ("seed", seed, whole(seed) and seed >= 0, "a whole number, zero at least"),
     ):
@@ -260,7 +266,7 @@ def _bound_s(parts: Sequence[Kind], pools: Sequence[Servers], duration_s: float)
 def _shares(kinds: Sequence[str], splits: Sequence[str], run: Run) -> pd.DataFrame:
     import pandas as pd
 
-    totals = [{name: sum(bins) for name, bins in one.items()} for one in run.taken]
-    shares = [{name: n / sum(one.values()) for name, n in one.items()} for one in totals]
-    columns = [name for name in splits if any(name in one for one in shares)]
-    return pd.DataFrame(shares, columns=columns).set_axis(list(kinds)).fillna(0.0)
+    columns = [name for name in splits if any(name in one for one in run.taken)]
+    counts = [[sum(one.get(name, ())) for name in columns] for one in run.taken]
+    table = pd.DataFrame(counts, index=list(kinds), columns=columns, dtype=float)
+    return table.div(table.sum(axis=1), axis=0)

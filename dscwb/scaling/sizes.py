@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from tqdm.auto import tqdm
 
-from dscwb.fleets.fleet import SELFISH, Devices, fleet
+from dscwb.fleets.fleet import NO_REQUESTS, SELFISH, Devices, fleet
 from dscwb.fleets.histogram import Histogram
 from dscwb.fleets.pools import Servers
 from dscwb.profiles.library import PathLike
-from dscwb.scaling.grids import ERROR, grid
+from dscwb.scaling.grids import ERROR, STOPPED, grid
 from dscwb.units import Told, format_percent, format_rate, format_seconds
 
 if TYPE_CHECKING:
@@ -65,10 +66,13 @@ class FleetSizes(Told):
     def summary(self) -> dict[str, str]:
         """What was asked, and the mean latency of each strategy at the ends."""
         first, *_, last = self.numbers * 2
-        means: Any = self.rows["mean_s"]
+        means = {
+            at: format_seconds(mean_s) if mean_s == mean_s else "no request"
+            for at, mean_s in self.rows["mean_s"].items()
+        }
         return {
-            name: f"{format_seconds(means[name, first])} in the mean with {first}, "
-            f"{format_seconds(means[name, last])} with {last} devices"
+            name: f"{means[name, first]} in the mean with {first}, "
+            f"{means[name, last]} with {last} devices"
             for name in self.strategies
         } | _told(self.devices, self.options)
 
@@ -143,8 +147,8 @@ def fleet_sizes(
 
     Raises:
         ValueError: What `fleet` refuses, or no numbers.
-        RuntimeError: A size has no answer, such as after an interrupt; with a folder, those that
-            have one are kept.
+        RuntimeError: A size has no answer.
+        KeyboardInterrupt: It was interrupted; with a folder, the sizes that are done are kept.
     """
     rows: Any = grid(
         _size,
@@ -160,6 +164,8 @@ def fleet_sizes(
     if ERROR in rows:
         missing = rows[rows[ERROR].notna()]
         why = f"{list(missing['number'])} devices have no answer: {missing[ERROR].iloc[0]}"
+        if STOPPED in set(missing[ERROR]):
+            raise KeyboardInterrupt(why)
         kind, _, words = str(missing[ERROR].iloc[0]).partition(": ")
         raise ValueError(words) if kind == "ValueError" else RuntimeError(why)
     rows = rows.set_index(["strategy", "number"])
@@ -178,6 +184,7 @@ def most_devices(
     strategy: str = SELFISH,
     at_most: int = 1000,
     duration_s: float | None = None,
+    progress: bool = False,
     **options: Any,
 ) -> MostDevices:
     """How many devices keep this share of all requests within a deadline.
@@ -195,10 +202,12 @@ def most_devices(
         strategy: One of `fleet`'s.
         at_most: No more devices are tried.
         duration_s: As in `fleet_sizes`.
+        progress: Show which number is being tried.
         options: Of `fleet`: ``workers``, ``seed`` and so on.
 
     Raises:
-        ValueError: What `fleet` refuses, a share or number that makes no sense, or no request came.
+        ValueError: What `fleet` refuses, a share or number that makes no sense, or no request was
+            counted.
     """
     if not 0 < share <= 1 or at_most < 1 or not deadline_s > 0:
         raise ValueError(
@@ -210,23 +219,28 @@ def most_devices(
     within: dict[int, float] = {}
     asked, first = options | {"strategies": [strategy]}, options.get("seed", 0)
 
+    bar = tqdm(bar_format="{desc} ({elapsed})", disable=not progress)
+
     def keeps(number: int) -> bool:
+        bar.set_description_str(f"trying {number} devices; {good} keep the deadline")
         requests = late = 0.0
         for seed in range(first, first - (-SEEN // number)):
             rows: Any = _size(devices, number, deadline_s, duration_s, asked | {"seed": seed})
             requests += rows["requests"].iloc[0]
             late += rows["requests"].iloc[0] * rows["late"].iloc[0]
         if not requests:
-            raise ValueError("No request came; give a longer duration_s, or more requests.")
+            raise ValueError(NO_REQUESTS)
         within[number] = float(1 - late / requests)
         return within[number] >= share
 
     good, bad = 0, 1
-    while bad <= at_most and keeps(bad):
-        good, bad = bad, min(2 * bad, at_most) if bad < at_most else at_most + 1
-    while bad - good > 1:
-        middle = (good + bad) // 2
-        good, bad = (middle, bad) if keeps(middle) else (good, middle)
+    with bar:
+        while bad <= at_most and keeps(bad):
+            good, bad = bad, min(2 * bad, at_most) if bad < at_most else at_most + 1
+        while bad - good > 1:
+            middle = (good + bad) // 2
+            good, bad = (middle, bad) if keeps(middle) else (good, middle)
+        bar.set_description_str(f"{good} devices keep the deadline")
     return MostDevices(good, devices, deadline_s, share, within, strategy, options)
 
 

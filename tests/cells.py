@@ -45,3 +45,16 @@ def killed_once(seed: int, at: int, runs: str) -> dict[str, Any]:
     if seed == at and times_run(Path(runs))[at] == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     return drawn(seed)
+
+
+def held(seed: int, at: int, pipes: str) -> dict[str, Any]:
+    """As `drawn`; the first run of the cell `at` says that it has begun, and waits for a word.
+
+    Both are pipes in a folder, where whoever opens one waits for the other end.
+    """
+    folder = Path(pipes)
+    counted(f"{folder / 'runs'}", seed)
+    if seed == at and times_run(folder / "runs")[at] == 1:
+        (folder / "begun").write_text("begun")
+        (folder / "go").read_text()
+    return drawn(seed)

@@ -27,7 +27,7 @@ QUICK = "--passes 10 --budget 0 --no-check"
 
 @pytest.fixture(scope="module")
 def cluster():
-    with LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address=":0") as cluster:
         yield cluster
 
 

@@ -1,11 +1,16 @@
 """A study on a real cluster: one of its two workers is killed, and nothing is lost or double."""
 
+import logging
+import os
+import signal
+
 import pandas as pd
 import pytest
 from distributed import Client, LocalCluster
 
 import dscwb
 from dscwb import grid
+from dscwb.scaling import executors
 from tests.cells import drawn, killed_once, times_run
 from tests.tiny import profile_of, tiny_graph
 
@@ -14,7 +19,7 @@ from tests.tiny import profile_of, tiny_graph
 def client():
     with (
         LocalCluster(
-            n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
+            n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=":0"
         ) as cluster,
         Client(cluster) as client,
     ):
@@ -56,3 +61,61 @@ def test_a_client_sends_records_once_and_functions_of_a_notebook(client):
 
     table = grid(gain, {"link": links}, executor=client, **asked)
     pd.testing.assert_frame_equal(table, grid(gain, {"link": links}, **asked), check_exact=True)
+
+
+class Noting(logging.Handler):
+    """What is logged, and what is to be done then."""
+
+    def __init__(self, then):
+        super().__init__()
+        self.then, self.words = then, []
+
+    def emit(self, record):
+        self.words.append(record.getMessage())
+        if len(self.words) == 1:
+            self.then()
+
+
+def press_ctrl_c(cluster, client):
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def start_a_worker(cluster, client):
+    cluster.scale(1)
+
+
+def lose_the_connection(cluster, client):
+    client.close()
+
+
+def without_workers(then):
+    """What a study gives on a cluster without workers, where this is done once it is told of."""
+    with (
+        LocalCluster(n_workers=0, processes=False, dashboard_address=":0") as cluster,
+        Client(cluster, set_as_default=False) as client,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr(executors, "LOOK_S", 0.01)
+        noting = Noting(lambda: then(cluster, client))
+        logging.getLogger("dscwb").addHandler(noting)
+        try:
+            return grid(drawn, {"seed": range(3)}, executor=client)
+        finally:
+            logging.getLogger("dscwb").removeHandler(noting)
+            words = "the cluster has no workers; 3 cells wait for one, an interrupt is safe"
+            assert noting.words[0] == words
+
+
+def test_a_cluster_without_workers_is_told_of_and_waited_for():
+    alone = grid(drawn, {"seed": range(3)})
+    pd.testing.assert_frame_equal(without_workers(start_a_worker), alone, check_exact=True)
+
+
+def test_a_cluster_without_workers_can_be_left():
+    with pytest.raises(KeyboardInterrupt):
+        without_workers(press_ctrl_c)
+
+
+def test_what_a_cluster_drops_is_told():
+    told = ["RuntimeError: the executor dropped it; is it still there?"] * 3
+    assert without_workers(lose_the_connection)["error"].tolist() == told

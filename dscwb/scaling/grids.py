@@ -9,9 +9,9 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
-from contextlib import suppress
+from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 from tqdm.auto import tqdm
 
 from dscwb.profiles.library import PathLike, file_of
-from dscwb.scaling.digests import PLAIN, digest, sources
+from dscwb.scaling.digests import digest, sources
+from dscwb.scaling.executors import run_on
 from dscwb.writing import atomically, seal_holds, sealed_parquet
 
 if TYPE_CHECKING:
@@ -112,19 +113,22 @@ def grid(
         total=len(cells), initial=len(answers), desc="cells", unit="cell", disable=not progress
     ) as bar:
 
-        def take(i: int, answer: bytes | str) -> None:
+        def take(i: int, answer: bytes | str | BaseException) -> None:
             if isinstance(answer, bytes):
                 kept.keep(cells[i], answer)
-            answers[i] = answer
-            bar.update()
+            answers[i] = _words(answer) if isinstance(answer, BaseException) else answer
+            bar.update(len(answers) - bar.n)
 
+        work = partial(_answer, sources(), function)
         try:
             if executor is None:
                 for i, cell in todo.items():
-                    take(i, _answer(sources(), function, cell.question, *cell.values))
+                    take(i, work(cell.question, *cell.values))
             else:
-                _by_executor(executor, function, todo, take)
+                asked = {i: (cell.question, cell.values) for i, cell in todo.items()}
+                run_on(executor, work, asked, take)
         except KeyboardInterrupt:
+            bar.set_description("cells, interrupted")
             if not answers:
                 raise
     return _joined(cells, [answers.get(i, STOPPED) for i in range(len(cells))])
@@ -203,65 +207,6 @@ def _file_content(value: Any) -> list[bytes]:
     texts = value if isinstance(value, (list, tuple)) else [value]
     files = (file_of(one) for one in texts if isinstance(one, (str, os.PathLike)))
     return [file.read_bytes() for file in files if file]
-
-
-def _by_executor(
-    executor: Executor | Client,
-    function: Callable[..., Any],
-    todo: Mapping[int, _Cell],
-    take: Callable[[int, bytes | str], None],
-) -> None:
-    """Take each answer as it comes; an interrupt cancels what has not begun."""
-    sent: dict[int, Any] = {}
-
-    def once(value: Any) -> Any:
-        """On a cluster, a value that its workers fetch; elsewhere the value."""
-        if isinstance(executor, Executor) or type(value) in PLAIN:
-            return value
-        if id(value) not in sent:
-            sent[id(value)] = executor.submit(_itself, value, pure=False)
-        return sent[id(value)]
-
-    if isinstance(executor, Executor):
-        pool = executor
-    elif hasattr(executor, "get_executor"):
-        pool = executor.get_executor(pure=False)  # type: ignore[no-untyped-call]
-    else:
-        raise TypeError(f"executor is {executor!r}; give a pool, or the client of a dask cluster.")
-    futures: dict[Future[bytes | str], int] = {}
-    waiting = dict(todo)
-
-    def took(future: Future[bytes | str]) -> None:
-        i = futures[future]
-        if i not in waiting or future.cancelled():
-            return
-        error = future.exception()
-        if isinstance(error, KeyboardInterrupt):  # Ctrl-C reaches every process of a terminal
-            raise error
-        del waiting[i]
-        take(i, future.result() if error is None else _words(error))
-
-    try:
-        for i, cell in todo.items():
-            given = [once(value) for value in cell.values]
-            try:
-                future = pool.submit(_answer, sources(), function, cell.question, *given)
-            except BrokenExecutor as error:  # a process of the pool was killed
-                take(i, _words(error))
-            else:
-                futures[future] = i
-        for future in as_completed(futures):
-            took(future)
-    finally:
-        for future in futures:
-            future.cancel()
-        for future in filter(Future.done, futures):
-            with suppress(KeyboardInterrupt):
-                took(future)
-
-
-def _itself(value: Any) -> Any:
-    return value
 
 
 def _answer(

@@ -35,6 +35,7 @@ def test_a_worker_killed_in_the_middle_loses_nothing_and_doubles_nothing(client,
     table = grid(killed_once, axes, executor=client, **asked)
     assert set(client.scheduler_info()["workers"]) != before  # one is gone
     alone = grid(drawn, axes)
+    assert "error" not in table, table["error"].dropna().tolist()
     pd.testing.assert_frame_equal(table, alone, check_exact=True)
     assert len(list(cells.iterdir())) == 12
     assert times_run(runs)[5] == 2  # the killed one and the one that was done

@@ -351,7 +351,7 @@ def test_where_no_request_is_counted_it_says_so_and_nothing_is_made_up():
     empty = dscwb.fleet([none], **AT_ONCE)
     assert math.isnan(empty.fairness["full offloading"])
     assert empty.utilisation == {"full offloading": 0}
-    assert empty.bound_s == pytest.approx(0.006)
+    assert math.isnan(empty.bound_s)
     assert empty.table().loc[("full offloading", "all"), "utilisation"] == 0
     assert empty.over_time("full offloading")["requests"].tolist() == [0, 0]
     assert "full offloading: no request was counted" in repr(empty)

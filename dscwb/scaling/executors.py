@@ -10,7 +10,7 @@ import logging
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future
+from concurrent.futures import BrokenExecutor, Executor
 from contextlib import contextmanager, suppress
 from multiprocessing import parent_process
 from queue import Empty, SimpleQueue
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("dscwb")
 LOOK_S = 10.0
 """Seconds without an answer after which a cluster is asked whether it has workers."""
+DROPPED = "the executor dropped it; is it still there?"
 
 _over: set[str] = set()  # runs that an interrupt has ended in this process
 
@@ -45,66 +46,64 @@ def run_on(
         todo: What to call it with.
         take: Is given each answer, or the error in its place.
     """
-    client = executor if not isinstance(executor, Executor) else getattr(executor, "_client", None)
-    if isinstance(executor, Executor):
-        pool = executor
-    elif hasattr(executor, "get_executor"):
-        pool = executor.get_executor(pure=False)  # type: ignore[no-untyped-call]
-    else:
+    pool: Any = executor  # of both kinds a future says when it has ended, and what it came to
+    is_pool = isinstance(executor, Executor)
+    client = getattr(executor, "_client", None) if is_pool else executor
+    if not hasattr(client or pool, "submit"):
         raise TypeError(f"executor is {executor!r}; give a pool, or the client of a dask cluster.")
     if client is not None:
         _guard(client)
+    options = {} if is_pool else {"pure": False}
     sent: dict[int, Any] = {}
 
     def once(value: Any) -> Any:
         """On a cluster, a value that its workers fetch; elsewhere the value."""
-        if isinstance(executor, Executor) or type(value) in PLAIN:
+        if is_pool or type(value) in PLAIN:
             return value
         if id(value) not in sent:
-            sent[id(value)] = executor.submit(_itself, value, pure=False)
+            sent[id(value)] = pool.submit(_itself, value, **options)
         return sent[id(value)]
 
     run = f"{uuid4()}"
-    futures: dict[Future[Any], int] = {}
-    waiting = {*todo}
+    futures: dict[Any, int] = {}
 
-    def took(future: Future[Any]) -> None:
-        if (i := futures[future]) in waiting:
-            error = future.exception()
-            if isinstance(error, KeyboardInterrupt):
-                raise error
-            take(i, future.result() if error is None else error)
-            waiting.remove(i)
+    def took(future: Any) -> None:
+        try:
+            answer = future.result()
+        except KeyboardInterrupt:  # of this process, or of one in a pool
+            raise
+        except BaseException as error:
+            answer = RuntimeError(DROPPED) if future.cancelled() else error
+        take(futures[future], answer)
+        del futures[future]
+
+    def cancel() -> None:
+        left = [future for future in futures if not future.done()]
+        if is_pool:
+            for future in left:
+                future.cancel()
+        else:
+            with suppress(Exception):  # the cluster is not there any more
+                pool.cancel(left)
 
     try:
         for i, (first, values) in todo.items():
             given = [once(value) for value in values]
             try:
-                future = pool.submit(cell, run, work, first, *given)
+                future = pool.submit(cell, run, work, first, *given, **options)
             except BrokenExecutor as error:  # a process of the pool was killed
                 take(i, error)
             else:
                 futures[future] = i
-        for future in _as_they_end(futures, client):
-            if future.cancelled():
-                take(futures[future], RuntimeError("the executor dropped it; is it still there?"))
-            else:
-                took(future)
+        for future in _as_they_end([*futures], client):
+            took(future)
     finally:
-
-        def cancel() -> None:
-            if pool is not executor:  # one message to the cluster, in place of one for each
-                with suppress(Exception):  # it is not there any more
-                    pool.shutdown(wait=False)
-            for future in futures:
-                future.cancel()
-
         try:
             cancel()
         except KeyboardInterrupt:  # pressed twice: a cluster would do what nobody waits for
             cancel()
             raise
-        for future in futures:
+        for future in [*futures]:
             if future.done() and not future.cancelled():
                 with suppress(KeyboardInterrupt):
                     took(future)
@@ -158,9 +157,9 @@ def _outlive_interrupts() -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _as_they_end(futures: Mapping[Future[Any], int], client: Any) -> Iterator[Future[Any]]:
+def _as_they_end(futures: Sequence[Any], client: Any) -> Iterator[Any]:
     """Each future when it has ended; a cluster that has no workers is told of."""
-    ended: SimpleQueue[Future[Any]] = SimpleQueue()
+    ended: SimpleQueue[Any] = SimpleQueue()
     for future in futures:
         future.add_done_callback(ended.put)
     told = False

@@ -56,6 +56,7 @@ def grid(
     A cell that raises an error does not stop the others: its row says why in the column ``error``.
     An interrupt (Ctrl-C, or the notebook's stop) cancels the cells that have not begun and gives
     what is done; the other rows say so. Where nothing is done yet, it goes on to the caller.
+    Processes of a pool leave the cell that they are in; threads and a cluster's workers finish it.
 
     With a folder, each cell that is done is one Parquet file there, written whole or not at all,
     and is not computed again: a study that was interrupted, or grows by a label, goes on. The

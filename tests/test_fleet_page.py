@@ -160,14 +160,14 @@ def test_a_deadline_of_the_run_is_exact_though_it_lies_within_a_bin(chromium, tm
 def test_the_plot_of_latency_shows_the_mean_with_its_bound_or_what_the_share_takes(opened, sizes):
     """With 10 devices both have slowest requests of 70 ms: those that come at 0.25 s."""
     page = opened.page
-    assert "no strategy can be below" in page.locator(".latency .key").inner_text()
+    assert "no strategy stays below" in page.locator(".latency .key").inner_text()
     page.get_by_label("Latency plot").select_option("for the share")
     share = page.get_by_role("slider", name="Share")
     for _ in range(9):
         share.press("ArrowRight")
     assert painted(opened)["share"] == 990
     assert page.locator(".latency h2").inner_text() == "Latency within which 99 % are answered"
-    assert "no strategy can be below" not in page.locator(".latency .key").inner_text()
+    assert "no strategy stays below" not in page.locator(".latency .key").inner_text()
     found = opened.get(
         f"{SCREEN}.state.study.cells.map((cell) => {SCREEN}.state.study.quantile(cell, 990))"
     )

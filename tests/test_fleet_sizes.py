@@ -63,6 +63,16 @@ def test_where_no_number_is_too_large_it_says_that_more_were_not_tried():
     )
 
 
+def test_it_says_what_staying_local_comes_to():
+    """A device alone takes 60 ms."""
+    found = dscwb.most_devices(AT_ONCE, strategy="full offloading")
+    assert found.local == 1
+    assert "they need no server for it; staying local, 0 % are late" in repr(found)
+    found = dscwb.most_devices(AT_ONCE, deadline_s=0.05, strategy="full offloading", share=0.5)
+    assert (found.number, found.local) == (16, 0)
+    assert "late (full offloading); staying local, 100 % are late" in repr(found)
+
+
 def test_an_answer_tells_the_pool_and_the_requests_that_it_is_for():
     """A study's own server load is none of a fleet's, and is not told."""
     loaded = replace(AT_ONCE, study=study(server_load=4.0), timeout_s=0.5, one_at_a_time=True)

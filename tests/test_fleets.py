@@ -278,6 +278,8 @@ def test_what_happens_when_is_told_by_bins():
         False,
         True,
     ]
+    with pytest.raises(ValueError, match="'x' was not run; choose one of full offloading"):
+        found.over_time("x")
 
 
 # Strategies

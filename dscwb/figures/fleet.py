@@ -29,7 +29,7 @@ NAMES = {
     NO_OFFLOADING: "all stay local",
     FULL_OFFLOADING: "all offload everything",
     BEST_STATIC: "best static split",
-    BOUND: "no strategy can be below",
+    BOUND: "no strategy stays below",
 }
 PANELS = {"mean_s": "Mean latency in s", "p99_s": "99th percentile of latency in s"}
 PLOT, RIM_PX = 360, 1.6  # pixels; how much wider a line's rim is on each side

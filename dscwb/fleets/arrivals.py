@@ -16,7 +16,7 @@ class Arrivals:
     """When the requests of one device come.
 
     Attributes:
-        rate_hz: Requests a second in the mean. It does not count where times are given.
+        rate_hz: Requests a second in the mean; not needed where times are given, and not counted.
         poisson: Whether they come by chance (intervals are exponential), or evenly. Devices do not
             beat time together: the first request of each comes within its first interval.
         times_s: Their times, ascending; else None. All devices of a kind have the same.
@@ -25,19 +25,19 @@ class Arrivals:
         >>> import numpy as np
         >>> np.diff(list(Arrivals(2.0).until(1.5, seed=[0])))
         array([0.5, 0.5])
-        >>> list(Arrivals(1.0, times_s=[0.0, 0.2, 3.0]).until(1.5, seed=[0]))
+        >>> list(Arrivals(times_s=[0.0, 0.2, 3.0]).until(1.5, seed=[0]))
         [0.0, 0.2]
     """
 
-    rate_hz: float
+    rate_hz: float = 0.0
     poisson: bool = False
     times_s: Sequence[float] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no stream of requests has."""
-        if not 0 < self.rate_hz < np.inf:
-            raise ValueError(f"rate_hz is {self.rate_hz}; give requests a second, above zero.")
         if self.times_s is None:
+            if not 0 < self.rate_hz < np.inf:
+                raise ValueError(f"rate_hz is {self.rate_hz}; give requests a second, above zero.")
             return
         times = tuple(map(float, self.times_s))
         if not times:
@@ -87,4 +87,4 @@ def poisson(rate_hz: float) -> Arrivals:
 
 def at_times(times_s: Sequence[float]) -> Arrivals:
     """At these times; ValueError where there are none."""
-    return Arrivals(1.0, times_s=times_s)
+    return Arrivals(times_s=times_s)

@@ -99,10 +99,12 @@ class Fleet(Told):
             uses (or of all), and the share of each split. NaN where no request came.
 
         Raises:
-            KeyError: It was not run.
+            ValueError: It was not run.
         """
         import pandas as pd
 
+        if strategy not in self.runs:
+            raise ValueError(f"{strategy!r} was not run; choose one of {', '.join(self.runs)}.")
         run, splits = self.runs[strategy], self.shares[strategy].columns
         times_s = pd.Index(np.arange(len(run.total_s[0])) * run.width_s, name="time_s")
         none = np.zeros(len(times_s), dtype=int)

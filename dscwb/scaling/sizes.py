@@ -15,7 +15,14 @@ from dscwb.fleets.histogram import Histogram
 from dscwb.fleets.pools import Servers
 from dscwb.profiles.library import PathLike
 from dscwb.scaling.grids import ERROR, STOPPED, grid
-from dscwb.units import Told, format_percent, format_rate, format_seconds
+from dscwb.units import (
+    NO_OFFLOADING,
+    Told,
+    format_percent,
+    format_rate,
+    format_seconds,
+    shown_name,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,7 +78,7 @@ class FleetSizes(Told):
             for at, mean_s in self.rows["mean_s"].items()
         }
         return {
-            name: f"{means[name, first]} in the mean with {first}, "
+            shown_name(name): f"{means[name, first]} in the mean with {first}, "
             f"{means[name, last]} with {last} devices"
             for name in self.strategies
         } | _told(self.devices, self.options)
@@ -88,6 +95,7 @@ class MostDevices(Told):
         share: The share of requests that had to be answered within it.
         within: The share that was, by each number of devices that was run.
         strategy: Under which one.
+        local: The share that was where all stayed local; NaN where they cannot.
         options: Whatever else `fleet` was given.
     """
 
@@ -97,6 +105,7 @@ class MostDevices(Told):
     share: float
     within: Mapping[int, float]
     strategy: str
+    local: float
     options: Mapping[str, Any]
 
     @property
@@ -118,7 +127,12 @@ class MostDevices(Told):
         found += f", {late} late"
         if self.open:
             found += "; more were not tried"
-        return {"Devices": f"{found} ({self.strategy})"} | _told(self.devices, self.options)
+        found += f" ({shown_name(self.strategy)})"
+        if self.local >= self.share:
+            found += "; they need no server for it"
+        if self.local == self.local:
+            found += f"; staying local, {format_percent(1 - self.local)} are late"
+        return {"Devices": found} | _told(self.devices, self.options)
 
 
 def fleet_sizes(
@@ -217,20 +231,23 @@ def most_devices(
     if "strategies" in options:
         raise ValueError(f"strategies is {options['strategies']!r}; give one as strategy=....")
     within: dict[int, float] = {}
-    asked, first = options | {"strategies": [strategy]}, options.get("seed", 0)
-
+    first = options.get("seed", 0)
     bar = tqdm(bar_format="{desc} ({elapsed})", disable=not progress)
 
-    def keeps(number: int) -> bool:
-        bar.set_description_str(f"trying {number} devices; {good} keep the deadline")
+    def in_time(number: int, strategy: str) -> float:
         requests = late = 0.0
         for seed in range(first, first - (-SEEN // number)):
-            rows: Any = _size(devices, number, deadline_s, duration_s, asked | {"seed": seed})
+            asked = options | {"strategies": [strategy], "seed": seed}
+            rows: Any = _size(devices, number, deadline_s, duration_s, asked)
             requests += rows["requests"].iloc[0]
             late += rows["requests"].iloc[0] * rows["late"].iloc[0]
         if not requests:
             raise ValueError(NO_REQUESTS)
-        within[number] = float(1 - late / requests)
+        return float(1 - late / requests)
+
+    def keeps(number: int) -> bool:
+        bar.set_description_str(f"trying {number} devices; {good} keep the deadline")
+        within[number] = in_time(number, strategy)
         return within[number] >= share
 
     good, bad = 0, 1
@@ -240,8 +257,9 @@ def most_devices(
         while bad - good > 1:
             middle = (good + bad) // 2
             good, bad = (middle, bad) if keeps(middle) else (good, middle)
+        local = in_time(1, NO_OFFLOADING) if NO_OFFLOADING in devices.splits() else np.nan
         bar.set_description_str(f"{good} devices keep the deadline")
-    return MostDevices(good, devices, deadline_s, share, within, strategy, options)
+    return MostDevices(good, devices, deadline_s, share, within, strategy, local, options)
 
 
 def _size(

@@ -192,7 +192,7 @@ const latencyView = overDevices({
   goal: ({ study, stop }) => study.secondsOf(stop),
   title: ({ measure, share }) => (measure === "mean" ? "Mean latency" : `Latency within which ${percentOf(share)} are answered`),
   extra: ({ study, measure }) => (measure === "mean"
-    ? [{ look: study.bound_look, values: study.bound_s, words: "no strategy can be below" }] : []),
+    ? [{ look: study.bound_look, values: study.bound_s, words: "no strategy stays below" }] : []),
 });
 const shareView = overDevices({
   name: "within", side: "Share of requests", goalWords: "share wanted", valueOf: shareOf, better: (one, other) => one > other,

@@ -1,5 +1,6 @@
 """A plan measured by real workers of different resources, one of which is killed in the middle."""
 
+import logging
 import os
 import signal
 import socket
@@ -122,17 +123,39 @@ def test_a_worker_that_would_take_two_jobs_at_a_time_is_refused(cluster, client,
     assert table["why"][0].endswith("one job at a time; start it with --resources 'pi=1'.")
 
 
-def test_an_interrupt_cancels_what_is_not_done(client, tmp_path):
-    seen = []
+def test_an_interrupt_cancels_what_is_not_done_and_the_board_leaves_it(cluster, client, tmp_path):
+    measuring = []
+    with board(cluster, "pi") as process:
 
-    def told(table):
-        seen.append(table)
-        if len(seen) == 1:
-            os.kill(os.getpid(), signal.SIGINT)  # as Ctrl-C and the notebook's stop do
+        def told(table):
+            if table["state"][0] == "running" and not measuring:
+                measuring.extend(psutil.Process(process.pid).children())
+                os.kill(os.getpid(), signal.SIGINT)  # as Ctrl-C and the notebook's stop do
 
-    table = measured([job("orin", "a.parquet")], client, tmp_path, told=told)
-    assert seen[0]["state"].tolist() == ["waiting"]
+        jobs = [job("pi", f"{name}.parquet", options="--passes 100000") for name in "ab"]
+        table = measured(jobs, client, tmp_path, told=told)
+        assert table["state"].tolist() == ["cancelled"] * 2
+        assert len(measuring) == 1
+        assert psutil.wait_procs(measuring, timeout=60)[1] == []
+        assert process.poll() is None  # the board itself is there for the next plan
+
+
+def test_who_is_not_told_is_warned_of_a_board_that_is_not_there(client, tmp_path):
+    said = []
+
+    def press(record):
+        said.append(record.getMessage())
+        os.kill(os.getpid(), signal.SIGINT)
+        return True
+
+    log = logging.getLogger("dscwb")
+    log.addFilter(press)
+    try:
+        table = measured([job("orin", "a.parquet")], client, tmp_path)
+    finally:
+        log.removeFilter(press)
     assert table["state"].tolist() == ["cancelled"]
+    assert said == ["no board orin is there; its jobs wait, an interrupt is safe"]
 
 
 def test_a_file_of_another_job_is_set_aside_when_the_profile_comes(tmp_path, caplog):

@@ -38,6 +38,7 @@ State = Literal["waiting", "running", "done", "failed", "given up", "cancelled"]
 OPEN = ("waiting", "running")
 SHOWN = ("board", "model", "image_size", "batch_sizes")
 EVERYBODY = "all"  # the topic on which dask says that workers come and go
+LOOK_S = 1.0  # how often a board asks whether its job is still wanted
 
 
 def measured(
@@ -58,14 +59,16 @@ def measured(
     A file of the folder that holds a job's profile already is not measured again; one that holds
     anything else is set aside when the profile comes.
 
+    An interrupt cancels what has not ended; boards leave what they measure within seconds.
+
     Args:
         plan: A file of `dscwb plan`, or jobs.
         client: Of the cluster.
         folder: For the profiles, one file a job.
         patience_s: Seconds without a sign of a board (it came, began a job or ended one) after
-            which its jobs are given up; they wait for ever if left out. A job that is given up
-            while it runs is finished by its board, and its profile lost.
-        told: Is called with the table whenever something in it has changed.
+            which its jobs are given up; they wait for ever if left out.
+        told: Is called with the table whenever something in it has changed. Without it a warning
+            is logged where a board is not there.
 
     Returns:
         One row a job: ``board``, ``model``, ``image_size``, ``batch_sizes``; ``state`` (``waiting``
@@ -121,6 +124,7 @@ class _Shelf:
         start_s = time.monotonic()
         self._seen_s = {one.job.board: start_s for one in entries}
         self._boards: dict[str, set[str]] = {one.job.board: set() for one in entries}
+        self._missing: set[str] = set()
         for one in entries:
             one.since_s = start_s
 
@@ -184,7 +188,11 @@ class _Shelf:
         for name, addresses in found.items():
             if addresses - self._boards[name]:
                 self._seen_s[name] = time.monotonic()
-        self._boards = found
+        missing = {name for name, addresses in found.items() if not addresses}
+        if self._told is None:
+            for name in sorted(missing - self._missing):
+                _LOG.warning("no board %s is there; its jobs wait, an interrupt is safe", name)
+        self._boards, self._missing = found, missing
         for one in self._entries:
             there = found[one.job.board]
             if one.state == "running" and one.where not in there:
@@ -302,6 +310,7 @@ def _on_board(job: Job, topic: str, ours: bytes) -> bytes:
     from distributed import get_worker
 
     worker: Any = get_worker()
+    key = worker.get_current_task()
     if worker.state.total_resources.get(job.board) != 1:
         raise RuntimeError(
             f"a board measures one job at a time; start it with --resources '{job.board}=1'."
@@ -321,7 +330,12 @@ def _on_board(job: Job, topic: str, ours: bytes) -> bytes:
             ) as process,
         ):
             worker.log_event(topic, {"file": job.file, "worker": worker.address})
-            status = process.wait()
+            while (status := process.poll()) is None:
+                if worker.state.tasks[key].state == "cancelled":
+                    process.communicate()  # its input ends, and so does it
+                else:
+                    with suppress(subprocess.TimeoutExpired):
+                        process.wait(LOOK_S)
         if status:
             last = said.read_text(errors="replace").splitlines()[-1:] or [f"exit status {status}"]
             raise RuntimeError(last[0].removeprefix("dscwb: "))

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from dscwb.colours import split_colours
 from dscwb.cuts import all_cuts
 from dscwb.figures import plot_compression
-from dscwb.figures.colours import split_colours
 from dscwb.figures.compression import MARKS
 from dscwb.figures.layout import GREY, caption_of
 from dscwb.graph import TensorSpec

@@ -23,10 +23,10 @@ def run(program: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def heavy_loaded_by(program: str) -> set[str]:
+def heavy_loaded_by(program: str, heavy: set[str] = HEAVY) -> set[str]:
     finished = run(f"{program}\nimport sys\nprint(*sys.modules)")
     assert finished.returncode == 0, finished.stderr
-    return HEAVY.intersection(finished.stdout.split())
+    return heavy.intersection(finished.stdout.split())
 
 
 def run_without(missing: tuple[str, ...], program: str) -> subprocess.CompletedProcess[str]:
@@ -36,6 +36,14 @@ def run_without(missing: tuple[str, ...], program: str) -> subprocess.CompletedP
 
 def test_importing_the_package_loads_nothing_heavy() -> None:
     assert heavy_loaded_by("import dscwb") == set()
+
+
+def test_opening_the_workbench_waits_for_no_figure() -> None:
+    """plotly's output loads nbformat, and with it grammars that take seconds."""
+    heavy = {"torch", "plotly.io", "nbformat", "dscwb.figures"}
+    opened = "import dscwb; bench = dscwb.SplitWorkbench()"
+    assert heavy_loaded_by(opened, heavy) == set()
+    assert "plotly.io" in heavy_loaded_by(f"{opened}; bench.figure()", heavy)
 
 
 def test_the_check_above_can_fail() -> None:

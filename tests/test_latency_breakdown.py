@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from dscwb.colours import split_colours
 from dscwb.figures import plot_latency_breakdown
-from dscwb.figures.colours import split_colours
 from dscwb.figures.latency_breakdown import BEST, TOTAL
 from dscwb.figures.layout import caption_of
 from dscwb.profiles.records import Passes, Profile, Provenance, Separate

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from dscwb.colours import split_colours
 from dscwb.figures import plot_latency_vs_rate
-from dscwb.figures.colours import split_colours
 from dscwb.figures.latency_vs_rate import BEST, LINE, NEVER, SWITCHING
 from dscwb.figures.layout import STATE, caption_of
 from dscwb.scenario import Link

@@ -12,9 +12,9 @@ import pytest
 
 import dscwb
 from dscwb import figures
+from dscwb.colours import FULL_OFFLOADING_COLOUR, NO_OFFLOADING_COLOUR, split_colours
 from dscwb.cuts import all_cuts
 from dscwb.figures import plot_best_split, plot_gain, plot_latency_breakdown, plot_maps
-from dscwb.figures.colours import FULL_OFFLOADING_COLOUR, NO_OFFLOADING_COLOUR, split_colours
 from dscwb.figures.layout import (
     CAPTION_LINE,
     CAPTION_LINES,

@@ -5,8 +5,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from dscwb.colours import split_colours
 from dscwb.figures import plot_pareto
-from dscwb.figures.colours import split_colours
 from dscwb.figures.layout import LABEL_HEIGHT, caption_of
 from dscwb.figures.pareto import FRONT, OTHERS, STAIRCASE
 from tests.pictures import (

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from dscwb.colours import split_colours
 from dscwb.cuts import all_cuts
 from dscwb.figures import plot_profile
-from dscwb.figures.colours import split_colours
 from dscwb.figures.layout import caption_of
 from dscwb.profiles.library import scale_profile
 from dscwb.profiles.records import NOT_STAMPED, Passes, Profile, ProfileError, Provenance, Separate

@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from dscwb.colours import split_colours
 from dscwb.cuts import all_cuts
 from dscwb.figures import plot_best_split, plot_gain, plot_maps, plot_regret
 from dscwb.figures.best_split import FRAGILE, MAP, SWITCHING, UNDECIDED
-from dscwb.figures.colours import split_colours
 from dscwb.figures.layout import STATE, caption_of
 from dscwb.figures.state_map import COLUMNS, IMPOSSIBLE, StateMap
 from dscwb.profiles.library import scale_profile

@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import ArrayLike
 
-from dscwb.figures.colours import split_colours
+from dscwb.colours import split_colours
 from dscwb.figures.layout import label
 from dscwb.figures.load_map import load_map
 from dscwb.figures.state_map import BAR, StateMap, lines

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from dscwb.colours import split_colours
 from dscwb.cuts import Granularity, all_cuts, bottlenecks
 from dscwb.figures import layout
-from dscwb.figures.colours import split_colours
 from dscwb.graph import ModelGraph
 from dscwb.units import Encoding, encoding, format_bytes, written_as
 

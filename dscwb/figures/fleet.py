@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from dscwb.colours import FULL_OFFLOADING_COLOUR, NO_OFFLOADING_COLOUR
 from dscwb.figures import layout
-from dscwb.figures.colours import FULL_OFFLOADING_COLOUR, NO_OFFLOADING_COLOUR
 from dscwb.fleets.fleet import BEST_STATIC, BOUND, NO_REQUESTS, SELFISH
 from dscwb.units import FULL_OFFLOADING, NO_OFFLOADING
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from dscwb.colours import split_colours
 from dscwb.cost import Floats, cost_at
 from dscwb.figures import layout
-from dscwb.figures.colours import split_colours
 from dscwb.study import Study
 from dscwb.units import BITS_PER_BYTE, format_bytes, format_rate, format_seconds
 

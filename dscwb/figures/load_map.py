@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import plotly.graph_objects as go
 
+from dscwb.colours import split_colours
 from dscwb.cost import cost_at
-from dscwb.figures.colours import split_colours
 from dscwb.figures.layout import AXIS, hover, label, page, rate_axis
 from dscwb.figures.state_map import BAR, MAX_PLOT, StateMap
 from dscwb.study import Study

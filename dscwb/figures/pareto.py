@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from dscwb.colours import split_colours
 from dscwb.figures import layout
-from dscwb.figures.colours import split_colours
 from dscwb.scenario import PowerModel
 from dscwb.study import Study
 from dscwb.study.tradeoffs import COLUMNS, ENERGY, tradeoffs

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from dscwb.colours import split_colours
 from dscwb.cuts import Granularity, all_cuts, resolved
 from dscwb.figures import layout
-from dscwb.figures.colours import split_colours
 from dscwb.profiles.library import ProfileLike, as_profile
 from dscwb.profiles.records import NOT_STAMPED, Profile
 from dscwb.units import format_percent, format_seconds, plain_text

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from dscwb.colours import split_colours
 from dscwb.figures import layout
-from dscwb.figures.colours import split_colours
 from dscwb.fleets.fleet import NO_REQUESTS
 from dscwb.units import format_percent, format_seconds, shown_name
 

@@ -38,10 +38,10 @@ from typing import Any
 
 import numpy as np
 
+from dscwb.colours import split_colours
 from dscwb.cost import Floats, check_same_model, fitting
 from dscwb.cuts import all_cuts, bottlenecks, byte_terms, memory_terms
 from dscwb.devices.roofline import bound_by
-from dscwb.figures.colours import split_colours
 from dscwb.graph import ModelGraph, TensorSpec
 from dscwb.profiles.library import imagined
 from dscwb.profiles.records import Profile

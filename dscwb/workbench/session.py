@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import plotly.graph_objects as go
 
 from dscwb.devices.machines import Library
-from dscwb.figures import save_figure
 from dscwb.profiles.library import PathLike, ProfileLike
 from dscwb.study import Study, sweep
 from dscwb.study.confidence import Confidence
 from dscwb.study.sureness import undecided
 from dscwb.study.tables import FORMATS
 from dscwb.workbench.answer import answer, sure_of
-from dscwb.workbench.figure import figure
 from dscwb.workbench.fitted import fitted, started, study_of
 from dscwb.workbench.hatching import REPLICATES, Hatching
 from dscwb.workbench.page import ARRAYS, checked, framed, page
@@ -25,6 +22,9 @@ from dscwb.workbench.pair import pair
 from dscwb.workbench.screen import Screen, pair_key, tables
 from dscwb.workbench.state import ASSUMED, KNOBS, State, Value
 from dscwb.writing import atomically
+
+if TYPE_CHECKING:  # pictures of plotly's, which a second of imports precedes
+    import plotly.graph_objects as go
 
 EXPORT_WIDTH = 1280  # pixels: two maps side by side
 LINKED = ("data_rate_bps", "batch_size", "model")
@@ -109,6 +109,8 @@ class SplitWorkbench(Screen):
         Raises:
             ValueError: Another name.
         """
+        from dscwb.workbench.figure import figure
+
         return figure(which, self.study, self._state, self._sure)
 
     def update(self, **changes: Value) -> None:
@@ -185,6 +187,8 @@ class SplitWorkbench(Screen):
             return self.study.policy().save(path)
         if kind in FORMATS:
             return self.study.save(path)
+        from dscwb.figures import save_figure
+
         return save_figure(self.figure(which), path, width=EXPORT_WIDTH)
 
     def save_page(self, path: PathLike, *, all_models: bool = False) -> Path:

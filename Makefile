@@ -84,11 +84,12 @@ bench: env  ## measure the project's own speed, as ratios
 bench-ui: browser  ## measure how long a slider takes to repaint, in a real browser
 	.venv/bin/python -m benchmarks.bench_ui
 
-soak: env  ## longer tests: 100,000 mutated files, 100 writers killed, 1,000,000 malformed frames, 10,000 requests with faults
+soak: env  ## longer tests: 100,000 mutated files, 100 writers killed, 1,000,000 malformed frames, 10,000 requests with faults, all models captured as on CUDA
 	DSCWB_MUTATIONS=$${DSCWB_MUTATIONS:-100000} DSCWB_KILLS=$${DSCWB_KILLS:-100} \
 	    DSCWB_FRAMES=$${DSCWB_FRAMES:-1000000} DSCWB_REQUESTS=$${DSCWB_REQUESTS:-10000} \
+	    DSCWB_CAPTURES=all \
 	    .venv/bin/python -m pytest -q tests/test_files.py tests/test_running_attack.py \
-	    tests/test_running_faults.py
+	    tests/test_running_faults.py tests/test_capture_cuda.py
 
 clean:  ## remove caches and builds; .venv stays
 	rm -rf build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -107,7 +107,8 @@ class BothSides:
         if study is None:
             self.wanted.append({"refused": refused})
             return
-        said = [_refused(told, study, one) for one in states]
+        sturdy = robust(study.at_rates([one["data_rate_bps"] for one in states]))
+        said = [_refused(told, study, *one) for one in zip(states, sturdy.T, strict=True)]
         self.wanted.append(
             {
                 "splits": list(study.splits),
@@ -121,10 +122,11 @@ class BothSides:
     def compare(self, chromium):
         """Raise where they do not agree: names and words to the letter, numbers to `NEAR`."""
         told = {"models": self._models, "machines": self._machines, "questions": self.questions}
+        asked = json.dumps(told, allow_nan=False)  # playwright takes seconds over each value
         with chromium_page(chromium) as page:
             page.add_script_tag(content=ENGINE + ANSWERS, type="module")
             page.wait_for_function("() => window.answers")
-            said = json.loads(page.evaluate("(told) => window.answers(told)", told))
+            said = json.loads(page.evaluate("(told) => window.answers(JSON.parse(told))", asked))
         numbers = []
         for number, (one, other) in enumerate(zip(said, self.wanted, strict=True)):
             _collect(one, other, (number,), numbers)
@@ -150,8 +152,8 @@ def _refused(action, *arguments):
         return None, str(error)
 
 
-def told(study, state):
-    """What Python says of a state, as `at` in the page."""
+def told(study, state, sturdy):
+    """What Python says of a state, as `at` in the page; `sturdy` is `robust` at its rate."""
     size, rate, sure = state["batch_size"], state["data_rate_bps"], state["sure"]
     best, row, lines = study.at(size, rate), study.row(size), study.lines
     baseline, splits = study.baseline_split(state["baseline"]), study.splits
@@ -186,7 +188,7 @@ def told(study, state):
         "gain": study.gain_at(size, rate, baseline),
         "regret": 0.0 if np.isposinf(costs[chosen]) else float(np.maximum(0, regret)),
         "interpolated": best.interpolated,
-        "robust": bool(robust(study.at_rates(rate))[row, 0]),
+        "robust": bool(sturdy[row]),
         "flips": [[one.device, one.server, one.split, one.inside] for one in flips],
         "answer": list(said),
     }

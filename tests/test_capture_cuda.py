@@ -4,9 +4,9 @@ torch.export asks an operation's CUDA rules as soon as its tensors say that they
 norm, for one, then takes 65,535 samples at most.
 """
 
+import os
 import re
 from dataclasses import replace
-from functools import cache
 
 import pytest
 import timm
@@ -16,11 +16,13 @@ from torch import nn
 
 import dscwb
 from benchmarks.shipped import MODELS
-from dscwb.profiles.library import read_profiles
 from tests.fake_cuda import fake_cuda, moved
+from tests.test_bottleneck_table import ON_CUDA, TABLE, counts, shipped_fingerprints
 
-# Of each family of shipped models the smallest; of those with several depths the largest too.
-SHIPPED = [(name, side) for name, side, _ in MODELS if not re.search("_b[1-6]$|v2_[sm]$", name)]
+# `make soak` has all models. Else of each family of shipped models the smallest, and the one with
+# the largest tensors; the deepest is captured in test_bottleneck_table.
+LEFT_OUT = "^$" if os.environ.get("DSCWB_CAPTURES") == "all" else "_b[1-6]$|v2_[sml]$"
+SHIPPED = [(name, side) for name, side, _ in MODELS if not re.search(LEFT_OUT, name)]
 # A family each that no shipped model stands for.
 OTHERS = (
     "edgenext_xx_small",
@@ -44,13 +46,6 @@ def captured_on_cuda(monkeypatch, module, *shapes):
         return dscwb.capture(moved(module), example_inputs=inputs, check=False)
 
 
-@cache
-def shipped_fingerprints():
-    """Of the shipped profiles, which were captured on CPUs and on a GPU."""
-    graphs = (profile.graph for profile in read_profiles("data/profiles")[0].values())
-    return {(graph.model, graph.inputs[0].shape[-1]): graph.fingerprint() for graph in graphs}
-
-
 @pytest.mark.parametrize(("name", "side"), SHIPPED)
 def test_every_shipped_model_is_captured_on_cuda_as_on_a_cpu(monkeypatch, name, side):
     for_images = {"img_size": side} if re.match("vit|swin|maxvit", name) else {}
@@ -58,6 +53,8 @@ def test_every_shipped_model_is_captured_on_cuda_as_on_a_cpu(monkeypatch, name, 
     assert found.device.type == "cuda"
     graph = replace(found.graph, model=name)
     assert graph.fingerprint() == shipped_fingerprints()[name, side]
+    if (name, side) in ON_CUDA:
+        assert counts(graph) == TABLE[name][1:]
 
 
 @pytest.mark.parametrize("name", OTHERS)

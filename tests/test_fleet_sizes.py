@@ -14,7 +14,6 @@ import pytest
 import dscwb
 from dscwb.figures import layout
 from dscwb.fleets.arrivals import at_times, evenly, poisson
-from dscwb.units import format_percent
 from tests.test_policy import study
 
 FAST = dscwb.Trace([0], [1e12], duration_s=100)
@@ -29,16 +28,19 @@ def kind(arrivals, trace=FAST):
 AT_ONCE = kind(at_times([0.0]))  # the k-th of them is answered after 6 k ms
 
 
-@pytest.mark.parametrize(("share", "number"), [(1.0, 16), (0.5, 32), (0.3, 53)])
-def test_so_many_keep_a_deadline_and_one_more_does_not(share, number):
+@pytest.mark.parametrize(
+    ("share", "number", "late", "more"),
+    [(1.0, 16, "0 %", "5.9 %"), (0.5, 32, "50 %", "52 %"), (0.3, 53, "70 %", "just over 70 %")],
+)
+def test_so_many_keep_a_deadline_and_one_more_does_not(share, number, late, more):
     """16 requests are done within 0.1 s: of all, the share is 16 / N."""
     found = dscwb.most_devices(AT_ONCE, share=share, strategy="full offloading")
     assert found.number == number
     assert found.within[number] == pytest.approx(16 / number)
     assert found.within[number + 1] == pytest.approx(16 / (number + 1))
     assert not found.open
-    late = " and ".join(format_percent(1 - 16 / n) for n in (number, number + 1))
-    assert f"within 100 ms, {number + 1} have not, {late} late (full offloading)" in repr(found)
+    told = f"within 100 ms, {late} late; {number + 1} have not, {more} late (strategy: full off"
+    assert told in repr(found)
     assert type(found.within[number]) is float
     assert repr(found).startswith(f"Devices: {number} have ")
 
@@ -70,7 +72,7 @@ def test_it_says_what_staying_local_comes_to():
     assert "they need no server for it; staying local, 0 % are late" in repr(found)
     found = dscwb.most_devices(AT_ONCE, deadline_s=0.05, strategy="full offloading", share=0.5)
     assert (found.number, found.local) == (16, 0)
-    assert "late (full offloading); staying local, 100 % are late" in repr(found)
+    assert "late (strategy: full offloading); staying local, 100 % are late" in repr(found)
 
 
 def test_an_answer_tells_the_pool_and_the_requests_that_it_is_for():
@@ -90,6 +92,10 @@ def test_an_answer_tells_the_pool_and_the_requests_that_it_is_for():
     assert "Pool: 3 workers, first come, 4 wait at most." in sizes.label()
     assert "Requests: 2 a second each, by chance." in sizes.label()
     assert "round trip 5 ms in the mean." in sizes.label()
+    lasting = dscwb.Trace([0, 30], [1e12, 1e12], duration_s=40, round_trips_s=[0.004, 0.008])
+    several = kind(poisson(2.0), [lasting, dscwb.Trace([0], [1e12], duration_s=40)])
+    told = dscwb.fleet_sizes(several, [1], duration_s=1).label()
+    assert "round trip 5 ms in the mean of the 1 that tell it, 0 s in the others." in told
     assert "Pool: 1 worker, first come." in dscwb.fleet_sizes(AT_ONCE, [1], **ALL).label()
 
 
@@ -239,6 +245,15 @@ def test_the_picture_keeps_the_conventions_of_the_house():
     assert note.text.count("<br>") < 3
 
 
+def test_lines_above_the_plot_are_told_of():
+    """Full offloading takes more than 15 times the deadline, and lies above."""
+    trace = dscwb.Trace([0], [1e4], duration_s=20)
+    sizes = dscwb.fleet_sizes(kind(evenly(0.2), trace), [1])
+    assert "lies above" in layout.caption_of(dscwb.plot_fleet(sizes))
+    assert "lies above" not in layout.caption_of(dscwb.plot_fleet(dscwb.fleet_sizes(AT_ONCE, [1])))
+    assert [*sizes.summary()][:4] == ["selfish", "no offloading", "full offloading", "best static"]
+
+
 # Shares over time
 
 
@@ -254,6 +269,16 @@ def test_shares_over_time_are_those_of_the_requests():
     assert list(busy.x) == [0, 1, 2]
     assert list(busy.y) == pytest.approx([0.006, 0.006, 0.006])
     assert figure.layout.title.subtitle.text.endswith("full offloading for 100 % of all requests")
+
+
+def test_kinds_together_are_not_told_as_one():
+    both = [AT_ONCE, replace(AT_ONCE, name="others")]
+    run = dscwb.fleet(both, duration_s=2, strategies=["a"])
+    names = f"{AT_ONCE.name}, others together; told of one of them:"
+    assert names in layout.caption_of(dscwb.plot_split_shares(run, study(), strategy="a"))
+    alone = dscwb.plot_split_shares(run, study(), strategy="a", devices="others")
+    assert "together" not in layout.caption_of(alone)
+    assert alone.layout.title.subtitle.text.startswith("after a: ")
 
 
 def test_all_of_a_time_is_one_bar_as_wide_as_that():

@@ -84,7 +84,12 @@ def plan(
     option("plan", "Table of `dscwb plan`.", Path),
     option("--scheduler", "Of the dask cluster: tcp://HOST:PORT.", _address, required=True),
     option("-o --output", "Folder for the profiles.", Path, required=True),
-    option("--patience", "Seconds to wait for a sign of a board; for ever if left out.", number(0)),
+    option(
+        "--patience",
+        "Seconds to wait for a sign of a board (it came, began a job or ended one); give more than "
+        "its longest job takes. For ever if left out.",
+        number(0),
+    ),
 )
 def measure(plan: Path, scheduler: str, output: Path, patience: float | None) -> int:
     r"""Have the boards of a dask cluster measure a plan, and keep their profiles in a folder.

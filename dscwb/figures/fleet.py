@@ -125,13 +125,16 @@ def plot_fleet(sizes: FleetSizes) -> go.Figure:
         figure.update_yaxes(title={"text": words, "standoff": 6}, col=column)
     figure.update_xaxes(layout.AXIS, title_text="Devices that share the server")
     figure.add_hline(sizes.deadline_s, line={"color": DEADLINE, "width": 1.5})
+    gone = any((one > top).any() for *_, one in drawn)
+    notes = ["Red: the deadline.", " What is cut off, or not seen, lies above." * gone]
     words, stop = _verdict(sizes)
+    notes.append(" Dashed: offloading no longer pays." * bool(stop))
     if stop:
         figure.add_vline(stop, line={"color": layout.RIM, "width": 1.5, "dash": "dash"}, col=1)
     return layout.page(
         figure,
         (heading(sizes), words),
-        ["Red: the deadline." + " Dashed: offloading no longer pays." * bool(stop), sizes.label()],
+        ["".join(notes), sizes.label()],
         plot_px=PLOT,
         legend=layout.LEGEND_ABOVE,
         hovermode="closest",

@@ -10,6 +10,7 @@ from plotly.subplots import make_subplots
 from dscwb.colours import split_colours
 from dscwb.figures import layout
 from dscwb.fleets.fleet import NO_REQUESTS
+from dscwb.fleets.kinds import strategy_name
 from dscwb.units import format_percent, format_seconds, shown_name
 
 if TYPE_CHECKING:
@@ -93,7 +94,10 @@ def plot_split_shares(
     figure.update_xaxes(title_text="Time in s", row=2, col=1)
     counted = table[order].mul(table["requests"], axis=0).sum() / table["requests"].sum()
     most = str(counted.idxmax())
-    told = f"{strategy}: {shown_name(most)} for {format_percent(counted[most])} of all requests"
+    share = f"{shown_name(most)} for {format_percent(counted[most])} of all requests"
+    told = f"{strategy_name(strategy)}: {share}"
+    several = devices == "all" and len(fleet.kinds) > 1
+    mixed = f"{', '.join(fleet.kinds)} together; told of one of them: " * several
     return layout.page(
         figure,
         (f"{model}: the splits that {devices} devices take", told),
@@ -101,7 +105,7 @@ def plot_split_shares(
             f"Each bar counts the requests that came in {format_seconds(width_s)}.",
             f"{len(fleet.servers)} pool{'s' * (len(fleet.servers) > 1)} of servers; busy: share of "
             "its workers' time.",
-            study.label(),
+            mixed + study.label(),
         ],
         plot_px=PLOT,
         legend=layout.LEGEND_ABOVE,

@@ -12,9 +12,9 @@ import numpy as np
 from dscwb.fleets.bound import least_mean_s
 from dscwb.fleets.engine import Clock, Run, simulate
 from dscwb.fleets.histogram import Histogram
-from dscwb.fleets.kinds import BEST_STATIC, SELFISH, Devices, Kind
+from dscwb.fleets.kinds import BEST_STATIC, SELFISH, Devices, Kind, strategy_name
 from dscwb.fleets.pools import Discipline, Servers, whole
-from dscwb.units import Told, format_percent, format_seconds, shown_name
+from dscwb.units import Told, format_percent, format_seconds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -128,7 +128,7 @@ class Fleet(Told):
         """A line a strategy, and the bound."""
         table: Any = self.table()
         told = {
-            (name if name in (SELFISH, BEST_STATIC) else shown_name(name)): (
+            strategy_name(name): (
                 f"{format_seconds(row.mean_s)} in the mean, 99 % within "
                 f"{format_seconds(row.p99_s)}, {format_percent(row.late)} late, servers busy "
                 f"{format_percent(row.utilisation)} of the time"

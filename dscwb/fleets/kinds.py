@@ -18,9 +18,15 @@ from dscwb.policy import Policy
 from dscwb.study.sending import Carrier
 from dscwb.study.study import Study
 from dscwb.traces import Trace
+from dscwb.units import shown_name
 
 SELFISH = "selfish"
 BEST_STATIC = "best static"
+
+
+def strategy_name(strategy: str) -> str:
+    """What people read for a strategy: its name, or that of the split which all take."""
+    return strategy if strategy in (SELFISH, BEST_STATIC) else shown_name(strategy)
 
 
 @dataclass(frozen=True, eq=False)

@@ -66,7 +66,8 @@ def measured(
         client: Of the cluster.
         folder: For the profiles, one file a job.
         patience_s: Seconds without a sign of a board (it came, began a job or ended one) after
-            which its jobs are given up; they wait for ever if left out.
+            which its jobs are given up, also one that runs: give more than the longest job takes.
+            They wait for ever if left out.
         told: Is called with the table whenever something in it has changed. Without it a warning
             is logged where a board is not there.
 

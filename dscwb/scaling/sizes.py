@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 
 from dscwb.fleets.fleet import NO_REQUESTS, SELFISH, Devices, fleet
 from dscwb.fleets.histogram import Histogram
+from dscwb.fleets.kinds import strategy_name
 from dscwb.fleets.pools import Servers
 from dscwb.profiles.library import PathLike
 from dscwb.scaling.grids import ERROR, STOPPED, grid
@@ -21,7 +22,6 @@ from dscwb.units import (
     format_percent,
     format_rate,
     format_seconds,
-    shown_name,
 )
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class FleetSizes(Told):
             for at, mean_s in self.rows["mean_s"].items()
         }
         return {
-            shown_name(name): f"{means[name, first]} in the mean with {first}, "
+            strategy_name(name): f"{means[name, first]} in the mean with {first}, "
             f"{means[name, last]} with {last} devices"
             for name in self.strategies
         } | _told(self.devices, self.options)
@@ -119,20 +119,26 @@ class MostDevices(Told):
             f"{format_percent(self.share)} of their requests answered within "
             f"{format_seconds(self.deadline_s)}"
         )
-        near = [n for n in (self.number, self.number + 1) if n in self.within]
-        late = " and ".join(format_percent(1 - self.within[n]) for n in near)
         found = f"{self.number} have {goal}" if self.number else f"not even 1 has {goal}"
-        if self.number and not self.open:
-            found += f", {self.number + 1} have not"
-        found += f", {late} late"
+        found += f", {self._late(self.within[max(self.number, 1)])} late"
         if self.open:
             found += "; more were not tried"
-        found += f" ({shown_name(self.strategy)})"
+        elif self.number:
+            found += (
+                f"; {self.number + 1} have not, {self._late(self.within[self.number + 1])} late"
+            )
+        found += f" (strategy: {strategy_name(self.strategy)})"
         if self.local >= self.share:
             found += "; they need no server for it"
         if self.local == self.local:
-            found += f"; staying local, {format_percent(1 - self.local)} are late"
+            found += f"; staying local, {self._late(self.local)} are late"
         return {"Devices": found} | _told(self.devices, self.options)
+
+    def _late(self, within: float) -> str:
+        """A share of late requests that never reads as what is allowed where it is more."""
+        late = format_percent(1 - within)
+        more = within < self.share and late == format_percent(1 - self.share)
+        return f"just over {late}" if more else late
 
 
 def fleet_sizes(
@@ -303,8 +309,15 @@ def _told(devices: Devices, options: Mapping[str, Any]) -> dict[str, str]:
     mean_bps = float(np.mean([one.mean_bps for one in links]))
     ends = [format_rate(float(one), in_bytes=False) for one in (mean_bps, rates.min(), rates.max())]
     many = f"{len(links)} traces: " if len(links) > 1 else ""
-    known = [float(one.round_trips_s.mean()) for one in links if one.round_trips_s is not None]
+    known = [
+        float(one.round_trips_s @ one.lengths_s / one.duration_s)
+        for one in links
+        if one.round_trips_s is not None
+    ]
     trips = f", round trip {format_seconds(float(np.mean(known)))} in the mean" if known else ""
+    if 0 < len(known) < len(links):
+        others = format_seconds(devices.round_trip_s)
+        trips += f" of the {len(known)} that tell it, {others} in the others"
     source = many or (f"{links[0].source}: " if links[0].source else "")
     return {
         "Model": stamp["model"],

@@ -35,7 +35,7 @@ def test_how_many_jetsons_a_t4_serves_is_answered_in_ten_lines(monkeypatch, caps
     names: dict[str, object] = {}
     exec(code, names)
     said = capsys.readouterr().out
-    told = re.match(r"Devices: (\d+) have 90 % .* within 100 ms, (\d+) have not", said)
+    told = re.match(r"Devices: (\d+) have 90 % .* late; (\d+) have not", said)
     assert told
     assert 20 < int(told[1]) == int(told[2]) - 1 < 35
     assert said.count("(modelled:") == 2

@@ -14,7 +14,6 @@ import simpy
 
 import dscwb
 from benchmarks.playing import day, real_study
-from dscwb.fleets.arrivals import poisson
 from dscwb.study.sending import Carrier
 
 DEVICES, WORKERS, RATE_HZ, DURATION_S = 40, 4, 2.0, 600.0
@@ -22,7 +21,9 @@ SPLIT = "blocks.3.0"
 
 
 def kind() -> dscwb.Devices:
-    return dscwb.Devices("shipped core", real_study(), DEVICES, day(), poisson(RATE_HZ))
+    return dscwb.Devices(
+        "shipped core", real_study(), DEVICES, day(), dscwb.Arrivals(RATE_HZ, poisson=True)
+    )
 
 
 def ours(strategy: str, seconds: float = DURATION_S) -> tuple[float, float, float]:

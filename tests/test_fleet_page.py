@@ -13,8 +13,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 
 import dscwb
-from dscwb.fleets.arrivals import at_times, poisson
 from dscwb.units import format_percent, format_seconds
+from tests.arrivals import at_times, poisson
 from tests.lab import chromium_page
 from tests.test_page import Opened
 from tests.test_policy import study

@@ -13,7 +13,7 @@ import pytest
 
 import dscwb
 from dscwb.figures import layout
-from dscwb.fleets.arrivals import at_times, evenly, poisson
+from tests.arrivals import at_times, evenly, poisson
 from tests.test_policy import study
 
 FAST = dscwb.Trace([0], [1e12], duration_s=100)

@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 import dscwb
+from dscwb import Arrivals
 from dscwb.fleets import bound
-from dscwb.fleets.arrivals import Arrivals, at_times, evenly, poisson
 from dscwb.fleets.engine import Clock, Device, Split, simulate
 from dscwb.fleets.histogram import RELATIVE_ERROR, Histogram
 from dscwb.fleets.pools import Servers
 from dscwb.study.sending import Carrier
+from tests.arrivals import at_times, evenly, poisson
 from tests.test_policy import study
 
 FAST = dscwb.Trace([0], [1e12], duration_s=100)
